@@ -1,0 +1,64 @@
+//! L3: adapters that perform: revokers end sessions at the authorization server, notifiers tell people.
+//!
+//! Uses `model` and its own part of `config`; never the store, the rules or the engine.
+//!
+//! In: one action with all that is to be said about it. Out: an [`Attempt`]: done, try again, or refused for good.
+//! Each is at-least-once: the action's id travels as idempotency key and `Message-ID`.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::model::{Action, ActionRecord, Detection, Evidence, Incident, Text};
+
+/// Ends tokens at an authorization server, or asks something else to throttle, block or challenge.
+pub trait Revoker: Send + Sync {
+    fn name(&self) -> &Text;
+
+    /// Performs the action. "Already gone" is success, and only if it really is gone.
+    fn perform<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Attempt>;
+}
+
+/// Tells people or machines about an incident.
+pub trait Notifier: Send + Sync {
+    fn name(&self) -> &Text;
+
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Attempt>;
+}
+
+/// How one attempt at an action ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Attempt {
+    /// It is done; `detail` says what the server answered and what else ended with it.
+    Done { detail: Text, evidence: Evidence },
+    /// It may work later: network, time-out, 408, 425, 429, 5xx. `after` is what the server asked for.
+    Retry {
+        reason: Text,
+        after: Option<Duration>,
+    },
+    /// It will not work by waiting: lacking rights (named), wrong address, refused recipient.
+    Refused { reason: Text },
+}
+
+/// All that a notifier may say about an incident.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notification {
+    /// The notify action being performed.
+    pub action: Action,
+    pub incident: Incident,
+    /// Oldest first, at most `limits::NOTIFICATION_DETECTIONS_MAX`.
+    pub detections: Vec<Detection>,
+    /// Every other action of the incident, with what became of it so far.
+    pub actions: Vec<ActionRecord>,
+    /// What the rules' authors say: description and runbook link, by rule.
+    pub rules: Vec<RuleNote>,
+    /// A specimen sent by `notify test`.
+    pub specimen: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleNote {
+    pub rule: Text,
+    pub description: Text,
+    pub runbook: Option<Text>,
+}

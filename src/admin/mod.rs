@@ -1,0 +1,1 @@
+//! L4: HTTP: metrics, health, the API.

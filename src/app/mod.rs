@@ -1,0 +1,1 @@
+//! L5: wiring: configuration to parts, start, supervise, stop.

@@ -1,0 +1,38 @@
+//! `http:`: the three listeners. Each refuses to listen beyond loopback without its authentication.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::Secret;
+
+/// Absent means: this listener is not opened.
+#[derive(Debug, Clone, Default)]
+pub struct Http {
+    pub ops: Option<OpsListener>,
+    pub api: Option<ApiListener>,
+    pub ingest: Option<IngestListener>,
+}
+
+/// Metrics and health; no personal data.
+#[derive(Debug, Clone)]
+pub struct OpsListener {
+    pub listen: SocketAddr,
+    /// Bearer token; required beyond loopback.
+    pub token: Option<Secret>,
+}
+
+/// Incidents, detections, actions, reload.
+#[derive(Debug, Clone)]
+pub struct ApiListener {
+    pub listen: SocketAddr,
+    /// Bearer token; required beyond loopback.
+    pub token: Option<Secret>,
+}
+
+/// Webhook sources only; each source has its own authentication.
+#[derive(Debug, Clone)]
+pub struct IngestListener {
+    pub listen: SocketAddr,
+    /// PEM files; absent means plain HTTP (behind a proxy, or on loopback).
+    pub tls: Option<(PathBuf, PathBuf)>,
+}

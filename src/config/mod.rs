@@ -1,0 +1,63 @@
+//! Leaf: the configuration file, read once at the border into values that cannot be wrong.
+//!
+//! The structs here are plain data with their defaults; the files beside this one say which part of the file they are.
+//! Every fault is reported with its place, all at once. The environment is never read.
+
+mod actions;
+mod http;
+mod policy;
+mod secret;
+mod sources;
+mod store;
+
+pub use actions::{
+    EmailReceiver, HttpAuth, HttpRevoker, KeycloakRevoker, MailTls, MailTransport, Receiver,
+    ReceiverKind, Revoker, RevokerKind, WebhookReceiver,
+};
+pub use http::{ApiListener, Http, IngestListener, OpsListener};
+pub use policy::{
+    Budget, Client, ClientType, Clients, DeclaredNetwork, GeoIp, Response, Rotation, Tenant,
+    Tenants,
+};
+pub use secret::Secret;
+pub use sources::{
+    ColumnMap, Database, Decode, FileSource, Format, KafkaSource, Mapping, MappingField,
+    MappingValue, Source, SourceKind, SqlCursor, SqlLayout, SqlSource, Start, WebhookAuth,
+    WebhookSource,
+};
+pub use store::{Retention, StoreConfig};
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{Mode, Text};
+
+/// The whole configuration, valid.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it was read from; relative paths in it are relative to its folder.
+    pub path: PathBuf,
+    /// SHA-256 of the file's bytes, hex: shown as a metric, so that one can see which configuration runs.
+    pub sha256: String,
+    pub mode: Mode,
+    pub rules: Vec<PathBuf>,
+    /// By rule name, as written; checked against the rules by `rules::compile`.
+    pub overrides: Vec<(Text, crate::yaml::Node)>,
+    pub geoip: GeoIp,
+    pub networks: Vec<DeclaredNetwork>,
+    pub clients: Clients,
+    pub tenants: Tenants,
+    /// Key of the hash that replaces anything that could be presented as a token. Absent: made once beside the store.
+    pub token_key: Option<Secret>,
+    /// The previous key, during a rotation.
+    pub token_key_previous: Option<Secret>,
+    pub store: StoreConfig,
+    pub retention: Retention,
+    pub sources: Vec<Source>,
+    pub revokers: Vec<Revoker>,
+    pub receivers: Vec<Receiver>,
+    pub response: Response,
+    pub http: Http,
+    /// How long a stop may take before running attempts are left to their leases.
+    pub grace_period: Duration,
+}

@@ -1,0 +1,37 @@
+//! `store:` and `retention:`.
+
+use std::time::Duration;
+
+use super::Secret;
+
+/// Where positions, detections, actions and snapshots live.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// `sqlite:///path/file.db` or `postgres://user@host/database`; may hold a password, hence a secret.
+    pub url: Secret,
+    /// Connections kept to PostgreSQL; SQLite has one writer.
+    pub connections_max: u32,
+    /// How often the state is written out.
+    pub snapshot_every: Duration,
+}
+
+/// How long rows are kept, by table.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// Detections, closed incidents and final actions.
+    pub detections: Duration,
+    pub rejects: Duration,
+    /// Webhook records that have been read.
+    pub inbox: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_hours(24);
+        Self {
+            detections: 400 * DAY,
+            rejects: 30 * DAY,
+            inbox: 7 * DAY,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! L2: the engine: a deterministic state machine over keyed stages.

@@ -1,0 +1,37 @@
+//! L0: plain data that every layer speaks, ids, positions and limits.
+//!
+//! Uses std, the time crate (`jiff`) and serde's derive (a snapshot and a wire form are views of the same data);
+//! nothing of ours. No I/O, no clock, no database, no network.
+//!
+//! In: nothing. Out: the nouns of the glossary in the crate's front page.
+
+mod action;
+mod batch;
+mod detection;
+mod event;
+mod incident;
+pub mod limits;
+mod network;
+mod output;
+mod own;
+mod position;
+mod value;
+
+pub use action::{Action, ActionKind, ActionRecord, ActionState, Decision, Mode, Target};
+pub use batch::{Input, RawBatch, RawRecord, Reject, RejectReason};
+pub use detection::{Detection, Severity, Subject};
+pub use event::{Event, EventType, Initiator, Outcome, Reason, TokenKind};
+pub use incident::{Incident, IncidentState};
+pub use network::{
+    Agent, Anonymity, DeviceClass, Enriched, Granularity, Network, NetworkClass, Place, Prefix,
+};
+pub use output::{Commit, Output, Progress};
+pub use own::{OwnEvent, OwnEventKind};
+pub use position::{Claim, Position, SourcePartition, StartAt};
+pub use value::{Evidence, Value};
+
+/// An instant of event time, or of wall time where a name says so. UTC.
+pub type Timestamp = jiff::Timestamp;
+
+/// Shared immutable text: ids, names and provider strings, cloned by reference count.
+pub type Text = std::sync::Arc<str>;

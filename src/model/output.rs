@@ -1,0 +1,28 @@
+//! What one stretch of input caused, and what must become durable with it.
+
+use super::{Action, Detection, Incident, Position, Reject, SourcePartition};
+
+/// What the engine and the response policy made of some input, in the order in which it came about.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Output {
+    pub detections: Vec<Detection>,
+    /// New or changed incidents; each at most once, as it stands now.
+    pub incidents: Vec<Incident>,
+    pub actions: Vec<Action>,
+}
+
+/// One fenced transaction: all of it becomes durable, or none.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Commit {
+    pub positions: Vec<Progress>,
+    pub output: Output,
+    pub rejects: Vec<Reject>,
+}
+
+/// How far one partition has been read, under which ownership.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    pub partition: SourcePartition,
+    pub epoch: u64,
+    pub position: Position,
+}

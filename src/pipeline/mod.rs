@@ -1,0 +1,1 @@
+//! L4: the ingest loop, only owner of the engine.

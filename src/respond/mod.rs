@@ -1,0 +1,1 @@
+//! L2: the response policy: pure decisions, each with its reason.

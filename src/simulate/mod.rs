@@ -1,0 +1,1 @@
+//! People, apps and attackers, and the authorization server of the demo.

@@ -1,0 +1,76 @@
+//! L3: sources read what the authorization server already writes and hand it on as raw records with a position.
+//!
+//! Uses `model` and its own part of `config`. Never the store: what a source needs of it (claims, the inbox, our own
+//! events) it takes through the traits declared here, which `app` fills.
+//!
+//! In: a broker, a database, an HTTP request, a file. Out: [`RawBatch`]es on a bounded channel. A source never
+//! acknowledges by itself: its position is part of what is committed, and it resumes from the stored position.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{Claim, RawBatch, SourcePartition, Text, Timestamp};
+
+/// Reads one configured source until it is cancelled.
+///
+/// An unreachable server is not an error: it is reported through [`Status`] and tried again with backoff.
+/// `Err` is for what no waiting mends (a missing column, a topic that the account may not read).
+pub trait Source: Send + 'static {
+    fn name(&self) -> &Text;
+
+    fn run(self: Box<Self>, context: Context) -> BoxFuture<'static, Result<(), SourceError>>;
+}
+
+/// What a source is given to work with.
+#[derive(Clone)]
+pub struct Context {
+    /// Bounded: a full channel is back-pressure, and the source waits.
+    pub batches: mpsc::Sender<RawBatch>,
+    pub claims: Arc<dyn Claims>,
+    pub status: Arc<dyn Status>,
+    pub cancel: CancellationToken,
+    /// Wall time, read at the edge.
+    pub now: fn() -> Timestamp,
+}
+
+/// Ownership of partitions, kept in the store.
+pub trait Claims: Send + Sync {
+    /// Takes the partitions over: raises their epochs and tells where to read from.
+    fn claim<'a>(
+        &'a self,
+        partitions: &'a [SourcePartition],
+    ) -> BoxFuture<'a, Result<Vec<Claim>, SourceError>>;
+}
+
+/// Where a source reports how it is doing; shown in `/-/ready` and as metrics.
+pub trait Status: Send + Sync {
+    /// Reading works.
+    fn up(&self, source: &Text);
+    /// Reading does not work now; the reason is for a person and holds no secret.
+    fn down(&self, source: &Text, reason: &str);
+    /// Records known to be waiting in a partition, where the source can tell.
+    fn lag(&self, partition: &SourcePartition, records: u64);
+}
+
+/// A table of our own that is tailed like any source: the webhook inbox, and what was done (own events).
+pub trait OwnTable: Send + Sync {
+    /// Rows with an id above `after`, in order of id, at most `limit`.
+    fn read_after(&self, after: i64, limit: u32)
+    -> BoxFuture<'_, Result<Vec<OwnRow>, SourceError>>;
+    /// The largest id there is, 0 in an empty table.
+    fn newest(&self) -> BoxFuture<'_, Result<i64, SourceError>>;
+}
+
+/// A row of one of our own tables.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnRow {
+    pub id: i64,
+    pub payload: Vec<u8>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SourceError(pub String);

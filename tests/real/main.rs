@@ -1,0 +1,1 @@
+//! Tests on real servers, started by `tests/run`; each is `#[ignore]`d so that `cargo test` alone needs none.
