@@ -24,3 +24,22 @@ pub const REPLAY_JUMP_MAX: Duration = Duration::from_hours(1);
 pub const LATENESS_DEFAULT: Duration = Duration::from_mins(2);
 /// Detections that one notification lists; beyond it says how many more there are.
 pub const NOTIFICATION_DETECTIONS_MAX: usize = 20;
+/// Presentations remembered of one family: at one refresh in five minutes more than five hours of full detail; the
+/// contexts of older ones stay known.
+pub const LEDGER_ENTRIES_MAX: usize = 64;
+/// Contexts remembered of presentations older than that.
+pub const LEDGER_SETTLED_MAX: usize = 16;
+/// Event ids are remembered for one to two of these, in event time: far longer than any redelivery seen.
+pub const REPEATS_TURN: Duration = Duration::from_hours(2);
+/// Event ids in one generation of that memory (about 10 bytes each).
+pub const REPEATS_MAX: usize = 4_000_000;
+/// Families remembered.
+pub const FAMILIES_MAX: usize = 8_000_000;
+/// Tokens that lead to a family.
+pub const TOKENS_MAX: usize = 32_000_000;
+/// Users, address prefixes and clients that the engine keeps state for.
+pub const USERS_MAX: usize = 8_000_000;
+pub const NETWORKS_MAX: usize = 2_000_000;
+pub const CLIENTS_MAX: usize = 100_000;
+/// Sessions and users known to have been ended.
+pub const ENDED_MAX: usize = 2_000_000;

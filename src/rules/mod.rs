@@ -1,1 +1,13 @@
 //! L1: the rules: what a rule file says, compiled and checked, and the pure logic of each kind.
+//!
+//! Uses `model` and the YAML leaf. No clock, no I/O beyond reading rule files, no state: the engine keeps the state and
+//! hands it to the kinds as arguments.
+//!
+//! In: rule files, a ledger or a history. Out: compiled rules, findings with their reason.
+
+pub mod context;
+pub mod kinds;
+pub mod ledger;
+mod rule;
+
+pub use rule::{Rule, RuleSet};

@@ -1,0 +1,179 @@
+//! The state of one family: its ledger, who it belongs to, and what has been said about it.
+
+use serde::{Deserialize, Serialize};
+
+use super::table::Aged;
+use crate::model::{Event, EventType, Text, TokenKind};
+use crate::rules::context::Context;
+use crate::rules::kinds::velocity::Counts;
+use crate::rules::ledger::{Answer, Ledger, NewEntry};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Family {
+    /// The id given by the server, else the family's first known token.
+    pub(super) id: Text,
+    named: bool,
+    /// Event time of the event that gave the id.
+    id_time: i64,
+    pub(super) issuer: Text,
+    pub(super) tenant: Option<Text>,
+    pub(super) user_id: Option<Text>,
+    pub(super) client_id: Option<Text>,
+    pub(super) session_id: Option<Text>,
+    pub(super) token_kind: Option<TokenKind>,
+    pub(super) ledger: Ledger,
+    pub(super) counts: Counts,
+    /// Lifetime of its access tokens in seconds, as last told.
+    pub(super) access_token_ttl: Option<u32>,
+    /// Hashes of the detections released.
+    pub(super) released: Vec<u64>,
+    pub(super) first_seen: i64,
+    pub(super) last_seen: i64,
+    /// Has been issued or refreshed: more than anybody's garbage.
+    pub(super) proven: bool,
+    /// Event time of the newest accepted refresh, for the time between refreshes.
+    pub(super) refreshed_at: Option<i64>,
+}
+
+impl Aged for Family {
+    fn last_seen(&self) -> i64 {
+        self.last_seen
+    }
+
+    fn provisional(&self) -> bool {
+        !self.proven
+    }
+}
+
+impl Family {
+    pub(super) fn new(event: &Event, time: i64) -> Self {
+        Self {
+            id: id_of(event),
+            named: event.family_id.is_some(),
+            id_time: time,
+            issuer: event.issuer.clone(),
+            tenant: event.tenant.clone(),
+            user_id: None,
+            client_id: None,
+            session_id: None,
+            token_kind: None,
+            ledger: Ledger::default(),
+            counts: Counts::default(),
+            access_token_ttl: None,
+            released: Vec::new(),
+            first_seen: time,
+            last_seen: time,
+            proven: false,
+            refreshed_at: None,
+        }
+    }
+
+    /// Files the event; `false` when the ledger has it already.
+    pub(super) fn add(&mut self, event: &Event, time: i64, context: Context) -> bool {
+        if !self.named && (event.family_id.is_some() || time < self.id_time) {
+            self.id = id_of(event);
+            self.named = event.family_id.is_some();
+            self.id_time = time;
+        }
+        let earliest = time <= self.first_seen;
+        self.first_seen = self.first_seen.min(time);
+        self.last_seen = self.last_seen.max(time);
+        self.proven |= event.succeeded();
+        // A refusal is the caller's word: what it claims fills gaps and never replaces.
+        let trusted = event.succeeded() && earliest;
+        take(&mut self.user_id, event.user_id.as_ref(), trusted);
+        take(&mut self.client_id, event.client_id.as_ref(), trusted);
+        take(&mut self.session_id, event.session_id.as_ref(), trusted);
+        self.token_kind = self.token_kind.or(event.token_kind);
+        self.access_token_ttl = event.access_token_ttl.or(self.access_token_ttl);
+        self.ledger.add(NewEntry {
+            time,
+            answer: answer_of(event),
+            token: presented_of(event),
+            issued: event.new_token_id.clone().or_else(|| next_of(event)),
+            generation: event.generation,
+            latest_generation: event.latest_generation,
+            client_id: event.client_id.clone(),
+            event_id: event.event_id.clone(),
+            context,
+        })
+    }
+
+    /// Takes over what was filed under another key for the same family.
+    pub(super) fn absorb(&mut self, other: Self) {
+        if !self.named && (other.named || other.id_time < self.id_time) {
+            self.id = other.id;
+            self.named = other.named;
+            self.id_time = other.id_time;
+        }
+        self.ledger.absorb(other.ledger);
+        self.first_seen = self.first_seen.min(other.first_seen);
+        self.last_seen = self.last_seen.max(other.last_seen);
+        self.proven |= other.proven;
+        self.user_id = self.user_id.take().or(other.user_id);
+        self.client_id = self.client_id.take().or(other.client_id);
+        self.session_id = self.session_id.take().or(other.session_id);
+        self.token_kind = self.token_kind.or(other.token_kind);
+        self.access_token_ttl = self.access_token_ttl.or(other.access_token_ttl);
+        self.refreshed_at = self.refreshed_at.max(other.refreshed_at);
+        self.counts.absorb(&other.counts);
+        self.released.extend(other.released);
+    }
+}
+
+fn take(mine: &mut Option<Text>, theirs: Option<&Text>, trusted: bool) {
+    if let Some(theirs) = theirs {
+        if mine.is_none() || trusted {
+            *mine = Some(theirs.clone());
+        }
+    }
+}
+
+fn id_of(event: &Event) -> Text {
+    let first = [&event.family_id, &event.token_id, &event.new_token_id].into_iter().flatten().next();
+    first.cloned().unwrap_or_else(|| {
+        let session = event.session_id.as_deref().unwrap_or("-");
+        format!("{session}/{}", event.client_id.as_deref().unwrap_or("-")).into()
+    })
+}
+
+/// The presented token, or a name made of its generation where the source counts generations instead.
+fn presented_of(event: &Event) -> Option<Text> {
+    if event.kind == EventType::Issue {
+        return None;
+    }
+    event.token_id.clone().or_else(|| event.generation.map(generation_name))
+}
+
+/// Where a source counts generations and names no tokens, a refresh of generation n issues n + 1.
+fn next_of(event: &Event) -> Option<Text> {
+    let counts = event.token_id.is_none() && event.succeeded();
+    event.generation.filter(|_| counts).map(|generation| {
+        let issued = if event.kind == EventType::Issue { generation } else { generation.saturating_add(1) };
+        generation_name(issued)
+    })
+}
+
+fn generation_name(generation: u64) -> Text {
+    format!("generation {generation}").into()
+}
+
+fn answer_of(event: &Event) -> Answer {
+    use crate::model::Reason;
+    if event.succeeded() {
+        return if event.kind == EventType::Issue { Answer::Issued } else { Answer::Accepted };
+    }
+    match event.reason {
+        Some(Reason::Reuse) => Answer::RefusedReuse,
+        // Servers that forget or mark consumed tokens say one of these of a replay; the ledger knows better.
+        Some(Reason::Other | Reason::UnknownToken | Reason::Revoked) | None => Answer::Refused,
+        Some(
+            Reason::Expired
+            | Reason::ClientMismatch
+            | Reason::SessionEnded
+            | Reason::UserDisabled
+            | Reason::Policy
+            | Reason::Binding,
+        ) => Answer::RefusedOther,
+    }
+}

@@ -1,0 +1,144 @@
+//! Stage one: which family an event belongs to.
+//!
+//! Trivial where events carry a family. Elsewhere a family is a chain of token ids; and where a source names no tokens,
+//! it is the client's part of a session. When a late event shows that two chains are one, they join: the family with the
+//! earlier event survives, and the other's key stays as an alias.
+
+use serde::{Deserialize, Serialize};
+
+use super::table::{Aged, Table, key};
+use crate::model::{Event, Text, limits};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Resolve {
+    tokens: Table<TokenFamily>,
+    aliases: Table<Alias>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct TokenFamily {
+    family: u64,
+    last_seen: i64,
+    /// Only ever presented and refused: may be anybody's garbage.
+    refused_only: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Alias {
+    survivor: u64,
+    last_seen: i64,
+}
+
+impl Aged for TokenFamily {
+    fn last_seen(&self) -> i64 {
+        self.last_seen
+    }
+
+    fn provisional(&self) -> bool {
+        self.refused_only
+    }
+}
+
+impl Aged for Alias {
+    fn last_seen(&self) -> i64 {
+        self.last_seen
+    }
+}
+
+/// Where an event belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Resolved {
+    pub(super) family: u64,
+    /// The server named the family itself.
+    pub(super) named: bool,
+    /// Another family that this event shows to be the same.
+    pub(super) same_as: Option<u64>,
+}
+
+impl Resolve {
+    pub(super) fn new() -> Self {
+        Self { tokens: Table::new(limits::TOKENS_MAX), aliases: Table::new(limits::FAMILIES_MAX / 8) }
+    }
+
+    /// The event's family; `None` when nothing in it can be tied to one.
+    pub(super) fn family(&mut self, event: &Event, time: i64) -> Option<Resolved> {
+        let presented = event.token_id.as_ref().map(|token| token_key(event, token));
+        let issued = event.new_token_id.as_ref().map(|token| token_key(event, token));
+        let refused_only = !event.succeeded();
+        let resolved = match &event.family_id {
+            Some(family) => self.named(scoped("family", event, &[family]), presented, issued),
+            None if presented.is_some() || issued.is_some() => self.chained(presented, issued)?,
+            None => Resolved {
+                family: scoped("session", event, &[event.session_id.as_ref()?, event.client_id.as_deref().unwrap_or("")]),
+                named: false,
+                same_as: None,
+            },
+        };
+        for token in [presented, issued].into_iter().flatten() {
+            self.learn(token, resolved.family, time, refused_only);
+        }
+        Some(resolved)
+    }
+
+    /// Records that two families are one; `absorbed` answers as `survivor` from now on.
+    pub(super) fn join(&mut self, absorbed: u64, survivor: u64, time: i64) {
+        let alias = self.aliases.get_or_insert_with(absorbed, || Alias { survivor, last_seen: time });
+        alias.survivor = survivor;
+        alias.last_seen = alias.last_seen.max(time);
+    }
+
+    pub(super) fn tokens(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub(super) fn evicted(&self) -> u64 {
+        self.tokens.evicted() + self.aliases.evicted()
+    }
+
+    /// Follows aliases to the family that answers now.
+    pub(super) fn survivor(&self, family: u64) -> u64 {
+        let mut family = family;
+        // Bounded: a chain of joins can only be as long as there are chains that one event each shows to be one.
+        for _ in 0..64 {
+            match self.aliases.get(family) {
+                Some(alias) if alias.survivor != family => family = alias.survivor,
+                _ => break,
+            }
+        }
+        family
+    }
+
+    fn named(&self, family: u64, presented: Option<u64>, issued: Option<u64>) -> Resolved {
+        let same_as = [presented, issued].into_iter().flatten().find_map(|t| self.lookup(t)).filter(|other| *other != family);
+        Resolved { family: self.survivor(family), named: true, same_as }
+    }
+
+    fn chained(&self, presented: Option<u64>, issued: Option<u64>) -> Option<Resolved> {
+        let by_presented = presented.and_then(|t| self.lookup(t));
+        let by_issued = issued.and_then(|t| self.lookup(t));
+        let family = by_presented.or(by_issued).or(presented).or(issued)?;
+        Some(Resolved { family, named: false, same_as: by_issued.filter(|other| *other != family) })
+    }
+
+    fn lookup(&self, token: u64) -> Option<u64> {
+        self.tokens.get(token).map(|t| self.survivor(t.family))
+    }
+
+    fn learn(&mut self, token: u64, family: u64, time: i64, refused_only: bool) {
+        let known = self.tokens.get_or_insert_with(token, || TokenFamily { family, last_seen: time, refused_only });
+        known.family = family;
+        known.last_seen = known.last_seen.max(time);
+        known.refused_only &= refused_only;
+    }
+}
+
+fn token_key(event: &Event, token: &Text) -> u64 {
+    scoped("token", event, &[token])
+}
+
+/// A key within the event's issuer and tenant.
+pub(super) fn scoped(domain: &str, event: &Event, parts: &[&str]) -> u64 {
+    let mut all = vec![&*event.issuer, event.tenant.as_deref().unwrap_or("")];
+    all.extend(parts);
+    key(domain, &all)
+}

@@ -1,0 +1,151 @@
+//! A bounded table of one stage: keys to state, in many small shards, evicting by event time.
+//!
+//! One map of millions stops the world for a second when it grows; a shard grows in milliseconds. Iteration order never
+//! reaches the output: whatever picks among entries orders them by time and key.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use serde::{Deserialize, Serialize};
+
+const SHARDS: usize = 256;
+/// Of a full shard the oldest eighth goes at once, so that the search for it is paid once in many inserts.
+const EVICT_PART: usize = 8;
+
+/// State that knows when it was last touched, in event time.
+pub(super) trait Aged {
+    /// Milliseconds since 1970.
+    fn last_seen(&self) -> i64;
+
+    /// What goes first when a shard is full, whatever its age: state that nothing honest stands behind.
+    fn provisional(&self) -> bool {
+        false
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(bound = "V: Serialize + serde::de::DeserializeOwned")]
+pub(super) struct Table<V> {
+    shards: Vec<HashMap<u64, V, BuildHasherDefault<KeyHasher>>>,
+    shard_max: usize,
+    evicted: u64,
+}
+
+impl<V: Aged> Table<V> {
+    pub(super) fn new(entries_max: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| HashMap::default()).collect(),
+            shard_max: (entries_max / SHARDS).max(EVICT_PART),
+            evicted: 0,
+        }
+    }
+
+    pub(super) fn get(&self, key: u64) -> Option<&V> {
+        self.shards[shard_of(key)].get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut V> {
+        self.shards[shard_of(key)].get_mut(&key)
+    }
+
+    pub(super) fn get_or_insert_with(&mut self, key: u64, make: impl FnOnce() -> V) -> &mut V {
+        let shard = &mut self.shards[shard_of(key)];
+        if shard.len() >= self.shard_max && !shard.contains_key(&key) {
+            self.evicted += evict_oldest(shard);
+        }
+        shard.entry(key).or_insert_with(make)
+    }
+
+    pub(super) fn remove(&mut self, key: u64) -> Option<V> {
+        self.shards[shard_of(key)].remove(&key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(HashMap::len).sum()
+    }
+
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Drops what has not been touched since `time`.
+    pub(super) fn forget_before(&mut self, time: i64) {
+        for shard in &mut self.shards {
+            shard.retain(|_, value| value.last_seen() >= time);
+        }
+    }
+}
+
+fn evict_oldest<V: Aged>(shard: &mut HashMap<u64, V, BuildHasherDefault<KeyHasher>>) -> u64 {
+    let mut by_age: Vec<(bool, i64, u64)> =
+        shard.iter().map(|(key, value)| (!value.provisional(), value.last_seen(), *key)).collect();
+    let count = (by_age.len() / EVICT_PART).max(1);
+    by_age.select_nth_unstable(count - 1);
+    by_age.truncate(count);
+    for (_, _, key) in &by_age {
+        shard.remove(key);
+    }
+    count as u64
+}
+
+/// Shards by the high bits, so that the low bits stay for the map's own buckets.
+fn shard_of(key: u64) -> usize {
+    usize::from(key.to_be_bytes()[0])
+}
+
+/// Keys are hashes already.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        // hashbrown takes its tag from the top seven bits, which are all but equal within a shard.
+        self.0 = key.rotate_left(17);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxhash_rust::xxh3::xxh3_64(bytes);
+    }
+}
+
+/// The key of a table: one hash over parts, each with its length, so that no two lists of parts run together.
+pub(super) fn key(domain: &str, parts: &[&str]) -> u64 {
+    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
+    for part in std::iter::once(&domain).chain(parts) {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.digest()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Aged for i64 {
+        fn last_seen(&self) -> i64 {
+            *self
+        }
+    }
+
+    #[test]
+    fn a_full_table_stays_within_its_bound_and_keeps_the_newest() {
+        let mut table = Table::new(SHARDS * 16);
+        for time in 0..100_000_i64 {
+            table.get_or_insert_with(key("t", &[&time.to_string()]), || time);
+        }
+        assert!(table.len() <= SHARDS * 16);
+        assert_eq!(table.evicted() as usize + table.len(), 100_000);
+        assert!(table.get(key("t", &["99999"])).is_some());
+        assert!(table.get(key("t", &["0"])).is_none());
+    }
+
+    #[test]
+    fn parts_do_not_run_together() {
+        assert_ne!(key("t", &["a", "bc"]), key("t", &["ab", "c"]));
+    }
+}

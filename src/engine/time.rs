@@ -1,0 +1,135 @@
+//! Engine time: the lowest watermark of the partitions.
+//!
+//! A partition's watermark is the newest event time it has delivered, or the wall time at which it was read to its end.
+//! What cannot be read, or has ended, does not hold time back. Time never runs backwards.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::limits;
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct EngineTime {
+    partitions: BTreeMap<u32, Watermark>,
+    now: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Watermark {
+    newest: Option<i64>,
+    /// A jump that a second event must confirm, where there is no arrival time to check it against.
+    jump: Option<i64>,
+    ended: bool,
+}
+
+impl EngineTime {
+    /// Milliseconds since 1970; `None` before anything was seen.
+    pub(super) fn now(&self) -> Option<i64> {
+        self.now
+    }
+
+    /// An event was delivered. `arrived` is false where events have no arrival time (`replay`).
+    pub(super) fn event(&mut self, partition: u32, time: i64, arrived: bool) {
+        let watermark = self.partitions.entry(partition).or_default();
+        watermark.ended = false;
+        if arrived {
+            watermark.newest = Some(watermark.newest.map_or(time, |newest| newest.max(time)));
+        } else {
+            watermark.confirmed(time);
+        }
+        self.settle();
+    }
+
+    pub(super) fn tick(&mut self, partition: u32, time: i64) {
+        let watermark = self.partitions.entry(partition).or_default();
+        watermark.ended = false;
+        watermark.newest = Some(watermark.newest.map_or(time, |newest| newest.max(time)));
+        self.settle();
+    }
+
+    /// The partition no longer holds time back. When all have ended, time is at its end.
+    pub(super) fn ended(&mut self, partition: u32) {
+        self.partitions.entry(partition).or_default().ended = true;
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        let mut open = self.partitions.values().filter(|w| !w.ended).peekable();
+        let lowest = if open.peek().is_none() {
+            Some(i64::MAX)
+        } else {
+            open.map(|w| w.newest).min().flatten()
+        };
+        self.now = match (self.now, lowest) {
+            // All ended, and then one came back: time goes on from what is known.
+            (Some(i64::MAX), Some(lowest)) => Some(lowest),
+            (Some(now), Some(lowest)) => Some(now.max(lowest)),
+            (now, lowest) => lowest.or(now),
+        };
+    }
+}
+
+impl Watermark {
+    fn confirmed(&mut self, time: i64) {
+        let jump_max = i64::try_from(limits::REPLAY_JUMP_MAX.as_millis()).unwrap_or(i64::MAX);
+        match (self.newest, self.jump) {
+            (None, None) => self.jump = Some(time),
+            (Some(newest), None) if time <= newest + jump_max => self.newest = Some(newest.max(time)),
+            (Some(_), None) => self.jump = Some(time),
+            (newest, Some(jump)) => {
+                if newest.is_some_and(|newest| time <= newest + jump_max) {
+                    // The jump stands alone so far: it is not believed, and time goes on.
+                    self.newest = newest.map(|newest| newest.max(time));
+                } else {
+                    let (low, high) = (jump.min(time), jump.max(time));
+                    self.newest = Some(if high - low <= jump_max { high } else { low });
+                    self.jump = (high - low > jump_max).then_some(high);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    #[test]
+    fn the_slowest_partition_holds_time_until_it_ends() {
+        let mut time = EngineTime::default();
+        time.event(0, 1000, true);
+        assert_eq!(time.now(), Some(1000));
+        time.event(1, 500, true);
+        time.event(0, 3000, true);
+        assert_eq!(time.now(), Some(1000));
+        time.event(1, 2000, true);
+        assert_eq!(time.now(), Some(2000));
+        time.ended(1);
+        assert_eq!(time.now(), Some(3000));
+        time.ended(0);
+        assert_eq!(time.now(), Some(i64::MAX));
+    }
+
+    #[test]
+    fn one_event_from_the_future_does_not_move_a_replay() {
+        let mut time = EngineTime::default();
+        for t in [0, 10, 900 * HOUR, 20] {
+            time.event(0, t, false);
+        }
+        assert_eq!(time.now(), Some(20));
+    }
+
+    #[test]
+    fn a_pause_in_a_replay_is_believed_with_the_second_event() {
+        let mut time = EngineTime::default();
+        for t in [0, 10, 5 * HOUR] {
+            time.event(0, t, false);
+        }
+        assert_eq!(time.now(), Some(10));
+        time.event(0, 5 * HOUR + 7, false);
+        assert_eq!(time.now(), Some(5 * HOUR + 7));
+    }
+}

@@ -1,0 +1,166 @@
+//! What of a ledger a judgement reads: the entries up to the cut, with the questions the table asks of them.
+
+use std::collections::BTreeSet;
+
+use super::super::super::context::{Basis, Seen, Standing, standing};
+use super::super::super::ledger::{Entry, Ledger};
+use super::{Leeway, Reuse, Scope};
+use crate::model::Text;
+
+/// Uses further away than this from a refusal say nothing about it.
+pub(super) const HORIZON_MS: i64 = 24 * 3600 * 1000;
+
+pub(super) struct View<'a> {
+    pub(super) rule: &'a Reuse,
+    pub(super) leeway: &'a Leeway,
+    pub(super) scope: Scope,
+    ledger: &'a Ledger,
+    entries: &'a [Entry],
+    ended_at: Option<i64>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(rule: &'a Reuse, ledger: &'a Ledger, leeway: &'a Leeway, ended_at: Option<i64>, scope: Scope) -> Self {
+        let all = ledger.entries();
+        let entries = match scope {
+            Scope::Certain => all,
+            Scope::Settled(cut) => &all[..all.partition_point(|e| e.time <= cut)],
+        };
+        Self { rule, leeway, scope, ledger, entries, ended_at }
+    }
+
+    pub(super) fn settled(&self) -> bool {
+        matches!(self.scope, Scope::Settled(_))
+    }
+
+    pub(super) fn settle_ms(&self) -> i64 {
+        millis(self.rule.settle)
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = (usize, &'a Entry)> + use<'a> {
+        self.entries.iter().enumerate()
+    }
+
+    pub(super) fn entry(&self, index: usize) -> &'a Entry {
+        &self.entries[index]
+    }
+
+    pub(super) fn seen(&self, index: usize) -> Seen<'a> {
+        self.ledger.seen(&self.entries[index])
+    }
+
+    /// Refused after a person or this daemon ended the family.
+    pub(super) fn is_aftermath(&self, entry: &Entry) -> bool {
+        self.ended_at.is_some_and(|ended| entry.time >= ended)
+    }
+
+    /// Accepted presentations of a token, in order of time.
+    pub(super) fn uses(&self, token: &Text) -> Vec<usize> {
+        self.entries()
+            .filter(|(_, e)| e.answer.accepted() && e.token.as_ref() == Some(token))
+            .map(|(i, _)| i)
+            .collect()
+    }
+
+    /// Every token that was issued in exchange for this one, or for one of those.
+    pub(super) fn descendants(&self, token: &Text) -> BTreeSet<&'a Text> {
+        self.issued_from(|entry| entry.token.as_ref() == Some(token))
+    }
+
+    /// Every token that goes back to the given presentation.
+    pub(super) fn issued_by(&self, index: usize) -> BTreeSet<&'a Text> {
+        let presentation = &self.entries[index];
+        self.issued_from(|entry| std::ptr::eq(entry, presentation))
+    }
+
+    fn issued_from(&self, first: impl Fn(&Entry) -> bool) -> BTreeSet<&'a Text> {
+        let mut found: BTreeSet<&Text> =
+            self.entries.iter().filter(|e| e.answer.accepted() && first(e)).filter_map(|e| e.issued.as_ref()).collect();
+        loop {
+            let before = found.len();
+            for entry in self.entries.iter().filter(|e| e.answer.accepted()) {
+                if entry.token.as_ref().is_some_and(|t| found.contains(t)) {
+                    found.extend(entry.issued.as_ref());
+                }
+            }
+            if found.len() == before {
+                return found;
+            }
+        }
+    }
+
+    /// Generations between the presented token and the newest issued, as it stood when it was presented.
+    pub(super) fn gap(&self, index: usize) -> u64 {
+        let entry = &self.entries[index];
+        if let (Some(generation), Some(latest)) = (entry.generation, entry.latest_generation) {
+            return latest.saturating_sub(generation);
+        }
+        entry.token.as_ref().map_or(0, |token| self.depth(token, index, 0))
+    }
+
+    fn depth(&self, token: &Text, index: usize, level: u64) -> u64 {
+        let presented = &self.entries[index];
+        // A refusal can stand a little before the use that it is about; an acceptance is after what it repeats.
+        let until = if presented.answer.accepted() { presented.time } else { presented.time + self.settle_ms() };
+        if level > self.entries.len() as u64 {
+            return level;
+        }
+        self.uses(token)
+            .into_iter()
+            .filter(|&u| u != index && self.entries[u].time <= until)
+            .filter(|&u| !presented.answer.accepted() || u < index)
+            .map(|u| match &self.entries[u].issued {
+                Some(issued) => self.depth(issued, index, level + 1).max(level + 1),
+                None => level + 1,
+            })
+            .max()
+            .unwrap_or(level)
+    }
+
+    /// Contexts of the issue and of accepted presentations of tokens older than the disputed one, at any age.
+    pub(super) fn known(&self, token: Option<&Text>, generation: Option<u64>, index: usize) -> Vec<Seen<'a>> {
+        let mut older: BTreeSet<usize> = BTreeSet::new();
+        match token {
+            Some(token) => self.ancestors(token, &mut older),
+            None => older.extend(self.entries().filter(|(i, e)| *i < index && e.answer.accepted()).map(|(i, _)| i)),
+        }
+        if let Some(generation) = generation {
+            older.extend(
+                self.entries()
+                    .filter(|(_, e)| e.answer.accepted() && e.generation.is_some_and(|g| g < generation))
+                    .map(|(i, _)| i),
+            );
+        }
+        let issue = self.entries().filter(|(_, e)| e.answer == super::super::super::ledger::Answer::Issued).map(|(i, _)| i);
+        older.extend(issue);
+        older.into_iter().map(|i| self.seen(i)).chain(self.ledger.settled()).collect()
+    }
+
+    fn ancestors(&self, token: &Text, found: &mut BTreeSet<usize>) {
+        for (i, entry) in self.entries() {
+            if entry.answer.accepted() && entry.issued.as_ref() == Some(token) && found.insert(i) {
+                if let Some(parent) = &entry.token {
+                    // Every use of the parent is a presentation of an older token.
+                    found.extend(self.uses(parent));
+                    self.ancestors(parent, found);
+                }
+            }
+        }
+    }
+
+    pub(super) fn standing(&self, index: usize, known: &[Seen<'_>]) -> (Standing, Basis) {
+        standing(self.seen(index), known, &self.rule.travel)
+    }
+
+    pub(super) fn same_context(&self, a: usize, b: usize) -> bool {
+        self.seen(a).context.same_as(self.seen(b).context)
+    }
+
+    pub(super) fn network_differs(&self, a: usize, b: usize) -> bool {
+        self.seen(a).context.network_differs(self.seen(b).context)
+    }
+}
+
+pub(super) fn millis(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

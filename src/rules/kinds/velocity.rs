@@ -1,0 +1,229 @@
+//! `velocity`: more refreshes than the access token's lifetime explains.
+//!
+//! Counts in buckets of one minute of event time, so that the counts do not depend on the order of arrival, and a late
+//! event lands where it belongs. Why not a leaky bucket: it forgets how many there were, which is the first thing the
+//! person who is woken asks, and it judges a late event too strictly.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+const BUCKET_MS: i64 = 60_000;
+/// Longest time that a rule may look back, in buckets; `lasts` is the longest.
+const BUCKETS_MAX: u32 = 64;
+
+/// Parameters of a velocity rule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Velocity {
+    pub by: By,
+    pub window: Duration,
+    /// The limit is never below this many refreshes in the window.
+    pub limit_min: u32,
+    /// Refreshes that are ordinary within one lifetime of the access token: tabs, retries, focus refreshes.
+    pub per_lifetime: u32,
+    /// Assumed where neither the event nor the configuration names a lifetime (Keycloak's default is five minutes).
+    pub lifetime_default: Duration,
+    /// More than this many in `gross_window` pages whoever it is.
+    pub gross: u32,
+    pub gross_window: Duration,
+    /// Above the limit for this long pages too.
+    pub lasts: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum By {
+    Family,
+    User,
+    Client,
+    Network,
+}
+
+impl By {
+    pub const ALL: &'static [Self] = &[Self::Family, Self::User, Self::Client, Self::Network];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Family => "family",
+            Self::User => "user",
+            Self::Client => "client",
+            Self::Network => "network",
+        }
+    }
+}
+
+impl Default for Velocity {
+    fn default() -> Self {
+        Self {
+            by: By::Family,
+            window: Duration::from_mins(10),
+            limit_min: 10,
+            per_lifetime: 6,
+            lifetime_default: Duration::from_mins(5),
+            gross: 60,
+            gross_window: Duration::from_mins(5),
+            lasts: Duration::from_mins(30),
+        }
+    }
+}
+
+/// How grave it is; each is its own detection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    AboveLimit,
+    Lasting,
+    Gross,
+}
+
+impl Level {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AboveLimit => "above_limit",
+            Self::Lasting => "lasting",
+            Self::Gross => "gross",
+        }
+    }
+}
+
+/// What was found, with the numbers that a person asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finding {
+    pub level: Level,
+    pub count: u32,
+    pub limit: u32,
+    pub window: Duration,
+}
+
+/// Refreshes of one key by minute; sparse, because most keys refresh every few minutes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// (minute since 1970, count), in order of time.
+    buckets: Vec<(i32, u16)>,
+}
+
+impl Counts {
+    pub fn add(&mut self, time: i64) {
+        let bucket = bucket_of(time);
+        match self.buckets.binary_search_by_key(&bucket, |(b, _)| *b) {
+            Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(1),
+            Err(at) => self.buckets.insert(at, (bucket, 1)),
+        }
+        let newest = self.buckets.last().map_or(bucket, |(b, _)| *b);
+        self.buckets.retain(|(b, _)| newest.saturating_sub(*b) < i32::try_from(BUCKETS_MAX).unwrap_or(i32::MAX));
+    }
+
+    /// Adds the counts of another key that turned out to be the same.
+    pub fn absorb(&mut self, other: &Self) {
+        for (bucket, count) in &other.buckets {
+            match self.buckets.binary_search_by_key(bucket, |(b, _)| *b) {
+                Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(*count),
+                Err(at) => self.buckets.insert(at, (*bucket, *count)),
+            }
+        }
+    }
+
+    /// Refreshes in the `width` buckets that end with `last`.
+    fn sum(&self, last: i32, width: i32) -> u32 {
+        let first = last - width + 1;
+        self.buckets.iter().filter(|(b, _)| (first..=last).contains(b)).map(|(_, n)| u32::from(*n)).sum()
+    }
+
+    /// The largest sum of any window of `width` buckets that contains `bucket`.
+    fn largest_around(&self, bucket: i32, width: i32) -> u32 {
+        (bucket..bucket + width).map(|last| self.sum(last, width)).max().unwrap_or(0)
+    }
+}
+
+impl Velocity {
+    /// Allowed refreshes in the window, for an access token of this lifetime.
+    pub fn limit(&self, lifetime: Option<Duration>) -> u32 {
+        let lifetime = lifetime.unwrap_or(self.lifetime_default).as_secs().max(1);
+        let scaled = u64::from(self.per_lifetime) * self.window.as_secs() / lifetime;
+        self.limit_min.max(u32::try_from(scaled).unwrap_or(u32::MAX))
+    }
+
+    /// What the windows around `time` show, gravest last.
+    pub fn judge(&self, counts: &Counts, time: i64, limit: u32) -> Vec<Finding> {
+        let total: u32 = counts.buckets.iter().map(|(_, n)| u32::from(*n)).sum();
+        if total <= limit.min(self.gross) {
+            return Vec::new();
+        }
+        let bucket = bucket_of(time);
+        let mut findings = Vec::new();
+        let within = counts.largest_around(bucket, width(self.window));
+        if within > limit {
+            findings.push(Finding { level: Level::AboveLimit, count: within, limit, window: self.window });
+            if self.lasted(counts, bucket, limit) {
+                findings.push(Finding { level: Level::Lasting, count: within, limit, window: self.lasts });
+            }
+        }
+        let burst = counts.largest_around(bucket, width(self.gross_window));
+        if burst > self.gross {
+            findings.push(Finding { level: Level::Gross, count: burst, limit: self.gross, window: self.gross_window });
+        }
+        findings
+    }
+
+    /// Whether every whole window in the last `lasts` was above the limit.
+    fn lasted(&self, counts: &Counts, bucket: i32, limit: u32) -> bool {
+        let step = width(self.window);
+        let steps = (width(self.lasts) / step).max(1);
+        (0..steps).all(|back| counts.sum(bucket - back * step, step) > limit)
+    }
+}
+
+fn bucket_of(time: i64) -> i32 {
+    i32::try_from(time.div_euclid(BUCKET_MS)).unwrap_or(i32::MAX)
+}
+
+fn width(duration: Duration) -> i32 {
+    i32::try_from(duration.as_secs() / 60).unwrap_or(1).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(minutes: &[(i64, u32)]) -> Counts {
+        let mut counts = Counts::default();
+        for (minute, n) in minutes {
+            for _ in 0..*n {
+                counts.add(minute * BUCKET_MS + 7);
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn the_limit_follows_the_lifetime_of_the_access_token() {
+        let rule = Velocity::default();
+        assert_eq!(rule.limit(Some(Duration::from_mins(60))), 10);
+        assert_eq!(rule.limit(Some(Duration::from_mins(1))), 60);
+        assert_eq!(rule.limit(None), 12);
+    }
+
+    #[test]
+    fn twenty_an_hour_are_ordinary() {
+        let rule = Velocity::default();
+        let counts = counts(&(0..20).map(|i| (i * 3, 1)).collect::<Vec<_>>());
+        assert_eq!(rule.judge(&counts, 57 * BUCKET_MS, rule.limit(None)), []);
+    }
+
+    #[test]
+    fn the_count_does_not_depend_on_the_order_of_arrival() {
+        let mut backwards = Counts::default();
+        for minute in (0..30).rev() {
+            backwards.add(minute * BUCKET_MS);
+        }
+        assert_eq!(backwards, counts(&(0..30).map(|m| (m, 1)).collect::<Vec<_>>()));
+    }
+
+    #[test]
+    fn a_gross_burst_and_a_lasting_excess_are_told_apart() {
+        let rule = Velocity::default();
+        let burst = counts(&[(100, 61)]);
+        let levels = |c: &Counts, m: i64, limit| rule.judge(c, m * BUCKET_MS, limit).iter().map(|f| f.level).collect::<Vec<_>>();
+        assert_eq!(levels(&burst, 100, 100), [Level::Gross]);
+        let lasting = counts(&(70..=100).map(|m| (m, 2)).collect::<Vec<_>>());
+        assert_eq!(levels(&lasting, 100, 12), [Level::AboveLimit, Level::Lasting]);
+    }
+}
