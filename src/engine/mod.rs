@@ -1,1 +1,343 @@
-//! L2: the engine: a deterministic state machine over keyed stages.
+//! L2: the engine: a deterministic state machine over keyed stages. It cannot fail, reads no clock and does no I/O.
+//!
+//! Uses `rules`, `enrich`, `model` and the plain values of `config::policy`. Bad data was rejected in `decode`, bad rules in `rules`.
+//!
+//! ```text
+//! event --> resolve (token or session -> family) --> lineage (family) --> account (user) --> network, client --> found
+//! ```
+//!
+//! In: events, ticks and our own doings, in order of arrival. Out: what the rules found, for the response policy.
+//! Events are judged when they arrive; nothing waits in a reorder buffer. Where a verdict hangs on a fact that may still
+//! come, the *question* waits ([`state::Waiting`]) until engine time has passed the settling time, and is then answered
+//! over exactly the facts up to there: the answer does not depend on the order of arrival.
+
+mod account;
+mod compiled;
+mod explain;
+mod family;
+mod found;
+mod lineage;
+mod rate;
+mod repeats;
+mod resolve;
+mod state;
+mod table;
+mod time;
+
+use std::time::Duration;
+
+pub use found::{Found, stable_id};
+
+use crate::config::{ClientType, Clients};
+use crate::model::{ActionKind, Enriched, EventType, Input, NetworkClass, OwnEvent, OwnEventKind, Target, Timestamp};
+use crate::rules::RuleSet;
+use crate::rules::kinds::velocity::By;
+use account::User;
+use compiled::Compiled;
+use rate::{Rate, RateSubject};
+use resolve::scoped;
+use state::{State, Waiting};
+
+/// The engine: rules and everything they remember.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    compiled: Compiled,
+    lateness_ms: i64,
+    state: State,
+    counters: Counters,
+}
+
+/// What became of the input, counted since the start of this process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub events: u64,
+    pub duplicates: u64,
+    pub late: u64,
+}
+
+/// How much the engine remembers, for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    pub families: usize,
+    pub tokens: usize,
+    pub users: usize,
+    pub networks: usize,
+    pub clients: usize,
+    pub waiting: usize,
+    pub evicted: u64,
+}
+
+/// What is older than this is swept out; tokens that live longer begin a new ledger when they wake.
+const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
+const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
+/// Version of the snapshot's form; another one is not read, and the state is rebuilt.
+const SNAPSHOT_VERSION: u32 = 1;
+
+impl Engine {
+    pub fn new(rules: &RuleSet, clients: Clients, lateness: Duration) -> Self {
+        Self {
+            compiled: Compiled::new(rules, clients),
+            lateness_ms: i64::try_from(lateness.as_millis()).unwrap_or(i64::MAX),
+            state: State::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Other rules, same memory.
+    pub fn replace_rules(&mut self, rules: &RuleSet, clients: Clients) {
+        self.compiled = Compiled::new(rules, clients);
+    }
+
+    /// Takes one input and appends what it released.
+    pub fn apply(&mut self, input: &Input, out: &mut Vec<Found>) {
+        let before = out.len();
+        let muted = match input {
+            Input::Event { partition, event, muted, arrived_at } => {
+                self.event(*partition, event, arrived_at.is_some(), out);
+                *muted
+            }
+            Input::Own { event, muted } => {
+                self.own(event);
+                *muted
+            }
+            Input::Tick { partition, time } => {
+                self.state.time.tick(*partition, time.as_millisecond());
+                false
+            }
+            Input::Ended { partition } => {
+                self.state.time.ended(*partition);
+                false
+            }
+        };
+        self.answer_questions(out);
+        self.sweep();
+        if muted {
+            // An output belongs to the event that released it: what was judged before is not judged again.
+            out.truncate(before);
+        }
+    }
+
+    /// In `replay` an action decided `execute` counts as done at the event time of its detection.
+    pub fn assume_done(&mut self, kind: ActionKind, target: &Target, time: Timestamp) {
+        let whole_user = matches!(kind, ActionKind::RevokeUser | ActionKind::LockUser);
+        if whole_user || kind == ActionKind::RevokeFamily {
+            lineage::ended_by_us(&mut self.state, target, whole_user, time.as_millisecond());
+        }
+    }
+
+    /// Engine time: the lowest watermark. `None` before anything was seen, and when every input has ended.
+    pub fn now(&self) -> Option<Timestamp> {
+        self.state.time.now().and_then(|now| Timestamp::from_millisecond(now).ok())
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    pub fn sizes(&self) -> Sizes {
+        let state = &self.state;
+        Sizes {
+            families: state.families.len(),
+            tokens: state.resolve.tokens(),
+            users: state.users.len(),
+            networks: state.networks.len(),
+            clients: state.clients.len(),
+            waiting: state.timers.len(),
+            evicted: state.families.evicted()
+                + state.resolve.evicted()
+                + state.users.evicted()
+                + state.networks.evicted()
+                + state.clients.evicted()
+                + state.ended.evicted(),
+        }
+    }
+
+    /// Everything remembered, in a versioned form.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let mut bytes = SNAPSHOT_VERSION.to_le_bytes().to_vec();
+        // Plain data into memory: there is nothing that could fail but the allocator.
+        bytes.extend(postcard::to_stdvec(&self.state).unwrap_or_default());
+        bytes
+    }
+
+    /// Takes the memory of a snapshot; `false` when its form is not known, and then nothing has changed.
+    #[must_use]
+    pub fn restore(&mut self, snapshot: &[u8]) -> bool {
+        let Some((version, body)) = snapshot.split_first_chunk::<4>() else { return false };
+        if u32::from_le_bytes(*version) != SNAPSHOT_VERSION {
+            return false;
+        }
+        match postcard::from_bytes(body) {
+            Ok(state) => {
+                self.state = state;
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn event(&mut self, partition: u32, event: &Enriched, arrived: bool, out: &mut Vec<Found>) {
+        let time = event.event.time.as_millisecond();
+        self.counters.events += 1;
+        let late = self.state.time.now().is_some_and(|now| now != i64::MAX && time < now.saturating_sub(self.lateness_ms));
+        self.state.time.event(partition, time, arrived);
+        let id = table::key("event", &[&event.event.issuer, &event.event.event_id]);
+        let now = self.state.now();
+        if !self.state.repeats.is_new(id, now) {
+            self.counters.duplicates += 1;
+            return;
+        }
+        self.counters.late += u64::from(late);
+        if !self.stages(event, late, out) {
+            self.counters.duplicates += 1;
+        }
+    }
+
+    /// Passes the event through the stages; `false` when the lineage knew it already.
+    fn stages(&mut self, event: &Enriched, late: bool, out: &mut Vec<Found>) -> bool {
+        let time = event.event.time.as_millisecond();
+        lineage::ended(&mut self.state, &event.event);
+        let presents = matches!(event.event.kind, EventType::Issue | EventType::Refresh);
+        let mut family = None;
+        if presents {
+            if let Some(resolved) = self.state.resolve.family(&event.event, time) {
+                let Some(key) = lineage::presented(&mut self.state, &self.compiled, resolved, event, late, out) else {
+                    return false;
+                };
+                family = Some(key);
+            }
+        }
+        if presents && event.event.succeeded() {
+            self.account(event, family, late, out);
+            self.rates(event, family, late, out);
+        }
+        true
+    }
+
+    fn account(&mut self, event: &Enriched, family: Option<u64>, late: bool, out: &mut Vec<Found>) {
+        let known = family.and_then(|key| self.state.families.get(key));
+        let Some(user_id) = event.event.user_id.clone().or_else(|| known.and_then(|f| f.user_id.clone())) else { return };
+        let of_family = known.map(|f| (f.id.clone(), f.client_id.clone(), f.session_id.clone()));
+        let time = event.event.time.as_millisecond();
+        let client_type = self.client_type(event);
+        let key = scoped("user", &event.event, &[&user_id]);
+        let user = self.state.users.get_or_insert_with(key, || User::new(user_id.clone(), event));
+        if time >= user.last_seen {
+            user.last_seen = time;
+            let (family_id, client_id, session_id) = of_family.map_or((None, None, None), |(f, c, s)| (Some(f), c, s));
+            user.client_id = event.event.client_id.clone().or(client_id);
+            user.session_id = event.event.session_id.clone().or(session_id);
+            user.family_id = family_id;
+        }
+        account::sighted(&mut self.state, &self.compiled, key, event, client_type, late, out);
+    }
+
+    /// Velocity of every subject of an accepted refresh.
+    fn rates(&mut self, event: &Enriched, family: Option<u64>, late: bool, out: &mut Vec<Found>) {
+        if event.event.kind != EventType::Refresh || self.compiled.velocity.is_empty() {
+            return;
+        }
+        let rules = &self.compiled.velocity;
+        let time = event.event.time.as_millisecond();
+        let client = self.compiled.client(event.event.client_id.as_deref());
+        let mut subject = RateSubject {
+            by: By::Family,
+            id: "".into(),
+            user_id: event.event.user_id.clone(),
+            family_id: None,
+            session_id: event.event.session_id.clone(),
+            client_id: event.event.client_id.clone(),
+            client_type: client.client_type,
+            access_token_ttl: event.event.access_token_ttl.map(|s| Duration::from_secs(s.into())).or(client.access_token_ttl),
+            event,
+        };
+        let start = out.len();
+        if let Some(family) = family.and_then(|key| self.state.families.get_mut(key)) {
+            subject.id = family.id.clone();
+            subject.family_id = Some(family.id.clone());
+            subject.user_id = subject.user_id.or_else(|| family.user_id.clone());
+            family.refreshed_at = family.refreshed_at.max(Some(time));
+            family.counts.add(time);
+            rate::judge(rules, &family.counts, &mut family.released, &subject, late, out);
+        }
+        if let Some(user_id) = subject.user_id.clone() {
+            let key = scoped("user", &event.event, &[&user_id]);
+            if let Some(user) = self.state.users.get_mut(key) {
+                (subject.by, subject.id) = (By::User, user_id);
+                user.counts.add(time);
+                rate::judge(rules, &user.counts, &mut user.released, &subject, late, out);
+            }
+        }
+        let shared = event.network.as_ref().filter(|network| !shared_by_many(network.class) && !network.internal);
+        if let Some(network) = shared {
+            let prefix = network.prefix.to_string();
+            let table = &mut self.state.networks;
+            (subject.by, subject.id) = (By::Network, prefix.into());
+            count_and_judge(table, "network", rules, &subject, late, out);
+        }
+        if let Some(client_id) = subject.client_id.clone() {
+            (subject.by, subject.id) = (By::Client, client_id);
+            count_and_judge(&mut self.state.clients, "client", rules, &subject, late, out);
+        }
+        let applies = |found: &Found| self.compiled.applies(&found.rule.name, found.detection.client_id.as_deref());
+        let kept: Vec<Found> = out.drain(start..).filter(applies).collect();
+        out.extend(kept);
+    }
+
+    fn client_type(&self, event: &Enriched) -> ClientType {
+        self.compiled.client(event.event.client_id.as_deref()).client_type
+    }
+
+    fn own(&mut self, event: &OwnEvent) {
+        // An attempt that timed out may have worked: from the first attempt on, what is refused is our doing.
+        if matches!(event.kind, OwnEventKind::Attempted | OwnEventKind::Done | OwnEventKind::Verified) {
+            self.assume_done(event.action, &event.target, event.time);
+        }
+    }
+
+    fn answer_questions(&mut self, out: &mut Vec<Found>) {
+        while let Some((cut, waiting)) = self.state.due() {
+            match waiting {
+                Waiting::Family(key) => lineage::ask(&mut self.state, &self.compiled, key, cut, false, out),
+                Waiting::User(key) => account::ask(&mut self.state, &self.compiled, key, cut, false, out),
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        let now = self.state.now();
+        if now == i64::MAX || now.saturating_sub(self.state.swept_at) < SWEEP_EVERY_MS {
+            return;
+        }
+        self.state.swept_at = now;
+        let horizon = now.saturating_sub(HORIZON_MS);
+        self.state.families.forget_before(horizon);
+        self.state.users.forget_before(horizon);
+        self.state.networks.forget_before(horizon);
+        self.state.clients.forget_before(horizon);
+        self.state.ended.forget_before(horizon);
+    }
+}
+
+/// Many people behind one address on purpose: their number says nothing.
+const fn shared_by_many(class: Option<NetworkClass>) -> bool {
+    matches!(
+        class,
+        Some(NetworkClass::Egress | NetworkClass::Backend | NetworkClass::Relay | NetworkClass::Mobile | NetworkClass::Campus)
+    )
+}
+
+fn count_and_judge(
+    table: &mut table::Table<Rate>,
+    domain: &str,
+    rules: &[(std::sync::Arc<crate::rules::Rule>, crate::rules::kinds::velocity::Velocity)],
+    subject: &RateSubject<'_>,
+    late: bool,
+    out: &mut Vec<Found>,
+) {
+    let time = subject.event.event.time.as_millisecond();
+    let record = table.get_or_insert_with(scoped(domain, &subject.event.event, &[&subject.id]), Rate::default);
+    record.last_seen = record.last_seen.max(time);
+    record.counts.add(time);
+    rate::judge(rules, &record.counts, &mut record.released, subject, late, out);
+}

@@ -1,0 +1,86 @@
+//! Everything the engine remembers, so that one snapshot takes it all.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::account::User;
+use super::family::Family;
+use super::rate::Rate;
+use super::repeats::Repeats;
+use super::resolve::Resolve;
+use super::table::{Aged, Table};
+use super::time::EngineTime;
+use crate::model::limits;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct State {
+    pub(super) time: EngineTime,
+    pub(super) repeats: Repeats,
+    pub(super) resolve: Resolve,
+    pub(super) families: Table<Family>,
+    pub(super) users: Table<User>,
+    pub(super) networks: Table<Rate>,
+    pub(super) clients: Table<Rate>,
+    /// Families, sessions and users that a person or this daemon ended.
+    pub(super) ended: Table<Ended>,
+    /// Questions that wait, in order of the event time at which they are asked again.
+    pub(super) timers: BTreeSet<(i64, Waiting)>,
+    /// Event time at which old state was last swept out.
+    pub(super) swept_at: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Waiting {
+    Family(u64),
+    User(u64),
+}
+
+/// When something was ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Ended {
+    /// The earliest, milliseconds since 1970.
+    pub(super) at: i64,
+    pub(super) last_seen: i64,
+}
+
+impl Aged for Ended {
+    fn last_seen(&self) -> i64 {
+        self.last_seen
+    }
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            time: EngineTime::default(),
+            repeats: Repeats::default(),
+            resolve: Resolve::new(),
+            families: Table::new(limits::FAMILIES_MAX),
+            users: Table::new(limits::USERS_MAX),
+            networks: Table::new(limits::NETWORKS_MAX),
+            clients: Table::new(limits::CLIENTS_MAX),
+            ended: Table::new(limits::ENDED_MAX),
+            timers: BTreeSet::new(),
+            swept_at: 0,
+        }
+    }
+
+    /// Engine time in milliseconds; the beginning of time before anything was seen.
+    pub(super) fn now(&self) -> i64 {
+        self.time.now().unwrap_or(i64::MIN)
+    }
+
+    pub(super) fn wait(&mut self, until: i64, waiting: Waiting) {
+        self.timers.insert((until, waiting));
+    }
+
+    /// Takes the next question whose time has come.
+    pub(super) fn due(&mut self) -> Option<(i64, Waiting)> {
+        let first = *self.timers.first()?;
+        (first.0 <= self.now()).then(|| {
+            self.timers.remove(&first);
+            first
+        })
+    }
+}
