@@ -53,11 +53,12 @@ pub(super) fn judge(
     out: &mut Vec<Found>,
 ) {
     let time = subject.event.event.time.as_millisecond();
+    let scope = scope(subject);
     for (rule, velocity) in rules.iter().filter(|(_, v)| v.by == subject.by) {
         let limit = velocity.limit(subject.access_token_ttl);
         for finding in velocity.judge(counts, time, limit) {
             let bucket = (time / BUCKET_MS).to_string();
-            let parts = [&*rule.name, subject.by.as_str(), scope(subject).as_str(), &subject.id, finding.level.as_str(), &bucket];
+            let parts = [&*rule.name, subject.by.as_str(), &scope, &subject.id, finding.level.as_str(), &bucket];
             let id = stable_id(&parts);
             if release(released, &id) {
                 out.push(found(rule, subject, &finding, id, late));

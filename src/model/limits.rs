@@ -53,3 +53,7 @@ pub const FAULTS_MAX: usize = 200;
 pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 /// Any duration in a file: beyond it arithmetic on event times could leave the calendar.
 pub const DURATION_MAX: Duration = Duration::from_hours(24 * 36_500);
+/// Incidents open at once; beyond it the one longest without a detection closes.
+pub const INCIDENTS_OPEN_MAX: usize = 100_000;
+/// Subjects whose closed incidents are counted, for the episode.
+pub const INCIDENTS_CLOSED_MAX: usize = 1_000_000;

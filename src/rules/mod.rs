@@ -8,6 +8,9 @@
 pub mod context;
 pub mod kinds;
 pub mod ledger;
+mod load;
 mod rule;
+mod spec;
 
+pub use load::load;
 pub use rule::{Rule, RuleSet};

@@ -1,0 +1,83 @@
+//! Finds and reads rule files: the shipped ones are built into the binary, others come from files and folders.
+
+use std::path::{Path, PathBuf};
+
+use super::spec;
+use super::{Rule, RuleSet};
+use crate::model::Text;
+use crate::yaml::{Fault, Faults, Node, Place};
+
+/// The shipped rules, so that the binary works wherever it stands.
+const SHIPPED: &[(&str, &str)] = &[
+    ("rules/token-reuse.yaml", include_str!("../../rules/token-reuse.yaml")),
+    ("rules/impossible-travel.yaml", include_str!("../../rules/impossible-travel.yaml")),
+    ("rules/refresh-velocity.yaml", include_str!("../../rules/refresh-velocity.yaml")),
+    ("rules/device-change.yaml", include_str!("../../rules/device-change.yaml")),
+];
+
+/// A rule file larger than this is not a rule file.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const FILES_MAX: usize = 1000;
+
+/// Reads the rules of the configuration; without any, the shipped ones.
+///
+/// Faults of all files come back at once.
+pub fn load(paths: &[PathBuf], overrides: &[(Text, Node)]) -> Result<RuleSet, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let mut rules: Vec<(Rule, Place)> = Vec::new();
+    if paths.is_empty() {
+        for (name, text) in SHIPPED {
+            rules.extend(spec::read(text, Path::new(name), &mut faults));
+        }
+    }
+    for file in files(paths, &mut faults) {
+        match text_of(&file) {
+            Ok(text) => rules.extend(spec::read(&text, &file, &mut faults)),
+            Err(why) => faults.push(Place::start_of(&file).fault(why)),
+        }
+    }
+    let set = spec::compile(rules, overrides, &mut faults);
+    faults.finish(Some(set)).map(|(set, _)| set)
+}
+
+/// Every rule file named or found, in order of name; rule tests stand beside the rules and are none.
+fn files(paths: &[PathBuf], faults: &mut Faults) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        match folder(path) {
+            Ok(files) if files.is_empty() => {
+                faults.push(Place::start_of(path).fault("this folder holds no rule file").with_hint("rule files end in `.yaml`"));
+            }
+            Ok(files) => found.extend(files),
+            Err(error) => faults.push(Place::start_of(path).fault(format!("cannot be read: {error}"))),
+        }
+    }
+    found.truncate(FILES_MAX);
+    found
+}
+
+fn folder(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let file = entry?.path();
+        let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let is_rule = [".yaml", ".yml"].iter().any(|end| name.ends_with(end));
+        if is_rule && !name.contains(".test.") && file.is_file() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn text_of(file: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(file).map_err(|error| format!("cannot be read: {error}"))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(format!("is larger than {FILE_BYTES_MAX} bytes: not a rule file"));
+    }
+    std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))
+}
