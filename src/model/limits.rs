@@ -43,3 +43,13 @@ pub const NETWORKS_MAX: usize = 2_000_000;
 pub const CLIENTS_MAX: usize = 100_000;
 /// Sessions and users known to have been ended.
 pub const ENDED_MAX: usize = 2_000_000;
+/// A configuration or rule file. The longest one imagined (a thousand declared clients) is near 200 KiB.
+pub const YAML_BYTES_MAX: usize = 1024 * 1024;
+/// Lists and mappings inside each other. Ours need nine; the reader of a deeper file would be lost, and so might our stack.
+pub const YAML_DEPTH_MAX: usize = 32;
+/// Faults that one check reports: who has more has one cause for most of them.
+pub const FAULTS_MAX: usize = 200;
+/// The file of a secret: a chain of certificates in PEM fits.
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+/// Any duration in a file: beyond it arithmetic on event times could leave the calendar.
+pub const DURATION_MAX: Duration = Duration::from_hours(24 * 36_500);
