@@ -59,6 +59,11 @@ pub struct HttpRevoker {
 pub enum HttpAuth {
     None,
     Bearer(Secret),
+    /// A key in a header of the API's own (`X-Api-Key: ...`, `Authorization: SSWS ...`).
+    Header {
+        name: Text,
+        value: Secret,
+    },
     Basic {
         username: Text,
         password: Secret,
