@@ -182,7 +182,7 @@ fn revokers_and_receivers_of_every_kind_are_read() {
     let RevokerKind::Http(okta) = &okta.kind else {
         panic!("http")
     };
-    assert!(matches!(&okta.auth, HttpAuth::Header { name, .. } if &**name == "Authorization"));
+    assert!(matches!(&okta.auth, HttpAuth::Scheme { scheme, .. } if &**scheme == "SSWS"));
     assert_eq!(okta.success, [204, 404]);
 
     let [mail, folder_mail, siem] = config.receivers.as_slice() else {

@@ -12,6 +12,9 @@ use super::{existing_file, name, secret, server_url, texts};
 /// An admin API that takes longer is not well; the attempt is made again.
 pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
+/// Known to every Keycloak, and a thief who has only a refresh token cannot answer it.
+const REQUIRED_ACTION_DEFAULT: &str = "UPDATE_PASSWORD";
+
 pub(super) fn revoker(node: &Node, faults: &mut Faults) -> Option<Revoker> {
     let mut map = node.mapping(faults)?;
     let name = map.required("name", faults, name);
@@ -37,6 +40,12 @@ fn keycloak(node: &Node, faults: &mut Faults) -> Option<KeycloakRevoker> {
     let realm_id = map.optional("realm_id", faults, Node::text);
     let client_id = map.required("client_id", faults, Node::text);
     let client_secret = secret::required(&mut map, "client_secret", faults);
+    let required_action = map.or(
+        "required_action",
+        REQUIRED_ACTION_DEFAULT.into(),
+        faults,
+        Node::text,
+    );
     let timeout = map.or(
         "timeout",
         TIMEOUT_DEFAULT,
@@ -51,6 +60,7 @@ fn keycloak(node: &Node, faults: &mut Faults) -> Option<KeycloakRevoker> {
         realm_id,
         client_id: client_id?,
         client_secret: client_secret?,
+        required_action,
         timeout,
         ca_file,
     })
@@ -88,13 +98,8 @@ fn http(node: &Node, faults: &mut Faults) -> Option<HttpRevoker> {
     let url = map.required("url", faults, server_url);
     let headers = map.or("headers", BTreeMap::new(), faults, headers);
     let body = map.optional("body", faults, Node::text);
-    let success = map.or("success", vec![200, 201, 202, 204], faults, statuses);
-    let retry = map.or(
-        "retry",
-        vec![408, 425, 429, 500, 502, 503, 504],
-        faults,
-        statuses,
-    );
+    let success = map.or("success", Vec::new(), faults, statuses);
+    let retry = map.or("retry", Vec::new(), faults, statuses);
     if let Some(both) = success.iter().find(|status| retry.contains(status)) {
         faults.push(map.fault(format!("{both} stands under `success` and under `retry`")));
     }
@@ -137,7 +142,7 @@ fn headers(node: &Node, faults: &mut Faults) -> Option<BTreeMap<Text, Text>> {
         if entry.name.eq_ignore_ascii_case("authorization") {
             let fault = entry.place.fault("a secret does not belong into `headers`");
             faults.push(
-                fault.with_hint("use `auth: { header: { name: Authorization, value_file: ... } }`"),
+                fault.with_hint("use `auth`: bearer_file, scheme, basic or client_credentials"),
             );
             continue;
         }
@@ -169,14 +174,14 @@ fn auth(node: &Node, faults: &mut Faults) -> Option<HttpAuth> {
     let kinds = [
         "bearer",
         "bearer_file",
-        "header",
+        "scheme",
         "basic",
         "client_credentials",
     ];
     let auth = map
         .one_kind(&kinds, faults)
         .and_then(|(kind, node)| match kind {
-            "header" => header(node, faults),
+            "scheme" => scheme(node, faults),
             "basic" => basic(node, faults),
             "client_credentials" => client_credentials(node, faults),
             _ => secret::required(&mut map, "bearer", faults).map(HttpAuth::Bearer),
@@ -185,14 +190,15 @@ fn auth(node: &Node, faults: &mut Faults) -> Option<HttpAuth> {
     auth
 }
 
-fn header(node: &Node, faults: &mut Faults) -> Option<HttpAuth> {
+/// `Authorization: SSWS ...`.
+fn scheme(node: &Node, faults: &mut Faults) -> Option<HttpAuth> {
     let mut map = node.mapping(faults)?;
-    let name = map.required("name", faults, Node::text);
-    let value = secret::required(&mut map, "value", faults);
+    let scheme = map.required("scheme", faults, Node::text);
+    let token = secret::required(&mut map, "token", faults);
     map.finish(faults);
-    Some(HttpAuth::Header {
-        name: name?,
-        value: value?,
+    Some(HttpAuth::Scheme {
+        scheme: scheme?,
+        token: token?,
     })
 }
 
