@@ -34,6 +34,8 @@ pub struct KeycloakRevoker {
     pub realm_id: Option<Text>,
     pub client_id: Text,
     pub client_secret: Secret,
+    /// What `challenge` asks of the user at the next login: `UPDATE_PASSWORD`, `CONFIGURE_TOTP`, ...
+    pub required_action: Text,
     pub timeout: Duration,
     /// PEM file of the authority that signed the server's certificate, beside the system's.
     pub ca_file: Option<PathBuf>,
@@ -59,6 +61,11 @@ pub struct HttpRevoker {
 pub enum HttpAuth {
     None,
     Bearer(Secret),
+    /// `Authorization: SCHEME TOKEN`, as Okta's `SSWS`.
+    Scheme {
+        scheme: Text,
+        token: Secret,
+    },
     Basic {
         username: Text,
         password: Secret,

@@ -1,11 +1,14 @@
 //! Leaf: the configuration file, read once at the border into values that cannot be wrong.
 //!
 //! The structs here are plain data with their defaults; the files beside this one say which part of the file they are.
+//! How each part is written, and everything that can be wrong about it, is in `read`, file by file under the same names.
 //! Every fault is reported with its place, all at once. The environment is never read.
 
 mod actions;
 mod http;
+mod log;
 mod policy;
+mod read;
 mod secret;
 mod sources;
 mod store;
@@ -15,6 +18,7 @@ pub use actions::{
     ReceiverKind, Revoker, RevokerKind, WebhookReceiver,
 };
 pub use http::{ApiListener, Http, IngestListener, OpsListener};
+pub use log::{Log, LogFormat, LogLevel};
 pub use policy::{
     Budget, Client, ClientType, Clients, DeclaredNetwork, GeoIp, Response, Rotation, Tenant,
     Tenants,
@@ -31,6 +35,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{Mode, Text};
+use crate::yaml::Fault;
 
 /// The whole configuration, valid.
 #[derive(Debug, Clone)]
@@ -40,6 +45,7 @@ pub struct Config {
     /// SHA-256 of the file's bytes, hex: shown as a metric, so that one can see which configuration runs.
     pub sha256: String,
     pub mode: Mode,
+    /// Files or folders, all of which exist. Empty: the rules that come with the program.
     pub rules: Vec<PathBuf>,
     /// By rule name, as written; checked against the rules by `rules::compile`.
     pub overrides: Vec<(Text, crate::yaml::Node)>,
@@ -58,6 +64,9 @@ pub struct Config {
     pub receivers: Vec<Receiver>,
     pub response: Response,
     pub http: Http,
+    pub log: Log,
     /// How long a stop may take before running attempts are left to their leases.
     pub grace_period: Duration,
+    /// What is no fault but worth knowing, with places: a GeoIP file that is missing, a page that nobody receives.
+    pub warnings: Vec<Fault>,
 }

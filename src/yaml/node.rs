@@ -90,6 +90,25 @@ impl Node {
         }
     }
 
+    /// A member of a mapping, for checks across a file that has been read; reading goes through [`Node::mapping`].
+    pub fn member(&self, key: &str) -> Option<&Self> {
+        match &self.content {
+            Content::Mapping(entries) => entries
+                .iter()
+                .find_map(|(_, name, node)| (**name == *key).then_some(node)),
+            _ => None,
+        }
+    }
+
+    /// The elements of a list, or the value itself where it is none; for checks across a file.
+    pub fn items(&self) -> &[Self] {
+        match &self.content {
+            Content::Sequence(items) => items,
+            Content::Null => &[],
+            _ => std::slice::from_ref(self),
+        }
+    }
+
     /// Notes that something else was expected here.
     pub(super) fn expected<T>(&self, what: &str, faults: &mut Faults) -> Option<T> {
         faults.push(self.unexpected(what));

@@ -1,0 +1,166 @@
+//! `receivers:`: each has a name and one kind (`email`, `webhook`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::Text;
+use crate::yaml::{Faults, Node};
+
+use super::super::{
+    EmailReceiver, MailTls, MailTransport, Receiver, ReceiverKind, WebhookReceiver,
+};
+use super::revokers::TIMEOUT_DEFAULT;
+use super::{existing_file, is_loopback, name, secret, warn_if_plain};
+
+/// Greylisting and virus scanners make mail servers slow.
+const MAIL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+pub(super) fn receiver(node: &Node, faults: &mut Faults) -> Option<Receiver> {
+    let mut map = node.mapping(faults)?;
+    let name = map.required("name", faults, name);
+    let kind = map
+        .one_kind(&["email", "webhook"], faults)
+        .and_then(|(kind, node)| match kind {
+            "email" => email(node, faults).map(ReceiverKind::Email),
+            _ => webhook(node, faults).map(ReceiverKind::Webhook),
+        });
+    map.finish(faults);
+    Some(Receiver {
+        name: name?,
+        kind: kind?,
+    })
+}
+
+fn email(node: &Node, faults: &mut Faults) -> Option<EmailReceiver> {
+    let mut map = node.mapping(faults)?;
+    let to = map.required("to", faults, mailboxes);
+    let from = map.required("from", faults, mailbox);
+    let reply_to = map.optional("reply_to", faults, mailbox);
+    let transport = map
+        .one_kind(&["smtp", "folder"], faults)
+        .and_then(|(kind, node)| match kind {
+            "smtp" => smtp(node, faults),
+            _ => node.path(faults).map(MailTransport::Folder),
+        });
+    let links = map.or("links", BTreeMap::new(), faults, links);
+    map.finish(faults);
+    Some(EmailReceiver {
+        to: to?,
+        from: from?,
+        reply_to,
+        transport: transport?,
+        links,
+    })
+}
+
+fn mailboxes(node: &Node, faults: &mut Faults) -> Option<Vec<Text>> {
+    let all = node.one_or_list(faults, mailbox)?;
+    if node.items().is_empty() {
+        faults.push(node.fault("expected at least one address"));
+        return None;
+    }
+    Some(all)
+}
+
+/// `oncall@example.com`, or `On call <oncall@example.com>`.
+fn mailbox(node: &Node, faults: &mut Faults) -> Option<Text> {
+    let text = node.text(faults)?;
+    if text.parse::<lettre::message::Mailbox>().is_err() {
+        let message = format!("`{text}` is no mail address");
+        let hint = "write oncall@example.com or On call <oncall@example.com>";
+        faults.push(node.fault(message).with_hint(hint));
+        return None;
+    }
+    Some(text)
+}
+
+fn links(node: &Node, faults: &mut Faults) -> Option<BTreeMap<Text, Text>> {
+    let entries = node.mapping(faults)?.entries().into_iter();
+    let read = entries.filter_map(|entry| {
+        Some((
+            entry.name.clone(),
+            entry.node.url(&["https", "http"], faults)?,
+        ))
+    });
+    Some(read.collect())
+}
+
+fn smtp(node: &Node, faults: &mut Faults) -> Option<MailTransport> {
+    const TLS: [(&str, MailTls); 3] = [
+        ("implicit", MailTls::Implicit),
+        ("starttls", MailTls::Starttls),
+        ("none", MailTls::None),
+    ];
+    let mut map = node.mapping(faults)?;
+    let host = map.required("host", faults, Node::text);
+    let tls = map.or("tls", MailTls::Starttls, faults, |node, faults| {
+        node.one_of(&TLS, faults)
+    });
+    let port = map.or("port", usual_port(tls), faults, |node, faults| {
+        node.integer(1..=u16::MAX, faults)
+    });
+    let username = map.optional("username", faults, Node::text);
+    let password = secret::optional(&mut map, "password", faults);
+    let ca_file = map.optional("ca_file", faults, existing_file);
+    let timeout = map.or(
+        "timeout",
+        MAIL_TIMEOUT_DEFAULT,
+        faults,
+        Node::duration_above_zero,
+    );
+    if username.is_some() != secret::is_given(&mut map, "password") {
+        faults.push(map.fault("`username` and `password_file` (or `password`) belong together"));
+    }
+    if let (MailTls::None, Some(host), Some(node)) = (tls, &host, node.member("tls"))
+        && !is_loopback(host)
+    {
+        let message = format!("mail to `{host}` would leave this machine in the clear");
+        faults.push(node.fault(message).with_hint("use starttls or implicit"));
+    }
+    map.finish(faults);
+    Some(MailTransport::Smtp {
+        host: host?,
+        port,
+        tls,
+        username,
+        password,
+        ca_file,
+        timeout,
+    })
+}
+
+const fn usual_port(tls: MailTls) -> u16 {
+    match tls {
+        MailTls::Implicit => 465,
+        MailTls::Starttls => 587,
+        MailTls::None => 25,
+    }
+}
+
+fn webhook(node: &Node, faults: &mut Faults) -> Option<WebhookReceiver> {
+    let mut map = node.mapping(faults)?;
+    let url = secret::required_placed(&mut map, "url", faults).and_then(|(url, node)| {
+        let parsed = url::Url::parse(url.expose()).ok();
+        if !parsed.is_some_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host()) {
+            faults.push(node.fault("expected a URL that starts with https:// or http://"));
+            return None;
+        }
+        warn_if_plain(node, url.expose(), faults);
+        Some(url)
+    });
+    let secret = secret::optional(&mut map, "secret", faults);
+    let timeout = map.or(
+        "timeout",
+        TIMEOUT_DEFAULT,
+        faults,
+        Node::duration_above_zero,
+    );
+    let ca_file = map.optional("ca_file", faults, existing_file);
+    map.finish(faults);
+    Some(WebhookReceiver {
+        url: url?,
+        secret,
+        timeout,
+        ca_file,
+    })
+}

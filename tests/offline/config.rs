@@ -1,0 +1,224 @@
+//! The configuration file: what a valid one becomes, and every fault of a broken one.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokenwarden::config::{
+    ClientType, Config, Database, Format, HttpAuth, MailTls, MailTransport, MappingValue,
+    ReceiverKind, RevokerKind, Rotation, SourceKind, SqlCursor, SqlLayout, Start, WebhookAuth,
+};
+use tokenwarden::model::{Mode, NetworkClass};
+
+const FULL: &str = include_str!("../fixtures/config/full.yaml");
+
+/// A folder with everything that `full.yaml` and the examples refer to.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("inside the folder")).expect("folder");
+        std::fs::write(path, text).expect("written");
+    };
+    write("rules/one.yaml", "");
+    write("secrets/token.key", "0123456789abcdef0123456789abcdef\n");
+    write(
+        "secrets/keycloak-db-url",
+        "postgres://warden@db.example.com/keycloak\r\n",
+    );
+    write("secrets/password", "hunter2\n");
+    write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
+    folder
+}
+
+fn full() -> (tempfile::TempDir, Config) {
+    let folder = folder();
+    let path = folder.path().join("tokenwarden.yaml");
+    let config = Config::parse(FULL, &path).unwrap_or_else(|faults| panic!("{}", report(&faults)));
+    (folder, config)
+}
+
+fn report(faults: &[tokenwarden::yaml::Fault]) -> String {
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn a_full_file_is_read_whole() {
+    let (folder, config) = full();
+    assert_eq!(
+        report(&config.warnings).lines().count(),
+        1,
+        "{}",
+        report(&config.warnings)
+    );
+    assert!(report(&config.warnings).contains("GeoLite2-City.mmdb"));
+    assert!(config.require_runnable().is_empty());
+    assert_eq!(config.mode, Mode::Enforce);
+    assert_eq!(config.rules, [folder.path().join("rules/")]);
+    assert_eq!(&*config.overrides[0].0, "impossible-travel");
+    assert_eq!(config.networks[1].class, NetworkClass::Mobile);
+    assert_eq!(config.networks[1].asns, [64497]);
+    assert_eq!(
+        config.store.sqlite_file(),
+        Some(folder.path().join("state/warden.db"))
+    );
+    assert_eq!(
+        config.token_key_path(),
+        folder.path().join("state/warden.key")
+    );
+    assert_eq!(config.response.act_within, Duration::from_mins(20));
+    assert_eq!(config.response.budget.per_rule, 60);
+    assert_eq!(config.sha256.len(), 64);
+}
+
+#[test]
+fn a_default_fills_what_a_client_leaves_out() {
+    let (_folder, config) = full();
+    let gateway = config.clients.get(Some("api-gateway"));
+    assert_eq!(gateway.client_type, ClientType::Backend);
+    assert_eq!(gateway.rotation, Rotation::Enforced);
+    assert_eq!(gateway.access_token_ttl, Some(Duration::from_hours(1)));
+    assert_eq!(gateway.mode, Some(Mode::Alert));
+    let other = config.clients.get(Some("unheard-of"));
+    assert_eq!(other.client_type, ClientType::Native);
+    assert_eq!(other.reuse_grace, Duration::from_secs(45));
+    assert!(config.tenants.get(Some("b")).credential_change_revokes);
+}
+
+#[test]
+fn sources_of_every_kind_are_read() {
+    let (folder, config) = full();
+    let [keycloak, tokens, rows, query, kafka, hook, signed, log] = config.sources.as_slice()
+    else {
+        panic!("eight sources");
+    };
+    let SourceKind::Sql(sql) = &keycloak.kind else {
+        panic!("sql")
+    };
+    assert_eq!(sql.database, Database::Postgres);
+    assert_eq!(
+        sql.url.expose(),
+        "postgres://warden@db.example.com/keycloak"
+    );
+    assert!(matches!(&sql.layout, SqlLayout::Keycloak { realms, .. } if realms.len() == 2));
+    assert!(matches!(keycloak.decode.format, Format::Keycloak));
+    assert_eq!(keycloak.start, Start::Earliest);
+    assert_eq!(keycloak.lateness, Duration::from_secs(90));
+
+    assert!(matches!(tokens.decode.format, Format::Tokenwarden));
+    let SourceKind::Sql(sql) = &tokens.kind else {
+        panic!("sql")
+    };
+    assert!(
+        matches!(&sql.layout, SqlLayout::RefreshTokens { columns, .. } if &*columns.columns["token_hash"] == "hash")
+    );
+
+    let SourceKind::Sql(sql) = &rows.kind else {
+        panic!("sql")
+    };
+    assert_eq!(sql.database, Database::Sqlite);
+    let audit = folder.path().join("audit.db");
+    assert_eq!(sql.url.expose(), format!("sqlite://{}", audit.display()));
+    let Format::Mapping(mapping) = &rows.decode.format else {
+        panic!("mapping")
+    };
+    assert_eq!(
+        mapping.fields["user_id"].from,
+        MappingValue::Pointer("/sub~1ject".into())
+    );
+    assert_eq!(&*mapping.fields["type"].values["token_refresh"], "refresh");
+    assert!(mapping.fields["token_id"].secret);
+
+    let SourceKind::Sql(sql) = &query.kind else {
+        panic!("sql")
+    };
+    assert!(matches!(
+        &sql.layout,
+        SqlLayout::Rows { query: true, cursor: SqlCursor::Time { overlap, .. }, .. }
+            if *overlap == Duration::from_secs(5)
+    ));
+
+    let SourceKind::Kafka(kafka) = &kafka.kind else {
+        panic!("kafka")
+    };
+    assert_eq!(&*kafka.brokers, "a:9092,b:9092");
+    assert_eq!(kafka.properties["sasl.password"].expose(), "hunter2");
+    assert!(!format!("{kafka:?}").contains("hunter2"));
+
+    let SourceKind::Webhook(webhook) = &hook.kind else {
+        panic!("webhook")
+    };
+    assert!(matches!(&webhook.auth, WebhookAuth::Bearer(secret) if secret.expose() == "hunter2"));
+    let SourceKind::Webhook(webhook) = &signed.kind else {
+        panic!("webhook")
+    };
+    assert!(
+        matches!(&webhook.auth, WebhookAuth::Hmac { header, .. } if &**header == "X-Signature")
+    );
+
+    let SourceKind::File(file) = &log.kind else {
+        panic!("file")
+    };
+    assert_eq!(file.path, Path::new("/var/log/keycloak.log"));
+    assert_eq!(log.decode.timezone.as_deref(), Some("Europe/Berlin"));
+    assert!(matches!(log.start, Start::At(_)));
+}
+
+#[test]
+fn revokers_and_receivers_of_every_kind_are_read() {
+    let (folder, config) = full();
+    let [keycloak, auth0, okta] = config.revokers.as_slice() else {
+        panic!("three revokers")
+    };
+    let RevokerKind::Keycloak(keycloak) = &keycloak.kind else {
+        panic!("keycloak")
+    };
+    assert_eq!(&*keycloak.url, "https://id.example.com/auth");
+    assert_eq!(keycloak.ca_file, Some(folder.path().join("ca.pem")));
+    let RevokerKind::Http(auth0) = &auth0.kind else {
+        panic!("http")
+    };
+    assert!(matches!(auth0.auth, HttpAuth::ClientCredentials { .. }));
+    let RevokerKind::Http(okta) = &okta.kind else {
+        panic!("http")
+    };
+    assert!(matches!(&okta.auth, HttpAuth::Scheme { scheme, .. } if &**scheme == "SSWS"));
+    assert_eq!(okta.success, [204, 404]);
+
+    let [mail, folder_mail, siem] = config.receivers.as_slice() else {
+        panic!("three receivers")
+    };
+    let ReceiverKind::Email(mail) = &mail.kind else {
+        panic!("email")
+    };
+    assert!(matches!(
+        &mail.transport,
+        MailTransport::Smtp {
+            port: 465,
+            tls: MailTls::Implicit,
+            username: Some(_),
+            password: Some(_),
+            ..
+        }
+    ));
+    let ReceiverKind::Email(to_folder) = &folder_mail.kind else {
+        panic!("email")
+    };
+    let expected: PathBuf = folder.path().join("mails");
+    assert!(matches!(&to_folder.transport, MailTransport::Folder(path) if *path == expected));
+    assert!(matches!(&siem.kind, ReceiverKind::Webhook(hook) if hook.secret.is_some()));
+}
+
+#[test]
+fn replay_needs_no_more_than_an_empty_file() {
+    let config = Config::parse("", Path::new("conf/c.yaml")).expect("valid");
+    assert_eq!(config.mode, Mode::Observe);
+    assert!(config.warnings.is_empty());
+    assert_eq!(config.store.url.expose(), "sqlite://conf/tokenwarden.db");
+    assert_eq!(config.clients.get(None).rotation, Rotation::Unknown);
+    let faults = report(&config.require_runnable());
+    assert!(
+        faults.starts_with("conf/c.yaml:1:1: there is no source"),
+        "{faults}"
+    );
+}
