@@ -1,1 +1,2 @@
 //! Tests that need no server: `cargo test` runs them.
+mod decode;
