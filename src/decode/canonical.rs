@@ -14,6 +14,10 @@ use super::json::{Member, Object};
 use super::{DecodeOptions, Decoder, Rejected, address, text_of, time};
 use crate::model::{Event, EventType, Initiator, Outcome, Reason, Text, Timestamp, limits};
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the type of the table of decoders"
+)]
 pub(super) fn build(options: DecodeOptions) -> Result<Box<dyn Decoder>, String> {
     Ok(Box::new(Canonical {
         cleaner: Cleaner::new(options.token_key, options.previous_key),
@@ -32,7 +36,7 @@ impl Decoder for Canonical {
         events: &mut Vec<Event>,
     ) -> Result<(), Rejected> {
         let object = Object::parse(text_of(payload)?)?;
-        let mut fields = Fields::default();
+        let mut fields = Fields::in_zone(TimeZone::UTC);
         let mut unknown = Vec::new();
         for (name, member) in &object.members {
             match FieldName::parse(name) {
@@ -118,25 +122,19 @@ impl<'a> Field<'a> {
 pub(super) struct Fields<'a> {
     values: [Option<Field<'a>>; FieldName::ALL.len()],
     /// The zone of picked times that name none.
-    pub(super) zone: TimeZone,
-}
-
-impl Default for Fields<'_> {
-    fn default() -> Self {
-        Self {
-            values: [const { None }; FieldName::ALL.len()],
-            zone: TimeZone::UTC,
-        }
-    }
+    zone: TimeZone,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn set(&mut self, name: FieldName, value: Option<Field<'a>>) {
-        self.values[name as usize] = value;
+    pub(super) fn in_zone(zone: TimeZone) -> Self {
+        Self {
+            values: [const { None }; FieldName::ALL.len()],
+            zone,
+        }
     }
 
-    pub(super) fn has(&self, name: FieldName) -> bool {
-        self.values[name as usize].is_some()
+    pub(super) fn set(&mut self, name: FieldName, value: Option<Field<'a>>) {
+        self.values[name as usize] = value;
     }
 
     /// The event, if every member is what the contract asks for.

@@ -41,7 +41,7 @@ impl Cleaner {
     pub(super) fn id(&self, text: &str) -> Option<Text> {
         match text.len() {
             0 => None,
-            ..=limits::ID_BYTES_MAX => Some(self.scrubbed(text).as_ref().into()),
+            1..=limits::ID_BYTES_MAX => Some(self.scrubbed(text).as_ref().into()),
             _ => Some(self.hash(text)),
         }
     }

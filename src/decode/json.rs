@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::Rejected;
 
 /// The members in the order in which they stand.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Object<'a> {
     pub(super) members: Vec<(Cow<'a, str>, Member<'a>)>,
 }
@@ -108,10 +108,6 @@ impl<'a> Member<'a> {
             .flatten()
     }
 
-    pub(super) fn boolean(self) -> Option<bool> {
-        self.0.parse().ok()
-    }
-
     pub(super) fn object(self) -> Option<Object<'a>> {
         self.0
             .starts_with('{')
@@ -164,7 +160,6 @@ mod tests {
         assert_eq!(object.text("a").as_deref(), Some("last"));
         assert_eq!(object.get("b").unwrap().integer(), Some(3));
         assert_eq!(object.get("c").unwrap().integer(), Some(-4));
-        assert_eq!(object.get("d").unwrap().boolean(), Some(true));
         assert_eq!(object.object("e").unwrap().get("f").unwrap().raw(), "[1]");
         assert_eq!(object.get("n"), None);
         assert_eq!(object.get("b").unwrap().text(), None);

@@ -89,9 +89,10 @@ impl<'a> Done<'a> {
                 Some(Self::to_user(EventType::CredentialChange, user))
             }
             ("UPDATE", ["users", user]) => {
-                let kind = match enabled(event)? {
-                    true => EventType::UserEnable,
-                    false => EventType::UserDisable,
+                let kind = if enabled(event)? {
+                    EventType::UserEnable
+                } else {
+                    EventType::UserDisable
                 };
                 Some(Self::to_user(kind, user))
             }

@@ -86,7 +86,7 @@ enum Details<'a> {
     Pairs(Vec<(&'a str, Cow<'a, str>)>),
 }
 
-impl<'a> Details<'a> {
+impl Details<'_> {
     fn get(&self, name: &str) -> Option<Cow<'_, str>> {
         match self {
             Self::Json(object) => object.text(name),
