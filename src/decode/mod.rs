@@ -3,9 +3,23 @@
 //! Uses `model` only. Everything is hostile: sizes are bounded, types are checked, a bad record is rejected with a
 //! reason and never stops a source. Secrets are replaced by keyed hashes here and exist nowhere after.
 //!
-//! In: the payload of a [`RawRecord`](crate::model::RawRecord). Out: events, or [`Rejected`].
+//! In: the payload of a [`RawRecord`](crate::model::RawRecord). Out: events, or [`Rejected`]. A new form is one file
+//! and one line in the table below.
 
-use crate::model::{Event, RejectReason, Text};
+mod address;
+mod auth0;
+mod canonical;
+mod clean;
+mod json;
+mod keycloak;
+mod mapping;
+mod time;
+mod token_key;
+
+pub use mapping::{MappingField, MappingSpec, MappingValue};
+pub use token_key::TokenKey;
+
+use crate::model::{Event, RejectReason, Text, limits};
 
 /// Turns one record of one provider's form into events.
 pub trait Decoder: Send + Sync {
@@ -18,6 +32,9 @@ pub trait Decoder: Send + Sync {
         issuer: &Text,
         events: &mut Vec<Event>,
     ) -> Result<(), Rejected>;
+
+    /// What may be kept of a rejected record: bounded by `limits::REJECT_BYTES_MAX`, token-like values replaced.
+    fn redact(&self, payload: &[u8]) -> Text;
 }
 
 /// Why a record could not be used, for a person.
@@ -25,4 +42,96 @@ pub trait Decoder: Send + Sync {
 pub struct Rejected {
     pub reason: RejectReason,
     pub message: String,
+}
+
+impl Rejected {
+    fn new(reason: RejectReason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    fn schema(message: impl Into<String>) -> Self {
+        Self::new(RejectReason::Schema, message)
+    }
+
+    fn syntax(message: impl Into<String>) -> Self {
+        Self::new(RejectReason::Syntax, message)
+    }
+}
+
+/// What a decoder has to know besides the record.
+#[derive(Debug, Clone)]
+pub struct DecodeOptions {
+    /// One of [`FORMATS`].
+    pub format: Text,
+    /// Ids of users or clients whose calls are our own: the daemon's service accounts.
+    pub own_accounts: Vec<Text>,
+    /// Zone of times that name none, by IANA name. Absent: UTC.
+    pub timezone: Option<Text>,
+    /// Only, and always, with the format `mapping`.
+    pub mapping: Option<MappingSpec>,
+    pub token_key: TokenKey,
+    /// During a rotation of the key: hashes under it are given along in `extra`.
+    pub previous_key: Option<TokenKey>,
+}
+
+/// The decoder for these options, or what is wrong with them.
+pub fn decoder(options: DecodeOptions) -> Result<Box<dyn Decoder>, String> {
+    let Some(entry) = TABLE.iter().find(|entry| *entry.name == *options.format) else {
+        return Err(format!(
+            "unknown format `{}`, expected one of {}",
+            options.format,
+            FORMATS.join(", ")
+        ));
+    };
+    if options.mapping.is_some() && entry.name != "mapping" {
+        return Err(format!(
+            "format `{}` takes no mapping; a mapping needs `format: mapping`",
+            entry.name
+        ));
+    }
+    (entry.build)(options)
+}
+
+struct Entry {
+    name: &'static str,
+    build: fn(DecodeOptions) -> Result<Box<dyn Decoder>, String>,
+}
+
+macro_rules! decoders {
+    ($($name:literal => $build:path),+ $(,)?) => {
+        const TABLE: &[Entry] = &[$(Entry { name: $name, build: $build }),+];
+        /// The names of the forms that can be read, as `format:` and `--format` take them.
+        pub const FORMATS: &[&str] = &[$($name),+];
+    };
+}
+
+decoders! {
+    "tokenwarden" => canonical::build,
+    "keycloak" => keycloak::build,
+    "auth0" => auth0::build,
+    "mapping" => mapping::build,
+}
+
+/// The record as text, or why it cannot be: the first check of every decoder.
+fn text_of(payload: &[u8]) -> Result<&str, Rejected> {
+    if payload.len() > limits::RECORD_BYTES_MAX {
+        return Err(Rejected::new(
+            RejectReason::TooLarge,
+            format!(
+                "record of {} bytes, the limit is {}",
+                payload.len(),
+                limits::RECORD_BYTES_MAX
+            ),
+        ));
+    }
+    let text = std::str::from_utf8(payload).map_err(|error| {
+        Rejected::new(
+            RejectReason::NotUtf8,
+            format!("not UTF-8 from byte {} on", error.valid_up_to()),
+        )
+    })?;
+    Ok(text.trim_start_matches('\u{feff}').trim())
 }

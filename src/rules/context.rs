@@ -80,7 +80,10 @@ pub struct TravelBounds {
 
 impl Default for TravelBounds {
     fn default() -> Self {
-        Self { speed_max_km_per_h: 1000.0, distance_min_km: 500.0 }
+        Self {
+            speed_max_km_per_h: 1000.0,
+            distance_min_km: 500.0,
+        }
     }
 }
 
@@ -137,7 +140,9 @@ impl Context {
 
     /// Networks differ by declared name or ASN, else by /24 or /64; IPv4 against IPv6 of unknown ASN never differ.
     pub fn network_differs(&self, other: &Self) -> bool {
-        let (Some(a), Some(b)) = (&self.network, &other.network) else { return false };
+        let (Some(a), Some(b)) = (&self.network, &other.network) else {
+            return false;
+        };
         networks_differ(a, b)
     }
 }
@@ -149,22 +154,40 @@ fn networks_differ(a: &Network, b: &Network) -> bool {
     }
     match (a.asn, b.asn) {
         (Some(a), Some(b)) => a != b,
-        _ => matches!((a.prefix, b.prefix), (Prefix::V4(_), Prefix::V4(_)) | (Prefix::V6(_), Prefix::V6(_))),
+        _ => matches!(
+            (a.prefix, b.prefix),
+            (Prefix::V4(_), Prefix::V4(_)) | (Prefix::V6(_), Prefix::V6(_))
+        ),
     }
 }
 
 /// How `presenter` stands to the contexts known of a family.
-pub fn standing(presenter: Seen<'_>, known: &[Seen<'_>], bounds: &TravelBounds) -> (Standing, Basis) {
+pub fn standing(
+    presenter: Seen<'_>,
+    known: &[Seen<'_>],
+    bounds: &TravelBounds,
+) -> (Standing, Basis) {
     let context = presenter.context;
     if known.is_empty() {
         return (Standing::Unknown, Basis::NoHistory);
     }
-    if let Some(matches) = matches_any(context.key_thumbprint.as_ref(), known, |k| k.key_thumbprint.as_ref()) {
-        return (if matches { Standing::Own } else { Standing::Foreign }, Basis::Key);
+    if let Some(matches) = matches_any(context.key_thumbprint.as_ref(), known, |k| {
+        k.key_thumbprint.as_ref()
+    }) {
+        return (
+            if matches {
+                Standing::Own
+            } else {
+                Standing::Foreign
+            },
+            Basis::Key,
+        );
     }
-    let other_kind = matches_any(context.agent.as_ref(), known, |k| k.agent.as_ref()) == Some(false);
+    let other_kind =
+        matches_any(context.agent.as_ref(), known, |k| k.agent.as_ref()) == Some(false);
     let travelled = cannot_have_travelled(presenter, known, bounds);
-    if let Some(matches) = matches_any(context.device_id.as_ref(), known, |k| k.device_id.as_ref()) {
+    if let Some(matches) = matches_any(context.device_id.as_ref(), known, |k| k.device_id.as_ref())
+    {
         return match (matches, other_kind, travelled) {
             (false, ..) => (Standing::Foreign, Basis::Device),
             (true, true, _) => (Standing::Unknown, Basis::Agent),
@@ -188,7 +211,10 @@ fn matches_any<'a, T: PartialEq + 'a>(
     field: impl Fn(&'a Context) -> Option<&'a T>,
 ) -> Option<bool> {
     let value = value?;
-    let mut carried = known.iter().filter_map(|seen| field(seen.context)).peekable();
+    let mut carried = known
+        .iter()
+        .filter_map(|seen| field(seen.context))
+        .peekable();
     carried.peek()?;
     Some(carried.any(|k| k == value))
 }
@@ -205,38 +231,60 @@ fn every_field_known(context: &Context, known: &[Seen<'_>]) -> (Standing, Basis)
         return (Standing::Unknown, Basis::Agent);
     }
     let Some(network) = &context.network else {
-        return if context.agent.is_some() { (Standing::Own, Basis::AllKnown) } else { (Standing::Unknown, Basis::NoHistory) };
+        return if context.agent.is_some() {
+            (Standing::Own, Basis::AllKnown)
+        } else {
+            (Standing::Unknown, Basis::NoHistory)
+        };
     };
-    let familiar = known.iter().filter_map(|k| k.context.network.as_ref()).any(|k| !networks_differ(network, k));
-    if familiar { (Standing::Own, Basis::AllKnown) } else { (Standing::Unknown, Basis::Network) }
+    let familiar = known
+        .iter()
+        .filter_map(|k| k.context.network.as_ref())
+        .any(|k| !networks_differ(network, k));
+    if familiar {
+        (Standing::Own, Basis::AllKnown)
+    } else {
+        (Standing::Unknown, Basis::Network)
+    }
 }
 
 /// Whether one person cannot have come from any known place to the presenter's in the time between.
 fn cannot_have_travelled(presenter: Seen<'_>, known: &[Seen<'_>], bounds: &TravelBounds) -> bool {
-    let Some(place) = presenter.context.located() else { return false };
+    let Some(place) = presenter.context.located() else {
+        return false;
+    };
     let apart = |seen: &Seen<'_>| (presenter.time - seen.time).abs();
     let located: Vec<(&Seen<'_>, &Place)> = known
         .iter()
         .filter(|seen| apart(seen) <= TRAVEL_AGE_MAX_MS)
         .filter_map(|seen| seen.context.located().map(|place| (seen, place)))
         .collect();
-    let Some(nearest) = located.iter().map(|(seen, _)| apart(seen)).min() else { return false };
+    let Some(nearest) = located.iter().map(|(seen, _)| apart(seen)).min() else {
+        return false;
+    };
     let present = nearest.max(PRESENT_MS);
     located
         .iter()
         .filter(|(seen, _)| apart(seen) <= present)
-        .all(|(seen, from)| too_fast(place, from, apart(seen), bounds) && presenter.context.network_differs(seen.context))
+        .all(|(seen, from)| {
+            too_fast(place, from, apart(seen), bounds)
+                && presenter.context.network_differs(seen.context)
+        })
 }
 
 /// Whether the way between two places takes longer than the time between, GeoIP error subtracted at both ends.
 pub fn too_fast(a: &Place, b: &Place, apart_ms: i64, bounds: &TravelBounds) -> bool {
     let distance = a.effective_distance_km(b);
-    distance >= bounds.distance_min_km && speed_km_per_h(distance, apart_ms) > bounds.speed_max_km_per_h
+    distance >= bounds.distance_min_km
+        && speed_km_per_h(distance, apart_ms) > bounds.speed_max_km_per_h
 }
 
 /// Speed over a distance; less than a second counts as a second, so that it stays a number.
 pub fn speed_km_per_h(distance_km: f64, apart_ms: i64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a day in milliseconds is far below 2^52")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a day in milliseconds is far below 2^52"
+    )]
     let hours = apart_ms.abs().max(1000) as f64 / 3_600_000.0;
     distance_km / hours
 }

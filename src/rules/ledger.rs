@@ -90,7 +90,11 @@ impl Ledger {
     /// Adds a presentation; `false` when it is already there (a repeat beyond the memory of event ids).
     pub fn add(&mut self, new: NewEntry) -> bool {
         let repeat = |e: &Entry| {
-            e.time == new.time && e.answer == new.answer && e.token == new.token && e.issued == new.issued && e.event_id == new.event_id
+            e.time == new.time
+                && e.answer == new.answer
+                && e.token == new.token
+                && e.issued == new.issued
+                && e.event_id == new.event_id
         };
         if self.entries.iter().any(repeat) {
             return false;
@@ -118,7 +122,11 @@ impl Ledger {
     /// Takes over what another family's ledger knew, when a late event shows that the two are one.
     pub fn absorb(&mut self, other: Self) {
         for entry in other.entries {
-            let context = other.contexts.get(usize::from(entry.context)).cloned().unwrap_or_default();
+            let context = other
+                .contexts
+                .get(usize::from(entry.context))
+                .cloned()
+                .unwrap_or_default();
             self.add(NewEntry {
                 time: entry.time,
                 answer: entry.answer,
@@ -150,21 +158,33 @@ impl Ledger {
     }
 
     pub fn seen<'a>(&'a self, entry: &Entry) -> Seen<'a> {
-        Seen { context: self.context(entry), time: entry.time }
+        Seen {
+            context: self.context(entry),
+            time: entry.time,
+        }
     }
 
     /// Contexts of accepted presentations so old that their entries had to go.
     pub fn settled(&self) -> impl Iterator<Item = Seen<'_>> {
         self.settled.iter().filter_map(|s| {
-            self.contexts.get(usize::from(s.context)).map(|context| Seen { context, time: s.time })
+            self.contexts
+                .get(usize::from(s.context))
+                .map(|context| Seen {
+                    context,
+                    time: s.time,
+                })
         })
     }
 
     fn file(&mut self, context: Context) -> u16 {
-        let at = self.contexts.iter().position(|c| *c == context).unwrap_or_else(|| {
-            self.contexts.push(context);
-            self.contexts.len() - 1
-        });
+        let at = self
+            .contexts
+            .iter()
+            .position(|c| *c == context)
+            .unwrap_or_else(|| {
+                self.contexts.push(context);
+                self.contexts.len() - 1
+            });
         u16::try_from(at).unwrap_or(u16::MAX)
     }
 
@@ -182,7 +202,8 @@ impl Ledger {
             None => self.settled.push(Settled { context, time }),
         }
         if self.settled.len() > limits::LEDGER_SETTLED_MAX {
-            let oldest = (0..self.settled.len()).min_by_key(|&i| (self.settled[i].time, self.settled[i].context));
+            let oldest = (0..self.settled.len())
+                .min_by_key(|&i| (self.settled[i].time, self.settled[i].context));
             if let Some(oldest) = oldest {
                 self.settled.remove(oldest);
             }
@@ -191,7 +212,12 @@ impl Ledger {
 
     fn drop_unused_contexts(&mut self) {
         let mut used = vec![false; self.contexts.len()];
-        for context in self.entries.iter().map(|e| e.context).chain(self.settled.iter().map(|s| s.context)) {
+        for context in self
+            .entries
+            .iter()
+            .map(|e| e.context)
+            .chain(self.settled.iter().map(|s| s.context))
+        {
             used[usize::from(context)] = true;
         }
         if used.iter().all(|u| *u) {
@@ -219,6 +245,12 @@ impl Ledger {
 
 impl Entry {
     fn order(&self) -> (i64, Option<&Text>, Answer, Option<&Text>, &Text) {
-        (self.time, self.token.as_ref(), self.answer, self.issued.as_ref(), &self.event_id)
+        (
+            self.time,
+            self.token.as_ref(),
+            self.answer,
+            self.issued.as_ref(),
+            &self.event_id,
+        )
     }
 }

@@ -19,7 +19,10 @@ pub struct DeviceChange {
 
 impl Default for DeviceChange {
     fn default() -> Self {
-        Self { history_min: 2, settle: Duration::from_secs(2) }
+        Self {
+            history_min: 2,
+            settle: Duration::from_secs(2),
+        }
     }
 }
 
@@ -35,21 +38,44 @@ pub struct Finding<'a> {
 impl DeviceChange {
     /// Judges the presentation at exactly `time`, against the accepted ones before it.
     pub fn judge<'a>(&self, ledger: &'a Ledger, time: i64) -> Option<Finding<'a>> {
-        let entry = ledger.entries().iter().find(|e| e.time == time && e.answer == Answer::Accepted)?;
+        let entry = ledger
+            .entries()
+            .iter()
+            .find(|e| e.time == time && e.answer == Answer::Accepted)?;
         let to = ledger.context(entry).agent.as_ref()?;
-        let before: Vec<&Entry> =
-            ledger.entries().iter().filter(|e| e.time < time && e.answer.accepted() && ledger.context(e).agent.is_some()).collect();
+        let before: Vec<&Entry> = ledger
+            .entries()
+            .iter()
+            .filter(|e| e.time < time && e.answer.accepted() && ledger.context(e).agent.is_some())
+            .collect();
         if before.len() < self.history_min {
             return None;
         }
-        let agents = || before.iter().filter_map(|e| ledger.context(e).agent.as_ref());
+        let agents = || {
+            before
+                .iter()
+                .filter_map(|e| ledger.context(e).agent.as_ref())
+        };
         let from = agents().next_back()?;
         if agents().all(|agent| agent != to) {
-            return Some(Finding { entry, from, to, fingerprint_only: false });
+            return Some(Finding {
+                entry,
+                from,
+                to,
+                fingerprint_only: false,
+            });
         }
         let ja4 = ledger.context(entry).ja4.as_ref()?;
-        let mut prints = before.iter().filter_map(|e| ledger.context(e).ja4.as_ref()).peekable();
+        let mut prints = before
+            .iter()
+            .filter_map(|e| ledger.context(e).ja4.as_ref())
+            .peekable();
         let changed = prints.peek().is_some() && prints.all(|known| known != ja4);
-        changed.then_some(Finding { entry, from, to, fingerprint_only: true })
+        changed.then_some(Finding {
+            entry,
+            from,
+            to,
+            fingerprint_only: true,
+        })
     }
 }

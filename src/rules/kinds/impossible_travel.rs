@@ -66,7 +66,9 @@ pub struct Finding<'a> {
 
 impl Sightings {
     pub fn add(&mut self, sighting: Sighting) {
-        let at = self.0.partition_point(|s| (s.time, &s.event_id) < (sighting.time, &sighting.event_id));
+        let at = self
+            .0
+            .partition_point(|s| (s.time, &s.event_id) < (sighting.time, &sighting.event_id));
         self.0.insert(at, sighting);
         self.thin();
         if self.0.len() > SIGHTINGS_MAX {
@@ -103,7 +105,10 @@ impl ImpossibleTravel {
     /// Judges the sightings made at exactly `time`, against those before, reading nothing later than `cut`.
     pub fn judge<'a>(&self, sightings: &'a Sightings, time: i64, cut: i64) -> Option<Finding<'a>> {
         let visible: Vec<&Sighting> = sightings.iter().filter(|s| s.time <= cut).collect();
-        visible.iter().filter(|s| s.time == time).find_map(|to| self.judge_one(&visible, to))
+        visible
+            .iter()
+            .filter(|s| s.time == time)
+            .find_map(|to| self.judge_one(&visible, to))
     }
 
     fn judge_one<'a>(&self, visible: &[&'a Sighting], to: &'a Sighting) -> Option<Finding<'a>> {
@@ -130,7 +135,13 @@ impl ImpossibleTravel {
             let effective_km = place.effective_distance_km(there);
             let speed = speed_km_per_h(effective_km, apart);
             if slowest.is_none_or(|s| speed < s.speed_km_per_h) {
-                slowest = Some(Finding { from, to, distance_km: place.distance_km(there), effective_km, speed_km_per_h: speed });
+                slowest = Some(Finding {
+                    from,
+                    to,
+                    distance_km: place.distance_km(there),
+                    effective_km,
+                    speed_km_per_h: speed,
+                });
             }
         }
         slowest
@@ -139,7 +150,9 @@ impl ImpossibleTravel {
 
 /// A mobile carrier's addresses come out far from the phone; two of one carrier say nothing about speed.
 fn same_carrier(a: &Context, b: &Context) -> bool {
-    let (Some(a), Some(b)) = (&a.network, &b.network) else { return false };
+    let (Some(a), Some(b)) = (&a.network, &b.network) else {
+        return false;
+    };
     a.class == Some(NetworkClass::Mobile) && b.class == Some(NetworkClass::Mobile) && a.asn == b.asn
 }
 

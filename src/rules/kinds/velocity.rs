@@ -108,7 +108,9 @@ impl Counts {
             Err(at) => self.buckets.insert(at, (bucket, 1)),
         }
         let newest = self.buckets.last().map_or(bucket, |(b, _)| *b);
-        self.buckets.retain(|(b, _)| newest.saturating_sub(*b) < i32::try_from(BUCKETS_MAX).unwrap_or(i32::MAX));
+        self.buckets.retain(|(b, _)| {
+            newest.saturating_sub(*b) < i32::try_from(BUCKETS_MAX).unwrap_or(i32::MAX)
+        });
     }
 
     /// Adds the counts of another key that turned out to be the same.
@@ -124,12 +126,19 @@ impl Counts {
     /// Refreshes in the `width` buckets that end with `last`.
     fn sum(&self, last: i32, width: i32) -> u32 {
         let first = last - width + 1;
-        self.buckets.iter().filter(|(b, _)| (first..=last).contains(b)).map(|(_, n)| u32::from(*n)).sum()
+        self.buckets
+            .iter()
+            .filter(|(b, _)| (first..=last).contains(b))
+            .map(|(_, n)| u32::from(*n))
+            .sum()
     }
 
     /// The largest sum of any window of `width` buckets that contains `bucket`.
     fn largest_around(&self, bucket: i32, width: i32) -> u32 {
-        (bucket..bucket + width).map(|last| self.sum(last, width)).max().unwrap_or(0)
+        (bucket..bucket + width)
+            .map(|last| self.sum(last, width))
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -138,7 +147,8 @@ impl Velocity {
     pub fn limit(&self, lifetime: Option<Duration>) -> u32 {
         let lifetime = lifetime.unwrap_or(self.lifetime_default).as_secs().max(1);
         let scaled = u64::from(self.per_lifetime) * self.window.as_secs() / lifetime;
-        self.limit_min.max(u32::try_from(scaled).unwrap_or(u32::MAX))
+        self.limit_min
+            .max(u32::try_from(scaled).unwrap_or(u32::MAX))
     }
 
     /// What the windows around `time` show, gravest last.
@@ -151,14 +161,29 @@ impl Velocity {
         let mut findings = Vec::new();
         let within = counts.largest_around(bucket, width(self.window));
         if within > limit {
-            findings.push(Finding { level: Level::AboveLimit, count: within, limit, window: self.window });
+            findings.push(Finding {
+                level: Level::AboveLimit,
+                count: within,
+                limit,
+                window: self.window,
+            });
             if self.lasted(counts, bucket, limit) {
-                findings.push(Finding { level: Level::Lasting, count: within, limit, window: self.lasts });
+                findings.push(Finding {
+                    level: Level::Lasting,
+                    count: within,
+                    limit,
+                    window: self.lasts,
+                });
             }
         }
         let burst = counts.largest_around(bucket, width(self.gross_window));
         if burst > self.gross {
-            findings.push(Finding { level: Level::Gross, count: burst, limit: self.gross, window: self.gross_window });
+            findings.push(Finding {
+                level: Level::Gross,
+                count: burst,
+                limit: self.gross,
+                window: self.gross_window,
+            });
         }
         findings
     }
@@ -214,16 +239,27 @@ mod tests {
         for minute in (0..30).rev() {
             backwards.add(minute * BUCKET_MS);
         }
-        assert_eq!(backwards, counts(&(0..30).map(|m| (m, 1)).collect::<Vec<_>>()));
+        assert_eq!(
+            backwards,
+            counts(&(0..30).map(|m| (m, 1)).collect::<Vec<_>>())
+        );
     }
 
     #[test]
     fn a_gross_burst_and_a_lasting_excess_are_told_apart() {
         let rule = Velocity::default();
         let burst = counts(&[(100, 61)]);
-        let levels = |c: &Counts, m: i64, limit| rule.judge(c, m * BUCKET_MS, limit).iter().map(|f| f.level).collect::<Vec<_>>();
+        let levels = |c: &Counts, m: i64, limit| {
+            rule.judge(c, m * BUCKET_MS, limit)
+                .iter()
+                .map(|f| f.level)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(levels(&burst, 100, 100), [Level::Gross]);
         let lasting = counts(&(70..=100).map(|m| (m, 2)).collect::<Vec<_>>());
-        assert_eq!(levels(&lasting, 100, 12), [Level::AboveLimit, Level::Lasting]);
+        assert_eq!(
+            levels(&lasting, 100, 12),
+            [Level::AboveLimit, Level::Lasting]
+        );
     }
 }

@@ -13,12 +13,15 @@ pub(super) fn mismatches(view: &View<'_>) -> Vec<Finding> {
     if !view.settled() {
         return Vec::new();
     }
-    let Some(first) = first_accepted(view) else { return Vec::new() };
+    let Some(first) = first_accepted(view) else {
+        return Vec::new();
+    };
     let client = view.entry(first).client_id.as_ref();
     view.entries()
         .filter(|(i, e)| *i != first && e.answer != Answer::Issued && !view.is_aftermath(e))
         .filter_map(|(i, entry)| {
-            let other_client = client.is_some() && entry.client_id.is_some() && entry.client_id.as_ref() != client;
+            let other_client =
+                client.is_some() && entry.client_id.is_some() && entry.client_id.as_ref() != client;
             let known = view.known(entry.token.as_ref(), entry.generation, i);
             let (standing, basis) = view.standing(i, &known);
             let other_key = basis == Basis::Key && standing == Standing::Foreign;
@@ -36,7 +39,10 @@ pub(super) fn mismatches(view: &View<'_>) -> Vec<Finding> {
 
 /// Every token that was presented after it had been consumed.
 pub(super) fn disputes(view: &View<'_>) -> Vec<Finding> {
-    let tokens: BTreeSet<&Text> = view.entries().filter_map(|(_, e)| e.token.as_ref()).collect();
+    let tokens: BTreeSet<&Text> = view
+        .entries()
+        .filter_map(|(_, e)| e.token.as_ref())
+        .collect();
     let mut findings: Vec<Finding> = Vec::new();
     for token in tokens {
         findings.extend(accepted_again(view, token));
@@ -49,11 +55,23 @@ pub(super) fn disputes(view: &View<'_>) -> Vec<Finding> {
 
 fn accepted_again(view: &View<'_>, token: &Text) -> Vec<Finding> {
     let uses = view.uses(token);
-    let Some(&first) = uses.first() else { return Vec::new() };
-    uses.iter().enumerate().skip(1).filter_map(|(nth, &again)| accepted_row(view, token, first, nth, again)).collect()
+    let Some(&first) = uses.first() else {
+        return Vec::new();
+    };
+    uses.iter()
+        .enumerate()
+        .skip(1)
+        .filter_map(|(nth, &again)| accepted_row(view, token, first, nth, again))
+        .collect()
 }
 
-fn accepted_row(view: &View<'_>, token: &Text, first: usize, nth: usize, again: usize) -> Option<Finding> {
+fn accepted_row(
+    view: &View<'_>,
+    token: &Text,
+    first: usize,
+    nth: usize,
+    again: usize,
+) -> Option<Finding> {
     let age = view.entry(again).time - view.entry(first).time;
     let gap = view.gap(again);
     let in_grace = age <= millis(view.leeway.grace) || nth <= view.leeway.max_reuse as usize;
@@ -61,7 +79,9 @@ fn accepted_row(view: &View<'_>, token: &Text, first: usize, nth: usize, again: 
     if gap >= 2 || (!in_grace && successor_used) {
         let known = view.known(Some(token), view.entry(again).generation, again);
         let (thief, owner, basis) = blame(view, &[first, again], &known);
-        return Some(finding(view, Verdict::Theft, Row::AcceptedDead, again).blaming(thief, owner, basis));
+        return Some(
+            finding(view, Verdict::Theft, Row::AcceptedDead, again).blaming(thief, owner, basis),
+        );
     }
     if !view.settled() {
         return None;
@@ -69,8 +89,13 @@ fn accepted_row(view: &View<'_>, token: &Text, first: usize, nth: usize, again: 
     let early = in_grace || age <= millis(view.rule.lost_response);
     let known = view.known(Some(token), view.entry(again).generation, again);
     let (standing, basis) = view.standing(again, &known);
-    let own = standing == Standing::Own || (standing == Standing::Unknown && view.same_context(first, again));
-    let row = if early { Row::AcceptedInGrace } else { Row::AcceptedLate };
+    let own = standing == Standing::Own
+        || (standing == Standing::Unknown && view.same_context(first, again));
+    let row = if early {
+        Row::AcceptedInGrace
+    } else {
+        Row::AcceptedLate
+    };
     match (standing, own, early) {
         (Standing::Foreign, ..) => {
             Some(finding(view, Verdict::Theft, row, again).blaming(Some(again), Some(first), basis))
@@ -82,7 +107,9 @@ fn accepted_row(view: &View<'_>, token: &Text, first: usize, nth: usize, again: 
 
 fn successors_used_before(view: &View<'_>, token: &Text, index: usize) -> bool {
     let successors = view.descendants(token);
-    view.entries().take(index).any(|(_, e)| e.answer.accepted() && e.token.as_ref().is_some_and(|t| successors.contains(t)))
+    view.entries().take(index).any(|(_, e)| {
+        e.answer.accepted() && e.token.as_ref().is_some_and(|t| successors.contains(t))
+    })
 }
 
 fn refused(view: &View<'_>, token: &Text) -> Vec<Finding> {
@@ -90,7 +117,9 @@ fn refused(view: &View<'_>, token: &Text) -> Vec<Finding> {
         return Vec::new();
     }
     view.entries()
-        .filter(|(_, e)| e.token.as_ref() == Some(token) && e.answer.may_be_reuse() && !view.is_aftermath(e))
+        .filter(|(_, e)| {
+            e.token.as_ref() == Some(token) && e.answer.may_be_reuse() && !view.is_aftermath(e)
+        })
         .filter(|(i, e)| was_consumed(view, token, *i, e))
         .map(|(i, _)| refused_row(view, token, i))
         .collect()
@@ -100,7 +129,11 @@ fn refused(view: &View<'_>, token: &Text) -> Vec<Finding> {
 fn was_consumed(view: &View<'_>, token: &Text, index: usize, entry: &Entry) -> bool {
     let counted = matches!((entry.generation, entry.latest_generation), (Some(g), Some(latest)) if latest > g);
     let until = entry.time + view.settle_ms();
-    counted || view.uses(token).into_iter().any(|u| u != index && view.entry(u).time <= until)
+    counted
+        || view
+            .uses(token)
+            .into_iter()
+            .any(|u| u != index && view.entry(u).time <= until)
 }
 
 fn refused_row(view: &View<'_>, token: &Text, presented: usize) -> Finding {
@@ -109,23 +142,36 @@ fn refused_row(view: &View<'_>, token: &Text, presented: usize) -> Finding {
     let successors = view.descendants(token);
     let generation = view.entry(presented).generation;
     let near = |e: &Entry| (e.time - view.entry(presented).time).abs() <= HORIZON_MS;
-    holders.extend(view.entries().filter(|(_, e)| e.answer.accepted() && near(e)).filter_map(|(i, e)| {
-        let later = e.token.as_ref().is_some_and(|t| successors.contains(t))
-            || matches!((e.generation, generation), (Some(g), Some(mine)) if g > mine);
-        later.then_some(i)
-    }));
+    holders.extend(
+        view.entries()
+            .filter(|(_, e)| e.answer.accepted() && near(e))
+            .filter_map(|(i, e)| {
+                let later = e.token.as_ref().is_some_and(|t| successors.contains(t))
+                    || matches!((e.generation, generation), (Some(g), Some(mine)) if g > mine);
+                later.then_some(i)
+            }),
+    );
     let known = view.known(Some(token), generation, presented);
-    let standings: Vec<(Standing, Basis)> = holders.iter().map(|&i| view.standing(i, &known)).collect();
+    let standings: Vec<(Standing, Basis)> =
+        holders.iter().map(|&i| view.standing(i, &known)).collect();
     let one_context = holders.iter().all(|&i| view.same_context(presented, i));
     if one_context || standings.iter().all(|(s, _)| *s == Standing::Own) {
         return finding(view, Verdict::ClientFault, Row::Refused, presented);
     }
     if standings.iter().any(|(s, _)| *s == Standing::Foreign) {
         let (thief, owner, basis) = blame(view, &holders, &known);
-        let completed = thief.map_or(presented, |t| t.max(presented)).max(first_use(view, token).unwrap_or(0));
-        return Finding { completed, ..finding(view, Verdict::Theft, Row::Refused, presented).blaming(thief, owner, basis) };
+        let completed = thief
+            .map_or(presented, |t| t.max(presented))
+            .max(first_use(view, token).unwrap_or(0));
+        return Finding {
+            completed,
+            ..finding(view, Verdict::Theft, Row::Refused, presented).blaming(thief, owner, basis)
+        };
     }
-    let unknown = standings.iter().find(|(s, _)| *s == Standing::Unknown).map_or(Basis::NoHistory, |(_, b)| *b);
+    let unknown = standings
+        .iter()
+        .find(|(s, _)| *s == Standing::Unknown)
+        .map_or(Basis::NoHistory, |(_, b)| *b);
     suspected(view, token, Row::Refused, presented, unknown)
 }
 
@@ -139,7 +185,9 @@ fn refused_without_token(view: &View<'_>) -> Vec<Finding> {
         return Vec::new();
     }
     view.entries()
-        .filter(|(_, e)| e.token.is_none() && e.answer == Answer::RefusedReuse && !view.is_aftermath(e))
+        .filter(|(_, e)| {
+            e.token.is_none() && e.answer == Answer::RefusedReuse && !view.is_aftermath(e)
+        })
         .map(|(i, _)| {
             let known = view.known(None, None, i);
             let (standing, basis) = view.standing(i, &known);
@@ -159,8 +207,15 @@ fn fork(view: &View<'_>, token: &Text) -> Option<Finding> {
     if !view.settled() {
         return None;
     }
-    let successors: BTreeSet<&Text> = view.uses(token).into_iter().filter_map(|u| view.entry(u).issued.as_ref()).collect();
-    let used: Vec<usize> = successors.into_iter().filter_map(|s| first_use(view, s)).collect();
+    let successors: BTreeSet<&Text> = view
+        .uses(token)
+        .into_iter()
+        .filter_map(|u| view.entry(u).issued.as_ref())
+        .collect();
+    let used: Vec<usize> = successors
+        .into_iter()
+        .filter_map(|s| first_use(view, s))
+        .collect();
     let (&a, &b) = (used.iter().min()?, used.iter().max()?);
     if a == b {
         return None;
@@ -185,7 +240,11 @@ fn suspected(view: &View<'_>, token: &Text, row: Row, presented: usize, basis: B
     };
     let known = view.known(Some(token), view.entry(presented).generation, presented);
     let (thief, owner, basis) = blame(view, &[proof.one, proof.other], &known);
-    let row = if row == Row::Refused { Row::TwoHolders } else { row };
+    let row = if row == Row::Refused {
+        Row::TwoHolders
+    } else {
+        row
+    };
     Finding {
         completed: proof.completed.max(presented),
         ..finding(view, Verdict::Theft, row, presented).blaming(thief, owner, basis)
@@ -193,7 +252,11 @@ fn suspected(view: &View<'_>, token: &Text, row: Row, presented: usize, basis: B
 }
 
 /// Which of the holders is foreign to the family's history, and which belongs to it: never who came second.
-fn blame(view: &View<'_>, holders: &[usize], known: &[super::super::super::context::Seen<'_>]) -> (Option<usize>, Option<usize>, Basis) {
+fn blame(
+    view: &View<'_>,
+    holders: &[usize],
+    known: &[super::super::super::context::Seen<'_>],
+) -> (Option<usize>, Option<usize>, Basis) {
     let stands: Vec<(usize, Standing, Basis)> = holders
         .iter()
         .map(|&i| {
@@ -201,16 +264,22 @@ fn blame(view: &View<'_>, holders: &[usize], known: &[super::super::super::conte
             (i, standing, basis)
         })
         .collect();
-    let own = stands.iter().find(|(_, s, _)| *s == Standing::Own).map(|(i, ..)| *i);
+    let own = stands
+        .iter()
+        .find(|(_, s, _)| *s == Standing::Own)
+        .map(|(i, ..)| *i);
     let foreign = stands.iter().find(|(_, s, _)| *s == Standing::Foreign);
     // With an own branch on the other side, the one that is merely unknown is the stranger.
-    let stranger = foreign.or_else(|| own.and_then(|_| stands.iter().find(|(_, s, _)| *s == Standing::Unknown)));
+    let stranger = foreign
+        .or_else(|| own.and_then(|_| stands.iter().find(|(_, s, _)| *s == Standing::Unknown)));
     let basis = stranger.map_or(Basis::NoHistory, |(_, _, basis)| *basis);
     (stranger.map(|(i, ..)| *i), own, basis)
 }
 
 fn first_accepted(view: &View<'_>) -> Option<usize> {
-    view.entries().find(|(_, e)| e.answer.accepted()).map(|(i, _)| i)
+    view.entries()
+        .find(|(_, e)| e.answer.accepted())
+        .map(|(i, _)| i)
 }
 
 fn finding(view: &View<'_>, verdict: Verdict, row: Row, presented: usize) -> Finding {
@@ -231,6 +300,11 @@ fn finding(view: &View<'_>, verdict: Verdict, row: Row, presented: usize) -> Fin
 
 impl Finding {
     fn blaming(self, thief: Option<usize>, owner: Option<usize>, basis: Basis) -> Self {
-        Self { thief, owner: owner.filter(|o| Some(*o) != thief), basis, ..self }
+        Self {
+            thief,
+            owner: owner.filter(|o| Some(*o) != thief),
+            basis,
+            ..self
+        }
     }
 }

@@ -23,7 +23,11 @@ pub(super) fn proved(view: &View<'_>, token: &Text) -> Option<Proof> {
     let successors = view.descendants(token);
     let involved: Vec<usize> = view
         .entries()
-        .filter(|(_, e)| e.token.as_ref().is_some_and(|t| t == token || successors.contains(t)))
+        .filter(|(_, e)| {
+            e.token
+                .as_ref()
+                .is_some_and(|t| t == token || successors.contains(t))
+        })
         .filter(|(i, _)| view.seen(*i).context.network.is_some())
         .map(|(i, _)| i)
         .collect();
@@ -32,8 +36,15 @@ pub(super) fn proved(view: &View<'_>, token: &Text) -> Option<Proof> {
         for (b, &second) in involved[..c].iter().enumerate() {
             for &first in &involved[..b] {
                 let near = view.entry(third).time - view.entry(first).time <= window;
-                if near && alternates(view, first, second, third) && apart(view, token, &successors, [first, third], second) {
-                    return Some(Proof { one: third, other: second, completed: third });
+                if near
+                    && alternates(view, first, second, third)
+                    && apart(view, token, &successors, [first, third], second)
+                {
+                    return Some(Proof {
+                        one: third,
+                        other: second,
+                        completed: third,
+                    });
                 }
             }
         }
@@ -42,21 +53,45 @@ pub(super) fn proved(view: &View<'_>, token: &Text) -> Option<Proof> {
 }
 
 fn alternates(view: &View<'_>, first: usize, second: usize, third: usize) -> bool {
-    !view.network_differs(first, third) && view.network_differs(first, second) && view.network_differs(third, second)
+    !view.network_differs(first, third)
+        && view.network_differs(first, second)
+        && view.network_differs(third, second)
 }
 
 /// Whether one side presents a successor that no presentation from the other side's network issued.
-fn apart(view: &View<'_>, token: &Text, successors: &BTreeSet<&Text>, outer: [usize; 2], inner: usize) -> bool {
+fn apart(
+    view: &View<'_>,
+    token: &Text,
+    successors: &BTreeSet<&Text>,
+    outer: [usize; 2],
+    inner: usize,
+) -> bool {
     outer.into_iter().any(|side| {
-        holds_apart(view, token, successors, side, inner) || holds_apart(view, token, successors, inner, side)
+        holds_apart(view, token, successors, side, inner)
+            || holds_apart(view, token, successors, inner, side)
     })
 }
 
 /// `holder` presents a successor; `other` presents a token that does not lead to it through the holder's own hands,
 /// and the holder's successor was not issued to `other`'s network.
-fn holds_apart(view: &View<'_>, token: &Text, successors: &BTreeSet<&Text>, holder: usize, other: usize) -> bool {
-    let Some(held) = view.entry(holder).token.as_ref().filter(|t| successors.contains(*t)) else { return false };
-    let Some(others) = view.entry(other).token.as_ref() else { return false };
+fn holds_apart(
+    view: &View<'_>,
+    token: &Text,
+    successors: &BTreeSet<&Text>,
+    holder: usize,
+    other: usize,
+) -> bool {
+    let Some(held) = view
+        .entry(holder)
+        .token
+        .as_ref()
+        .filter(|t| successors.contains(*t))
+    else {
+        return false;
+    };
+    let Some(others) = view.entry(other).token.as_ref() else {
+        return false;
+    };
     let issuing: Vec<usize> = view
         .uses(token)
         .into_iter()
@@ -64,6 +99,9 @@ fn holds_apart(view: &View<'_>, token: &Text, successors: &BTreeSet<&Text>, hold
         .collect();
     let issued_to_other = issuing.iter().any(|&u| !view.network_differs(u, other));
     // A client that moved on presents what the earlier network was given: one chain through both is one holder.
-    let one_chain = others != token && (view.descendants(others).contains(held) || view.descendants(held).contains(others) || others == held);
+    let one_chain = others != token
+        && (view.descendants(others).contains(held)
+            || view.descendants(held).contains(others)
+            || others == held);
     !issuing.is_empty() && !issued_to_other && !one_chain
 }

@@ -149,7 +149,10 @@ impl Row {
 
     /// Whether the server's acceptance is part of the proof: with unknown rotation that is no offence.
     const fn rests_on_acceptance(self) -> bool {
-        matches!(self, Self::AcceptedInGrace | Self::AcceptedDead | Self::AcceptedLate | Self::Fork)
+        matches!(
+            self,
+            Self::AcceptedInGrace | Self::AcceptedDead | Self::AcceptedLate | Self::Fork
+        )
     }
 }
 
@@ -166,20 +169,35 @@ impl Reuse {
     /// Judges every disputed token of the family.
     ///
     /// `ended_at` is when a person or this daemon ended the family: what is refused after that is its aftermath.
-    pub fn judge(&self, ledger: &Ledger, leeway: &Leeway, ended_at: Option<i64>, scope: Scope) -> Vec<Finding> {
+    pub fn judge(
+        &self,
+        ledger: &Ledger,
+        leeway: &Leeway,
+        ended_at: Option<i64>,
+        scope: Scope,
+    ) -> Vec<Finding> {
         let view = View::new(self, ledger, leeway, ended_at, scope);
         let mut findings = dispute::mismatches(&view);
         if leeway.rotation != Rotation::Off {
             findings.extend(dispute::disputes(&view));
         }
         let gravest = keep_gravest(findings);
-        let counts = |verdict| gravest.iter().filter(|f: &&Finding| f.verdict == verdict).count();
-        let (faults, suspected, thefts) =
-            (counts(Verdict::ClientFault), counts(Verdict::Suspected), counts(Verdict::Theft));
+        let counts = |verdict| {
+            gravest
+                .iter()
+                .filter(|f: &&Finding| f.verdict == verdict)
+                .count()
+        };
+        let (faults, suspected, thefts) = (
+            counts(Verdict::ClientFault),
+            counts(Verdict::Suspected),
+            counts(Verdict::Theft),
+        );
         gravest
             .into_iter()
             .map(|finding| Finding {
-                may_revoke: leeway.rotation == Rotation::Enforced || !finding.row.rests_on_acceptance(),
+                may_revoke: leeway.rotation == Rotation::Enforced
+                    || !finding.row.rests_on_acceptance(),
                 repeats: match finding.verdict {
                     Verdict::ClientFault => faults,
                     Verdict::Suspected => suspected,
@@ -195,12 +213,19 @@ impl Reuse {
         let entries = ledger.entries();
         entries.iter().enumerate().any(|(i, entry)| {
             entry.answer.may_be_reuse()
-                || entries[..i].iter().any(|before| before.token.is_some() && before.token == entry.token)
-                || entries[..i].iter().any(|before| before.client_id.is_some() && entry.client_id.is_some() && before.client_id != entry.client_id)
-                || ledger.context(entry).key_thumbprint.is_some() && entries[..i].iter().any(|before| {
-                    let key = &ledger.context(before).key_thumbprint;
-                    key.is_some() && *key != ledger.context(entry).key_thumbprint
+                || entries[..i]
+                    .iter()
+                    .any(|before| before.token.is_some() && before.token == entry.token)
+                || entries[..i].iter().any(|before| {
+                    before.client_id.is_some()
+                        && entry.client_id.is_some()
+                        && before.client_id != entry.client_id
                 })
+                || ledger.context(entry).key_thumbprint.is_some()
+                    && entries[..i].iter().any(|before| {
+                        let key = &ledger.context(before).key_thumbprint;
+                        key.is_some() && *key != ledger.context(entry).key_thumbprint
+                    })
         })
     }
 }
@@ -208,7 +233,10 @@ impl Reuse {
 /// One finding a token: the gravest, and of equally grave ones the first that was complete.
 fn keep_gravest(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by(|a, b| {
-        a.token.cmp(&b.token).then(b.verdict.cmp(&a.verdict)).then(a.completed.cmp(&b.completed))
+        a.token
+            .cmp(&b.token)
+            .then(b.verdict.cmp(&a.verdict))
+            .then(a.completed.cmp(&b.completed))
     });
     findings.dedup_by(|later, first| later.token == first.token);
     findings.sort_by_key(|f| f.completed);

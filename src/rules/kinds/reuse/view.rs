@@ -20,13 +20,26 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(rule: &'a Reuse, ledger: &'a Ledger, leeway: &'a Leeway, ended_at: Option<i64>, scope: Scope) -> Self {
+    pub(super) fn new(
+        rule: &'a Reuse,
+        ledger: &'a Ledger,
+        leeway: &'a Leeway,
+        ended_at: Option<i64>,
+        scope: Scope,
+    ) -> Self {
         let all = ledger.entries();
         let entries = match scope {
             Scope::Certain => all,
             Scope::Settled(cut) => &all[..all.partition_point(|e| e.time <= cut)],
         };
-        Self { rule, leeway, scope, ledger, entries, ended_at }
+        Self {
+            rule,
+            leeway,
+            scope,
+            ledger,
+            entries,
+            ended_at,
+        }
     }
 
     pub(super) fn settled(&self) -> bool {
@@ -74,8 +87,12 @@ impl<'a> View<'a> {
     }
 
     fn issued_from(&self, first: impl Fn(&Entry) -> bool) -> BTreeSet<&'a Text> {
-        let mut found: BTreeSet<&Text> =
-            self.entries.iter().filter(|e| e.answer.accepted() && first(e)).filter_map(|e| e.issued.as_ref()).collect();
+        let mut found: BTreeSet<&Text> = self
+            .entries
+            .iter()
+            .filter(|e| e.answer.accepted() && first(e))
+            .filter_map(|e| e.issued.as_ref())
+            .collect();
         loop {
             let before = found.len();
             for entry in self.entries.iter().filter(|e| e.answer.accepted()) {
@@ -95,13 +112,20 @@ impl<'a> View<'a> {
         if let (Some(generation), Some(latest)) = (entry.generation, entry.latest_generation) {
             return latest.saturating_sub(generation);
         }
-        entry.token.as_ref().map_or(0, |token| self.depth(token, index, 0))
+        entry
+            .token
+            .as_ref()
+            .map_or(0, |token| self.depth(token, index, 0))
     }
 
     fn depth(&self, token: &Text, index: usize, level: u64) -> u64 {
         let presented = &self.entries[index];
         // A refusal can stand a little before the use that it is about; an acceptance is after what it repeats.
-        let until = if presented.answer.accepted() { presented.time } else { presented.time + self.settle_ms() };
+        let until = if presented.answer.accepted() {
+            presented.time
+        } else {
+            presented.time + self.settle_ms()
+        };
         if level > self.entries.len() as u64 {
             return level;
         }
@@ -118,22 +142,40 @@ impl<'a> View<'a> {
     }
 
     /// Contexts of the issue and of accepted presentations of tokens older than the disputed one, at any age.
-    pub(super) fn known(&self, token: Option<&Text>, generation: Option<u64>, index: usize) -> Vec<Seen<'a>> {
+    pub(super) fn known(
+        &self,
+        token: Option<&Text>,
+        generation: Option<u64>,
+        index: usize,
+    ) -> Vec<Seen<'a>> {
         let mut older: BTreeSet<usize> = BTreeSet::new();
         match token {
             Some(token) => self.ancestors(token, &mut older),
-            None => older.extend(self.entries().filter(|(i, e)| *i < index && e.answer.accepted()).map(|(i, _)| i)),
+            None => older.extend(
+                self.entries()
+                    .filter(|(i, e)| *i < index && e.answer.accepted())
+                    .map(|(i, _)| i),
+            ),
         }
         if let Some(generation) = generation {
             older.extend(
                 self.entries()
-                    .filter(|(_, e)| e.answer.accepted() && e.generation.is_some_and(|g| g < generation))
+                    .filter(|(_, e)| {
+                        e.answer.accepted() && e.generation.is_some_and(|g| g < generation)
+                    })
                     .map(|(i, _)| i),
             );
         }
-        let issue = self.entries().filter(|(_, e)| e.answer == super::super::super::ledger::Answer::Issued).map(|(i, _)| i);
+        let issue = self
+            .entries()
+            .filter(|(_, e)| e.answer == super::super::super::ledger::Answer::Issued)
+            .map(|(i, _)| i);
         older.extend(issue);
-        older.into_iter().map(|i| self.seen(i)).chain(self.ledger.settled()).collect()
+        older
+            .into_iter()
+            .map(|i| self.seen(i))
+            .chain(self.ledger.settled())
+            .collect()
     }
 
     fn ancestors(&self, token: &Text, found: &mut BTreeSet<usize>) {

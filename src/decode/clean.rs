@@ -1,0 +1,338 @@
+//! The last thing between a record and an event: nothing that could be presented as a token passes, nothing is
+//! unbounded, and no control character reaches a log, a mail or a database.
+//!
+//! What counts as a token is decided by its form, not by the member it stands in: callers put tokens where ids belong,
+//! and error texts quote them.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::TokenKey;
+use crate::model::{Text, limits};
+
+/// Longest token id or unbroken run of token characters that is still taken for an id. Ids are UUIDs or hashes in
+/// hex (up to 128 digits); opaque tokens of the large providers without dots are longer or are declared `secret`.
+const ID_RUN_BYTES_MAX: usize = 128;
+
+/// Cleans texts; hashes with the current key and, during a rotation, tells the hash under the previous one.
+#[derive(Debug, Clone)]
+pub(super) struct Cleaner {
+    key: TokenKey,
+    previous: Option<TokenKey>,
+}
+
+impl Cleaner {
+    pub(super) fn new(key: TokenKey, previous: Option<TokenKey>) -> Self {
+        Self { key, previous }
+    }
+
+    pub(super) fn hash(&self, secret: &str) -> Text {
+        self.key.hash(secret)
+    }
+
+    /// The hash under the key before this one, while one is configured.
+    pub(super) fn previous_hash(&self, secret: &str) -> Option<Text> {
+        self.previous.as_ref().map(|key| key.hash(secret))
+    }
+
+    /// An id or a name. One that is too long becomes its hash: cut short, two of them could become one.
+    pub(super) fn id(&self, text: &str) -> Option<Text> {
+        match text.len() {
+            0 => None,
+            1..=limits::ID_BYTES_MAX => Some(self.scrubbed(text).as_ref().into()),
+            _ => Some(self.hash(text)),
+        }
+    }
+
+    /// The id of a token, which must not be the token.
+    pub(super) fn token_id(&self, text: &str) -> Option<Text> {
+        if is_presentable(text) {
+            return Some(self.hash(text));
+        }
+        self.id(text)
+    }
+
+    /// Free text: an error, a user agent, a scope.
+    pub(super) fn text(&self, text: &str) -> Option<Text> {
+        if text.is_empty() {
+            return None;
+        }
+        Some(cut(&self.scrubbed(text), limits::TEXT_BYTES_MAX).into())
+    }
+
+    /// The text with tokens replaced by their hash and control characters by a mark.
+    fn scrubbed<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        // Ids and addresses, which is nearly everything, leave here.
+        if text.len() <= ID_RUN_BYTES_MAX && !text.contains("eyJ") {
+            return without_controls(Cow::Borrowed(text));
+        }
+        let mut clean = String::new();
+        let mut copied_to = 0;
+        for (start, end) in runs(text) {
+            let Some(run) = text.get(start..end) else {
+                continue;
+            };
+            let Some(token_start) = token_start(run) else {
+                continue;
+            };
+            clean.push_str(text.get(copied_to..start + token_start).unwrap_or_default());
+            clean.push_str(&self.hash(run.get(token_start..).unwrap_or_default()));
+            copied_to = end;
+        }
+        if copied_to == 0 {
+            return without_controls(Cow::Borrowed(text));
+        }
+        clean.push_str(text.get(copied_to..).unwrap_or_default());
+        without_controls(Cow::Owned(clean))
+    }
+
+    /// What may be kept of a whole record that was rejected.
+    pub(super) fn record(&self, payload: &[u8]) -> Text {
+        let text = String::from_utf8_lossy(payload);
+        // A record over the limit is not worth a tree of values.
+        let parsed = (text.len() <= limits::RECORD_BYTES_MAX)
+            .then(|| serde_json::from_str::<Value>(&text).ok())
+            .flatten();
+        let clean = match parsed {
+            Some(mut value) => {
+                self.clean_value(&mut value);
+                value.to_string()
+            }
+            None => self
+                .scrubbed(cut(&text, limits::RECORD_BYTES_MAX))
+                .into_owned(),
+        };
+        cut(&clean, limits::REJECT_BYTES_MAX).into()
+    }
+
+    /// Replaces what could be presented anywhere in a value, and whatever stands under the name of a secret.
+    pub(super) fn clean_value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let Cow::Owned(clean) = self.scrubbed(text) {
+                    *text = clean;
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.clean_value(item)),
+            Value::Object(members) => {
+                for (name, member) in members.iter_mut() {
+                    match member {
+                        Value::String(secret) if names_a_secret(name) && !secret.is_empty() => {
+                            *member = Value::String(self.hash(secret).to_string());
+                        }
+                        _ => self.clean_value(member),
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}
+
+/// Collects members that no field takes, as one bounded JSON object.
+#[derive(Debug, Default)]
+pub(super) struct Extra {
+    json: String,
+    left_out: u32,
+}
+
+impl Extra {
+    pub(super) fn add(&mut self, name: &str, value: &Value) {
+        let member = format!("{}:{value}", Value::String(name.to_owned()));
+        // Room for the note on what was left out.
+        if self.json.len() + member.len() + 32 > limits::EXTRA_BYTES_MAX {
+            self.left_out += 1;
+            return;
+        }
+        self.json.push(if self.json.is_empty() { '{' } else { ',' });
+        self.json.push_str(&member);
+    }
+
+    pub(super) fn text(&mut self, name: &str, text: &Text) {
+        self.add(name, &Value::String(text.to_string()));
+    }
+
+    pub(super) fn finish(mut self) -> Option<Text> {
+        if self.json.is_empty() && self.left_out == 0 {
+            return None;
+        }
+        if self.json.is_empty() {
+            self.json.push('{');
+        }
+        if self.left_out > 0 {
+            let comma = if self.json.len() > 1 { "," } else { "" };
+            write!(self.json, r#"{comma}"_left_out":{}"#, self.left_out)
+                .expect("writing to a string cannot fail");
+        }
+        self.json.push('}');
+        Some(self.json.into())
+    }
+}
+
+/// Whether the text as a whole could be presented as a token.
+fn is_presentable(text: &str) -> bool {
+    text.len() > ID_RUN_BYTES_MAX || is_jwt(text)
+}
+
+/// Where in an unbroken run a token starts.
+fn token_start(run: &str) -> Option<usize> {
+    let jwt = run
+        .match_indices("eyJ")
+        .map(|(at, _)| at)
+        .find(|at| run.get(*at..).is_some_and(is_jwt));
+    jwt.or_else(|| (run.len() > ID_RUN_BYTES_MAX).then_some(0))
+}
+
+/// Header, payload and the rest, as a signed (three parts) or encrypted (five) token has.
+fn is_jwt(text: &str) -> bool {
+    text.starts_with("eyJ") && text.bytes().filter(|byte| *byte == b'.').count() >= 2
+}
+
+/// The unbroken runs of characters of which tokens are made (base64, base64url, dots), by byte position.
+fn runs(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        at += bytes
+            .get(at..)?
+            .iter()
+            .position(|byte| is_token_byte(*byte))?;
+        let start = at;
+        let rest = bytes.get(at..)?;
+        at += rest
+            .iter()
+            .position(|byte| !is_token_byte(*byte))
+            .unwrap_or(rest.len());
+        Some((start, at))
+    })
+}
+
+const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'=')
+}
+
+fn names_a_secret(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "accesstoken",
+        "assertion",
+        "authorization",
+        "clientassertion",
+        "clientsecret",
+        "code",
+        "cookie",
+        "idtoken",
+        "password",
+        "refreshtoken",
+        "secret",
+        "token",
+    ];
+    let plain: String = name
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|letter| letter.to_ascii_lowercase())
+        .collect();
+    NAMES.binary_search(&plain.as_str()).is_ok()
+}
+
+/// NUL cannot be stored in PostgreSQL; line breaks would let a caller write log lines and mail headers of his own.
+fn without_controls(text: Cow<'_, str>) -> Cow<'_, str> {
+    // The controls above U+007F all begin with this byte in UTF-8.
+    let suspicious = |byte: u8| byte < 0x20 || byte == 0x7f || byte == 0xc2;
+    if !text.bytes().any(suspicious) {
+        return text;
+    }
+    Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
+}
+
+/// The longest beginning of whole characters within the limit.
+pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max))
+        .unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1MSJ9.c2lnbmF0dXJl";
+
+    fn cleaner() -> Cleaner {
+        Cleaner::new(TokenKey::new(b"key"), None)
+    }
+
+    #[test]
+    fn tokens_are_replaced_wherever_they_stand() {
+        let cleaner = cleaner();
+        let hash = cleaner.hash(JWT);
+        assert_eq!(cleaner.token_id(JWT), Some(hash.clone()));
+        assert_eq!(cleaner.id(JWT), Some(hash.clone()));
+        assert_eq!(
+            cleaner
+                .text(&format!("bad token \"{JWT}\", sorry"))
+                .as_deref(),
+            Some(format!("bad token \"{hash}\", sorry").as_str())
+        );
+        // Before the text is cut: half a token must not be what is left of it.
+        let late = format!("{} {JWT}", "x ".repeat(limits::TEXT_BYTES_MAX / 2 - 5));
+        assert!(!cleaner.text(&late).unwrap().contains("eyJ"));
+        let opaque = "a1B2".repeat(40);
+        assert_eq!(cleaner.token_id(&opaque), Some(cleaner.hash(&opaque)));
+        assert_eq!(cleaner.text(&opaque), Some(cleaner.hash(&opaque)));
+    }
+
+    #[test]
+    fn ids_stay_readable() {
+        let cleaner = cleaner();
+        for id in [
+            "onrtrt:64d536cc-15c8-c398-33fb-129039380a58",
+            "hmac:f7bc83f430538424b13298e6aa6fb143",
+            &"0f".repeat(64),
+            "eyJ-a-name",
+        ] {
+            assert_eq!(cleaner.token_id(id).as_deref(), Some(id));
+        }
+        assert_eq!(cleaner.id(""), None);
+    }
+
+    #[test]
+    fn lengths_and_controls_are_bounded() {
+        let cleaner = cleaner();
+        assert_eq!(
+            cleaner.id("a\0b\nc\u{85}d").as_deref(),
+            Some("a\u{fffd}b\u{fffd}c\u{fffd}d")
+        );
+        let long = "ä b".repeat(400);
+        assert!(cleaner.text(&long).unwrap().len() <= limits::TEXT_BYTES_MAX);
+        assert!(cleaner.id(&long).unwrap().starts_with("hmac:"));
+    }
+
+    #[test]
+    fn rejected_records_lose_their_secrets() {
+        let cleaner = cleaner();
+        let json = format!(r#"{{"id":5,"a":[{{"refresh_token":"short"}}],"note":"{JWT}"}}"#);
+        let kept = cleaner.record(json.as_bytes());
+        assert!(!kept.contains("short") && !kept.contains("eyJ"), "{kept}");
+        assert!(kept.contains(r#""id":5"#));
+        let broken = cleaner.record(format!("{{\"id\":5,\"t\":\"{JWT}").as_bytes());
+        assert!(
+            !broken.contains("eyJ") && broken.contains("hmac:"),
+            "{broken}"
+        );
+        assert!(cleaner.record(&vec![b'x'; 1 << 20]).len() <= limits::REJECT_BYTES_MAX);
+        assert!(cleaner.record(&[0xff, 0xfe]).len() < 10);
+    }
+
+    #[test]
+    fn extra_is_bounded_and_says_what_it_left_out() {
+        let mut extra = Extra::default();
+        assert_eq!(Extra::default().finish(), None);
+        extra.add("a\"", &Value::from(1));
+        extra.text("big", &"x".repeat(limits::EXTRA_BYTES_MAX).into());
+        assert_eq!(
+            extra.finish().as_deref(),
+            Some(r#"{"a\"":1,"_left_out":1}"#)
+        );
+    }
+}
