@@ -24,3 +24,9 @@ pub const REPLAY_JUMP_MAX: Duration = Duration::from_hours(1);
 pub const LATENESS_DEFAULT: Duration = Duration::from_mins(2);
 /// Detections that one notification lists; beyond it says how many more there are.
 pub const NOTIFICATION_DETECTIONS_MAX: usize = 20;
+/// Addresses whose network and place are remembered per worker: hot addresses repeat, and one entry is some 200 bytes.
+pub const ADDRESS_CACHE_SLOTS: usize = 16 * 1024;
+/// User agents whose parsed form is remembered per worker; an installation has a few thousand different ones.
+pub const AGENT_CACHE_SLOTS: usize = 4 * 1024;
+/// Names kept from GeoIP tables and user agents: longer ones are broken or hostile.
+pub const NAME_BYTES_MAX: usize = 128;
