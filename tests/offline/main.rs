@@ -1,1 +1,3 @@
 //! Tests that need no server: `cargo test` runs them.
+
+mod geo;
