@@ -57,3 +57,9 @@ pub const DURATION_MAX: Duration = Duration::from_hours(24 * 36_500);
 pub const INCIDENTS_OPEN_MAX: usize = 100_000;
 /// Subjects whose closed incidents are counted, for the episode.
 pub const INCIDENTS_CLOSED_MAX: usize = 1_000_000;
+/// Addresses whose network and place are remembered per worker: hot addresses repeat, and one entry is some 200 bytes.
+pub const ADDRESS_CACHE_SLOTS: usize = 16 * 1024;
+/// User agents whose parsed form is remembered per worker; an installation has a few thousand different ones.
+pub const AGENT_CACHE_SLOTS: usize = 4 * 1024;
+/// Names kept from GeoIP tables and user agents: longer ones are broken or hostile.
+pub const NAME_BYTES_MAX: usize = 128;

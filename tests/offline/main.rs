@@ -1,3 +1,5 @@
 //! Tests that need no server: `cargo test` runs them.
 mod config;
 mod decode;
+
+mod geo;

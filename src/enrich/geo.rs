@@ -1,0 +1,238 @@
+//! MaxMind DB files: city, autonomous system, anonymous IP. Read whole into memory, decoded slim.
+//!
+//! Mapping a file would save memory, but a file that is overwritten in place while mapped is undefined behaviour, and
+//! this crate has no `unsafe`. Records are decoded into the few members that rules use: a third of the work of the full record.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use maxminddb::{MaxMindDbError, Reader, WithinOptions};
+use serde::Deserialize;
+
+use super::geo_record::{AnonymousRecord, AsnRecord, CityRecord};
+use crate::model::{Anonymity, Place, Text};
+
+/// Records that are looked at when a file is opened: in a file of another type none of them says anything.
+const PROBED_RECORDS: usize = 256;
+
+/// MaxMind DB files, each optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GeoFiles {
+    pub city: Option<PathBuf>,
+    pub asn: Option<PathBuf>,
+    pub anonymous_ip: Option<PathBuf>,
+}
+
+/// The three tables, named as in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GeoTable {
+    City,
+    Asn,
+    AnonymousIp,
+}
+
+impl GeoTable {
+    pub const ALL: &'static [Self] = &[Self::City, Self::Asn, Self::AnonymousIp];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::City => "city",
+            Self::Asn => "asn",
+            Self::AnonymousIp => "anonymous_ip",
+        }
+    }
+
+    fn path(self, files: &GeoFiles) -> Option<&Path> {
+        match self {
+            Self::City => files.city.as_deref(),
+            Self::Asn => files.asn.as_deref(),
+            Self::AnonymousIp => files.anonymous_ip.as_deref(),
+        }
+    }
+
+    /// Whether the file is of this table's type, by what its records say: vendors name their types as they like.
+    fn probe(self, reader: &Reader<Vec<u8>>) -> Result<(), MaxMindDbError> {
+        match self {
+            Self::City => probe_records(reader, |record: CityRecord<'_>| {
+                record.into_place().is_some()
+            }),
+            Self::Asn => probe_records(reader, |record: AsnRecord<'_>| record.into_asn().is_some()),
+            Self::AnonymousIp => probe_records(reader, |record: AnonymousRecord| {
+                record.into_anonymity() != Anonymity::default()
+            }),
+        }
+    }
+}
+
+/// The autonomous system of an address.
+pub(super) struct Asn {
+    pub number: u32,
+    pub organisation: Option<Text>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Geo {
+    tables: Vec<Slot>,
+}
+
+/// A configured file, whether or not it could be read.
+#[derive(Debug, Clone)]
+struct Slot {
+    table: GeoTable,
+    path: PathBuf,
+    stamp: Option<Stamp>,
+    reader: Option<Arc<Reader<Vec<u8>>>>,
+}
+
+/// What tells one state of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    bytes: u64,
+}
+
+impl Geo {
+    pub(super) fn reload(&self, files: &GeoFiles) -> (Self, Vec<String>) {
+        let mut next = Self::default();
+        let mut warnings = Vec::new();
+        for table in GeoTable::ALL {
+            let Some(path) = table.path(files) else {
+                continue;
+            };
+            let former = self
+                .tables
+                .iter()
+                .find(|slot| slot.table == *table && slot.path == path);
+            next.tables
+                .push(Slot::load(*table, path, former, &mut warnings));
+        }
+        (next, warnings)
+    }
+
+    pub(super) fn changed(&self) -> bool {
+        self.tables
+            .iter()
+            .any(|slot| stamp_of(&slot.path) != slot.stamp)
+    }
+
+    pub(super) fn has(&self, table: GeoTable) -> bool {
+        self.reader(table).is_some()
+    }
+
+    pub(super) fn built(&self) -> Vec<(GeoTable, Duration)> {
+        let built = |table: &GeoTable| {
+            let epoch = self.reader(*table)?.metadata().build_epoch;
+            Some((*table, Duration::from_secs(epoch)))
+        };
+        GeoTable::ALL.iter().filter_map(built).collect()
+    }
+
+    pub(super) fn place(&self, address: IpAddr) -> Option<Place> {
+        self.record::<CityRecord<'_>>(GeoTable::City, address)?
+            .into_place()
+    }
+
+    pub(super) fn asn(&self, address: IpAddr) -> Option<Asn> {
+        self.record::<AsnRecord<'_>>(GeoTable::Asn, address)?
+            .into_asn()
+    }
+
+    pub(super) fn anonymity(&self, address: IpAddr) -> Anonymity {
+        self.record::<AnonymousRecord>(GeoTable::AnonymousIp, address)
+            .map_or_else(Anonymity::default, AnonymousRecord::into_anonymity)
+    }
+
+    /// A record that does not decode is one that the table does not have: the file was probed when it was opened.
+    fn record<'a, R: Deserialize<'a>>(&'a self, table: GeoTable, address: IpAddr) -> Option<R> {
+        self.reader(table)?
+            .lookup(address)
+            .ok()?
+            .decode::<R>()
+            .ok()?
+    }
+
+    fn reader(&self, table: GeoTable) -> Option<&Reader<Vec<u8>>> {
+        let slot = self.tables.iter().find(|slot| slot.table == table)?;
+        slot.reader.as_deref()
+    }
+}
+
+impl Slot {
+    fn load(
+        table: GeoTable,
+        path: &Path,
+        former: Option<&Self>,
+        warnings: &mut Vec<String>,
+    ) -> Self {
+        // Taken before reading: a file replaced meanwhile shows as changed next time.
+        let stamp = stamp_of(path);
+        if let Some(same) = former.filter(|former| former.reader.is_some() && former.stamp == stamp)
+        {
+            return same.clone();
+        }
+        let kept = former.and_then(|former| former.reader.clone());
+        let reader = match open(table, path) {
+            Ok(reader) => Some(Arc::new(reader)),
+            Err(error) => {
+                warnings.push(warning(table, path, &error, kept.is_some()));
+                kept
+            }
+        };
+        let path = path.to_path_buf();
+        Self {
+            table,
+            path,
+            stamp,
+            reader,
+        }
+    }
+}
+
+fn warning(table: GeoTable, path: &Path, error: &MaxMindDbError, kept: bool) -> String {
+    let consequence = if kept {
+        "the copy in memory stays in use"
+    } else {
+        "rules that need it are blind until it is there"
+    };
+    let (table, path) = (table.as_str(), path.display());
+    format!("geoip.{table}: {path} is not a usable MaxMind DB file ({error}): {consequence}")
+}
+
+fn open(table: GeoTable, path: &Path) -> Result<Reader<Vec<u8>>, MaxMindDbError> {
+    let reader = Reader::open_readfile(path)?;
+    table.probe(&reader)?;
+    Ok(reader)
+}
+
+fn probe_records<'a, R: Deserialize<'a>>(
+    reader: &'a Reader<Vec<u8>>,
+    says_something: fn(R) -> bool,
+) -> Result<(), MaxMindDbError> {
+    let mut probed = 0;
+    for network in reader
+        .networks(WithinOptions::default())?
+        .take(PROBED_RECORDS)
+    {
+        if network?.decode::<R>()?.is_some_and(says_something) {
+            return Ok(());
+        }
+        probed += 1;
+    }
+    match probed {
+        0 => Ok(()),
+        _ => Err(MaxMindDbError::Decoding {
+            message: format!("none of its first {probed} records is one of such a table"),
+            offset: None,
+            path: None,
+        }),
+    }
+}
+
+fn stamp_of(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let modified = metadata.modified().ok()?;
+    let bytes = metadata.len();
+    Some(Stamp { modified, bytes })
+}
