@@ -25,7 +25,7 @@ pub use incident::{Incident, IncidentState};
 pub use network::{
     Agent, Anonymity, DeviceClass, Enriched, Granularity, Network, NetworkClass, Place, Prefix,
 };
-pub use output::{Commit, Output, Progress};
+pub use output::{Commit, Member, Output, Progress};
 pub use own::{OwnEvent, OwnEventKind};
 pub use position::{Claim, Position, SourcePartition, StartAt};
 pub use value::{Evidence, Value};

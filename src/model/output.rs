@@ -1,6 +1,6 @@
 //! What one stretch of input caused, and what must become durable with it.
 
-use super::{Action, Detection, Incident, Position, Reject, SourcePartition};
+use super::{Action, Detection, Incident, Position, Reject, SourcePartition, Text};
 
 /// What the engine and the response policy made of some input, in the order in which it came about.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -9,6 +9,15 @@ pub struct Output {
     /// New or changed incidents; each at most once, as it stands now.
     pub incidents: Vec<Incident>,
     pub actions: Vec<Action>,
+    /// Which detection belongs to which incident, where no action says so already.
+    pub members: Vec<Member>,
+}
+
+/// A detection that belongs to an incident.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub incident_id: Text,
+    pub detection_id: Text,
 }
 
 /// One fenced transaction: all of it becomes durable, or none.

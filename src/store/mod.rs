@@ -1,7 +1,104 @@
 //! L3: the store keeps what must survive: positions, detections, incidents, actions, the inbox, rejects, snapshots.
 //!
 //! Uses `model` and its own part of `config`. All SQL on our own tables lives here; the same statements run on SQLite
-//! (embedded default) and PostgreSQL.
+//! (embedded default) and PostgreSQL, through sqlx's `Any` driver. Two sets of typed queries were the other way: they
+//! would have to be kept alike by hand, and differ in nothing but the type of a blob.
 //!
 //! In: a [`Commit`](crate::model::Commit) per few tens of milliseconds, answers of the delivery loop. Out: claims,
-//! leases, records for the API and the mail.
+//! leases, records for the API and the mail. There is no clock here: whoever calls says what time it is.
+
+mod claim;
+mod commit;
+mod error;
+mod migrate;
+mod open;
+mod outbox;
+mod own;
+mod queries;
+mod retention;
+mod snapshot;
+mod sql;
+mod token_key;
+
+pub use commit::CommitReport;
+pub use error::{OpenError, StoreError};
+pub use open::OpenAs;
+pub use outbox::{AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, LeasedAction};
+pub use own::Row;
+pub use queries::{
+    ActionFilter, DetectionFilter, Gauges, IncidentDetails, IncidentFilter, Listed, Page,
+    WouldHaveBeen,
+};
+pub use retention::Removed;
+pub use snapshot::Snapshot;
+
+use std::fs::File;
+use std::sync::Arc;
+
+use sqlx::{Any, Pool, Transaction};
+use tokio::sync::Notify;
+
+/// A connection to the store; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    backend: Backend,
+    /// SQLite: one connection, since it has one writer anyway and waiting in our queue is fairer than busy-looping.
+    writer: Pool<Any>,
+    /// SQLite: read-only connections that see the last commit and disturb nobody. PostgreSQL: the writer's pool.
+    reader: Pool<Any>,
+    /// How people know it: a path, or a URL without its password.
+    name: String,
+    /// Rung after a commit that brought actions, so that delivery need not wait for its next look.
+    actions_arrived: Notify,
+    /// Held as long as the process lives; the operating system frees it even after a kill.
+    _lock: Option<File>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+impl Store {
+    /// How people know the store: a path, or a URL without its password.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Waits until a commit has brought actions; may wake without one.
+    pub async fn actions_arrived(&self) {
+        self.inner.actions_arrived.notified().await;
+    }
+
+    /// Answers when the store can be read and written.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("UPDATE meta SET value = value WHERE name = 'ping'")
+            .execute(&self.inner.writer)
+            .await?;
+        Ok(())
+    }
+
+    /// Gives the connections back; running statements end first.
+    pub async fn close(&self) {
+        self.inner.writer.close().await;
+        self.inner.reader.close().await;
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Any>, StoreError> {
+        let begin = match self.inner.backend {
+            // Takes the write lock at once: a transaction that reads first and writes later can be refused in its middle.
+            Backend::Sqlite => "BEGIN IMMEDIATE",
+            Backend::Postgres => "BEGIN",
+        };
+        Ok(self.inner.writer.begin_with(begin).await?)
+    }
+
+    fn reader(&self) -> &Pool<Any> {
+        &self.inner.reader
+    }
+}

@@ -3,3 +3,7 @@ mod config;
 mod decode;
 
 mod geo;
+
+mod store;
+#[path = "../support/store_suite.rs"]
+mod store_suite;

@@ -1,1 +1,5 @@
 //! Tests on real servers, started by `tests/run`; each is `#[ignore]`d so that `cargo test` alone needs none.
+
+mod store;
+#[path = "../support/store_suite.rs"]
+mod store_suite;

@@ -1,0 +1,307 @@
+//! The fenced transaction: what some input caused, and how far the input has been read, become durable together.
+//!
+//! Doing it twice changes nothing: ids are functions of what happened, so a repeated detection or action meets its own
+//! row (O1, O2). The fence comes first, since it also takes the row locks that make two owners wait for each other.
+
+use sqlx::AnyConnection;
+
+use crate::model::{
+    Action, ActionKind, ActionState, Commit, Decision, Detection, Incident, Output, Progress,
+    Reject, Text, Timestamp,
+};
+
+use super::sql::{self, Cell, Insert};
+use super::{Store, StoreError};
+
+/// What a commit brought that was not there before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CommitReport {
+    pub detections_new: u64,
+    pub actions_new: u64,
+}
+
+impl Store {
+    /// Writes all of it, or nothing: [`StoreError::Fenced`] when a partition has another owner since.
+    pub async fn commit(
+        &self,
+        commit: &Commit,
+        now: Timestamp,
+    ) -> Result<CommitReport, StoreError> {
+        let mut transaction = self.begin().await?;
+        advance(&mut transaction, &commit.positions, now).await?;
+        let report = insert_output(&mut transaction, &commit.output, now).await?;
+        insert_rejects(&mut transaction, &commit.rejects, now).await?;
+        transaction.commit().await?;
+        if report.actions_new > 0 {
+            self.inner.actions_arrived.notify_one();
+        }
+        Ok(report)
+    }
+}
+
+const ADVANCE: &str = "UPDATE source_partition SET position = $1, updated_at = $2 WHERE source = $3 AND part = $4 AND epoch = $5";
+
+async fn advance(
+    connection: &mut AnyConnection,
+    positions: &[Progress],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut sorted: Vec<&Progress> = positions.iter().collect();
+    // A stable sort: of several steps of one partition the last stands.
+    sorted.sort_by(|a, b| a.partition.cmp(&b.partition));
+    for progress in sorted {
+        let advanced = sqlx::query(ADVANCE)
+            .bind(progress.position.0.as_ref())
+            .bind(sql::ms(now))
+            .bind(progress.partition.source.as_ref())
+            .bind(progress.partition.partition.as_ref())
+            .bind(i64::try_from(progress.epoch).unwrap_or(i64::MAX))
+            .execute(&mut *connection)
+            .await?;
+        if advanced.rows_affected() == 0 {
+            return Err(StoreError::Fenced {
+                partition: progress.partition.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn insert_output(
+    connection: &mut AnyConnection,
+    output: &Output,
+    now: Timestamp,
+) -> Result<CommitReport, StoreError> {
+    let detections = output
+        .detections
+        .iter()
+        .map(|each| detection_row(each, now))
+        .collect::<Result<_, _>>()?;
+    let incidents = output
+        .incidents
+        .iter()
+        .map(|each| incident_row(each, now))
+        .collect::<Result<_, _>>()?;
+    let actions = output
+        .actions
+        .iter()
+        .map(|each| action_row(each, now))
+        .collect::<Result<_, _>>()?;
+    let detections_new = DETECTIONS.run(connection, detections).await?;
+    INCIDENTS.run(connection, incidents).await?;
+    MEMBERS.run(connection, member_rows(output)).await?;
+    let actions_new = ACTIONS.run(connection, actions).await?;
+    Ok(CommitReport {
+        detections_new,
+        actions_new,
+    })
+}
+
+const DETECTIONS: Insert = Insert {
+    head: "INSERT INTO detection (id, rule, kind, severity, event_time, issuer, tenant, user_id, client_id, family_id, recorded_at, body)",
+    tail: "ON CONFLICT (id) DO NOTHING",
+};
+
+fn detection_row(detection: &Detection, now: Timestamp) -> Result<Vec<Cell>, StoreError> {
+    Ok(vec![
+        Cell::text(&detection.id),
+        Cell::text(&detection.rule),
+        Cell::text(&detection.kind),
+        Cell::Int(sql::rank(detection.severity)),
+        Cell::Int(sql::ms(detection.time)),
+        Cell::text(&detection.issuer),
+        Cell::maybe(detection.tenant.as_ref()),
+        Cell::maybe(detection.user_id.as_ref()),
+        Cell::maybe(detection.client_id.as_ref()),
+        Cell::maybe(detection.family_id.as_ref()),
+        Cell::Int(sql::ms(now)),
+        Cell::Text(sql::to_json(detection)?),
+    ])
+}
+
+/// An incident grows: the newest form replaces the one before.
+const INCIDENTS: Insert = Insert {
+    head: "INSERT INTO incident (id, issuer, tenant, user_id, client_id, state, severity, opened_at, updated_at, recorded_at, body)",
+    tail: "ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id, client_id = excluded.client_id, state = excluded.state,
+        severity = excluded.severity, opened_at = excluded.opened_at, updated_at = excluded.updated_at, body = excluded.body",
+};
+
+fn incident_row(incident: &Incident, now: Timestamp) -> Result<Vec<Cell>, StoreError> {
+    Ok(vec![
+        Cell::text(&incident.id),
+        Cell::text(&incident.issuer),
+        Cell::maybe(incident.tenant.as_ref()),
+        Cell::maybe(incident.user_id.as_ref()),
+        Cell::maybe(incident.client_id.as_ref()),
+        Cell::text(incident.state.as_str()),
+        Cell::Int(sql::rank(incident.severity)),
+        Cell::Int(sql::ms(incident.opened_at)),
+        Cell::Int(sql::ms(incident.updated_at)),
+        Cell::Int(sql::ms(now)),
+        Cell::Text(sql::to_json(incident)?),
+    ])
+}
+
+const MEMBERS: Insert = Insert {
+    head: "INSERT INTO incident_member (incident_id, detection_id)",
+    tail: "ON CONFLICT DO NOTHING",
+};
+
+/// What an action names belongs to its incident too, so that nobody has to say it twice.
+fn member_rows(output: &Output) -> Vec<Vec<Cell>> {
+    let told = output
+        .members
+        .iter()
+        .map(|member| (&member.incident_id, &member.detection_id));
+    let named = output.actions.iter().flat_map(|action| {
+        action
+            .detection_ids
+            .iter()
+            .map(move |id| (&action.incident_id, id))
+    });
+    let pairs: std::collections::BTreeSet<(&Text, &Text)> = told.chain(named).collect();
+    pairs
+        .into_iter()
+        .map(|(incident, detection)| vec![Cell::text(incident), Cell::text(detection)])
+        .collect()
+}
+
+const ACTIONS: Insert = Insert {
+    head: "INSERT INTO action (id, incident_id, kind, rule, decision, issuer, tenant, user_id, client_id, family_id, event_time,
+        lane, state, due_at, attempts, approved, created_at, body)",
+    tail: "ON CONFLICT (id) DO NOTHING",
+};
+
+fn action_row(action: &Action, now: Timestamp) -> Result<Vec<Cell>, StoreError> {
+    let target = &action.target;
+    Ok(vec![
+        Cell::text(&action.id),
+        Cell::text(&action.incident_id),
+        Cell::text(action.kind.as_str()),
+        Cell::text(&action.rule),
+        Cell::text(action.decision.as_str()),
+        Cell::text(&target.issuer),
+        Cell::maybe(target.tenant.as_ref()),
+        Cell::maybe(target.user_id.as_ref()),
+        Cell::maybe(target.client_id.as_ref()),
+        Cell::maybe(target.family_id.as_ref()),
+        Cell::Int(sql::ms(action.event_time)),
+        Cell::Text(lane(action)),
+        Cell::text(first_state(action.decision).as_str()),
+        Cell::Int(sql::ms(now)),
+        Cell::Int(0),
+        Cell::Int(0),
+        Cell::Int(sql::ms(now)),
+        Cell::Text(sql::to_json(action)?),
+    ])
+}
+
+const fn first_state(decision: Decision) -> ActionState {
+    match decision {
+        Decision::Execute => ActionState::Ready,
+        Decision::Hold => ActionState::Held,
+        Decision::Observe | Decision::Suppress => ActionState::Suppressed,
+    }
+}
+
+/// Actions of one lane are performed one after the other: all that concern one user, or, where no user is known, one family.
+/// Notifications have lanes of their own, since they wait for the others.
+fn lane(action: &Action) -> String {
+    let target = &action.target;
+    if action.kind == ActionKind::Notify {
+        return sql::clean(&format!("notify {}", action.incident_id));
+    }
+    let (what, subject) = [
+        ("user", &target.user_id),
+        ("family", &target.family_id),
+        ("session", &target.session_id),
+        ("client", &target.client_id),
+    ]
+    .into_iter()
+    .find_map(|(what, id)| id.as_ref().map(|id| (what, id)))
+    .unwrap_or(("action", &action.id));
+    sql::clean(&format!("{} {what} {subject}", target.issuer))
+}
+
+const REJECTS: Insert = Insert {
+    head: "INSERT INTO reject (source, part, place, reason, message, body, recorded_at)",
+    tail: "",
+};
+
+async fn insert_rejects(
+    connection: &mut AnyConnection,
+    rejects: &[Reject],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let rows = rejects
+        .iter()
+        .map(|reject| reject_row(reject, now))
+        .collect();
+    REJECTS.run(connection, rows).await?;
+    Ok(())
+}
+
+fn reject_row(reject: &Reject, now: Timestamp) -> Vec<Cell> {
+    vec![
+        Cell::text(&reject.source),
+        Cell::text(&reject.partition),
+        Cell::text(&reject.place),
+        Cell::text(reject.reason.as_str()),
+        Cell::text(&reject.message),
+        Cell::text(&reject.payload),
+        Cell::Int(sql::ms(now)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Secret, StoreConfig};
+    use crate::model::RejectReason;
+    use crate::store::{OpenAs, Store};
+
+    fn rejects(count: usize) -> Commit {
+        let reject = Reject {
+            source: "events".into(),
+            partition: "0".into(),
+            place: "42".into(),
+            reason: RejectReason::Syntax,
+            message: "expected a JSON object".into(),
+            payload: "x".repeat(4000).into(),
+        };
+        Commit {
+            rejects: vec![reject; count],
+            ..Commit::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_passing_and_ends_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = Secret::new(format!("sqlite://{}/a.db", folder.path().display()));
+        let config = StoreConfig {
+            url,
+            connections_max: 1,
+            snapshot_every: std::time::Duration::from_mins(1),
+        };
+        let store = Store::open(&config, OpenAs::Daemon).await.unwrap();
+        let limit = async |pages: &'static str| {
+            sqlx::query(pages)
+                .execute(&store.inner.writer)
+                .await
+                .map(|_| ())
+        };
+
+        limit("PRAGMA max_page_count = 1").await.unwrap();
+        let refused = store.commit(&rejects(100), Timestamp::UNIX_EPOCH).await;
+        assert!(
+            matches!(refused, Err(StoreError::Unavailable(ref why)) if why.contains("full")),
+            "{refused:?}"
+        );
+        limit("PRAGMA max_page_count = 1000000").await.unwrap();
+        store
+            .commit(&rejects(100), Timestamp::UNIX_EPOCH)
+            .await
+            .unwrap();
+    }
+}

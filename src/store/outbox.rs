@@ -1,0 +1,335 @@
+//! The outbox: actions wait here with their decision, are leased, attempted, and end as exactly one thing (O3).
+//!
+//! A lease is a time, not a connection: a worker that dies leaves nothing to clean up, and the action is due again when
+//! the time has passed (O5). Of one lane only the oldest due action is leased and only while none of the lane is, so
+//! whatever is leased together may run together. An action that waits for its next try does not hold its lane up.
+
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
+
+use crate::model::{Action, ActionKind, ActionState, Evidence, OwnEvent, Text, Timestamp};
+
+use super::own::insert_own_event;
+use super::{Backend, Store, StoreError, sql};
+
+/// An action that is ours to perform until the lease ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeasedAction {
+    pub action: Action,
+    /// Attempts made before.
+    pub attempts: u32,
+    /// Wall time of the commit that brought it.
+    pub created_at: Timestamp,
+    /// A person has released it: its age no longer counts.
+    pub approved: bool,
+}
+
+/// One try by one performer, begun before the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AttemptId(pub i64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptResult {
+    Done,
+    Retry,
+    Refused,
+}
+
+impl AttemptResult {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Retry => "retry",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What one performer answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptEnd {
+    pub attempt: AttemptId,
+    pub result: AttemptResult,
+    /// For a person, without secrets.
+    pub detail: Text,
+    pub evidence: Evidence,
+}
+
+/// What becomes of a leased action.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finish {
+    pub action_id: Text,
+    pub state: FinishState,
+    /// For a person, without secrets; absent where nothing was tried.
+    pub outcome: Option<Text>,
+    pub ends: Vec<AttemptEnd>,
+    /// Told to the engine in the same transaction.
+    pub own_event: Option<OwnEvent>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishState {
+    Done,
+    RetryAt(Timestamp),
+    Parked,
+    Held,
+    Expired,
+}
+
+impl FinishState {
+    const fn state(self) -> ActionState {
+        match self {
+            Self::Done => ActionState::Done,
+            Self::RetryAt(_) => ActionState::Ready,
+            Self::Parked => ActionState::Parked,
+            Self::Held => ActionState::Held,
+            Self::Expired => ActionState::Expired,
+        }
+    }
+}
+
+/// `$1` owner, `$2` end of the lease, `$3` now, `$4` how many.
+const LEASE: &str = "
+    UPDATE action SET state = 'leased', lease_owner = $1, lease_until = $2
+    WHERE seq IN (
+        SELECT seq FROM action AS head
+        WHERE ((head.state = 'ready' AND head.due_at <= $3) OR (head.state = 'leased' AND head.lease_until <= $3))
+        AND NOT EXISTS (
+            SELECT 1 FROM action AS other
+            WHERE other.lane = head.lane AND other.seq <> head.seq AND (
+                (other.state = 'leased' AND other.lease_until > $3)
+                OR (other.seq < head.seq AND other.state = 'ready' AND other.due_at <= $3)
+                OR (other.seq < head.seq AND other.state = 'leased')))
+        ORDER BY head.due_at, head.seq LIMIT $4 /*skip locked*/)
+    RETURNING seq, id, body, attempts, created_at, approved";
+
+impl Store {
+    /// Takes actions that are due, at most one of a lane, for as long as the lease lasts.
+    pub async fn lease_due(
+        &self,
+        now: Timestamp,
+        owner: &str,
+        lease_until: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<LeasedAction>, StoreError> {
+        let skip_locked = match self.inner.backend {
+            Backend::Sqlite => "",
+            // Another daemon's worker is leasing those right now.
+            Backend::Postgres => "FOR UPDATE SKIP LOCKED",
+        };
+        let rows = sqlx::query(AssertSqlSafe(LEASE.replace("/*skip locked*/", skip_locked)))
+            .bind(owner)
+            .bind(sql::ms(lease_until))
+            .bind(sql::ms(now))
+            .bind(i64::from(limit))
+            .fetch_all(&self.inner.writer)
+            .await?;
+        let mut leased = rows
+            .iter()
+            .map(|row| Ok((row.try_get("seq")?, leased_action(row)?)))
+            .collect::<Result<Vec<(i64, _)>, StoreError>>()?;
+        leased.sort_by_key(|(seq, _)| *seq);
+        Ok(leased.into_iter().map(|(_, action)| action).collect())
+    }
+
+    /// When the next action is due or its lease ends; absent when nothing waits.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let row = sqlx::query("SELECT MIN(CASE state WHEN 'ready' THEN due_at ELSE lease_until END) FROM action WHERE state IN ('ready', 'leased')")
+            .fetch_one(self.reader())
+            .await?;
+        Ok(row.try_get::<Option<i64>, _>(0)?.map(sql::time))
+    }
+
+    /// Keeps a lease while its attempt runs.
+    pub async fn renew_lease(
+        &self,
+        action_id: &Text,
+        owner: &str,
+        lease_until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let renewed = sqlx::query("UPDATE action SET lease_until = $1 WHERE id = $2 AND state = 'leased' AND lease_owner = $3")
+            .bind(sql::ms(lease_until))
+            .bind(action_id.as_ref())
+            .bind(owner)
+            .execute(&self.inner.writer)
+            .await?;
+        ours(renewed.rows_affected(), action_id)
+    }
+
+    /// Records, before any call is made, that the performers are about to try; the event is told with the first attempt.
+    pub async fn begin_attempt(
+        &self,
+        action_id: &Text,
+        owner: &str,
+        performers: &[Text],
+        first: Option<&OwnEvent>,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Vec<AttemptId>, StoreError> {
+        let mut transaction = self.begin().await?;
+        let row = sqlx::query(
+            "UPDATE action SET attempts = attempts + 1, lease_until = $1 WHERE id = $2 AND state = 'leased' AND lease_owner = $3 RETURNING attempts",
+        )
+        .bind(sql::ms(lease_until))
+        .bind(action_id.as_ref())
+        .bind(owner)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let row = row.ok_or_else(|| StoreError::LeaseLost {
+            action_id: action_id.clone(),
+        })?;
+        give_up_lost_attempts(&mut transaction, action_id, now).await?;
+        let mut attempts = Vec::with_capacity(performers.len());
+        for performer in performers {
+            attempts.push(insert_attempt(&mut transaction, action_id, performer, now).await?);
+        }
+        if let (1, Some(event)) = (row.try_get::<i64, _>("attempts")?, first) {
+            insert_own_event(&mut transaction, event).await?;
+        }
+        transaction.commit().await?;
+        Ok(attempts)
+    }
+
+    /// Records one performer's answer at once, while others are still at it.
+    pub async fn end_attempt(&self, end: &AttemptEnd, now: Timestamp) -> Result<(), StoreError> {
+        let mut connection = self.inner.writer.acquire().await?;
+        write_attempt_end(&mut connection, end, now).await
+    }
+
+    /// Ends the lease: the action's new state, what was answered and the own event become durable together.
+    pub async fn finish(
+        &self,
+        finish: &Finish,
+        owner: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        let finished = sqlx::query(
+            "UPDATE action SET state = $1, due_at = $2, outcome = COALESCE($3, outcome), finished_at = $4, lease_owner = NULL, lease_until = NULL
+             WHERE id = $5 AND state = 'leased' AND lease_owner = $6 RETURNING incident_id, kind",
+        )
+        .bind(finish.state.state().as_str())
+        .bind(sql::ms(if let FinishState::RetryAt(due) = finish.state { due } else { now }))
+        .bind(finish.outcome.as_ref().map(|outcome| sql::clean(outcome)))
+        .bind(finish.outcome.as_ref().map(|_| sql::ms(now)))
+        .bind(finish.action_id.as_ref())
+        .bind(owner)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let row = finished.ok_or_else(|| StoreError::LeaseLost {
+            action_id: finish.action_id.clone(),
+        })?;
+        for end in &finish.ends {
+            write_attempt_end(&mut transaction, end, now).await?;
+        }
+        if let Some(event) = &finish.own_event {
+            insert_own_event(&mut transaction, event).await?;
+        }
+        if !matches!(finish.state, FinishState::RetryAt(_))
+            && row.try_get::<&str, _>("kind")? != ActionKind::Notify.as_str()
+        {
+            wake_notifications(&mut transaction, row.try_get("incident_id")?, now).await?;
+        }
+        transaction.commit().await?;
+        self.inner.actions_arrived.notify_one();
+        Ok(())
+    }
+
+    /// A person lets a held or parked action go; its age no longer counts. False when it is neither.
+    pub async fn release(&self, action_id: &Text, now: Timestamp) -> Result<bool, StoreError> {
+        let released = sqlx::query("UPDATE action SET state = 'ready', due_at = $1, attempts = 0, approved = 1 WHERE id = $2 AND state IN ('held', 'parked')")
+            .bind(sql::ms(now))
+            .bind(action_id.as_ref())
+            .execute(&self.inner.writer)
+            .await?;
+        self.inner.actions_arrived.notify_one();
+        Ok(released.rows_affected() > 0)
+    }
+
+    /// Who has done their part of an action already: a repeated try goes only to the others.
+    pub async fn performers_done(&self, action_id: &Text) -> Result<Vec<Text>, StoreError> {
+        let rows = sqlx::query("SELECT DISTINCT performer FROM action_attempt WHERE action_id = $1 AND result = 'done'")
+            .bind(action_id.as_ref())
+            .fetch_all(self.reader())
+            .await?;
+        rows.iter()
+            .map(|row| Ok(row.try_get::<String, _>(0)?.into()))
+            .collect()
+    }
+}
+
+fn ours(rows: u64, action_id: &Text) -> Result<(), StoreError> {
+    if rows == 0 {
+        return Err(StoreError::LeaseLost {
+            action_id: action_id.clone(),
+        });
+    }
+    Ok(())
+}
+
+fn leased_action(row: &AnyRow) -> Result<LeasedAction, StoreError> {
+    Ok(LeasedAction {
+        action: sql::from_json("action", row.try_get("id")?, row.try_get("body")?)?,
+        attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
+        created_at: sql::time(row.try_get("created_at")?),
+        approved: row.try_get::<i64, _>("approved")? != 0,
+    })
+}
+
+/// Their process died between the call and its answer: whether they worked is not known.
+async fn give_up_lost_attempts(
+    connection: &mut AnyConnection,
+    action_id: &Text,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE action_attempt SET ended_at = $1, result = 'lost' WHERE action_id = $2 AND ended_at IS NULL")
+        .bind(sql::ms(now))
+        .bind(action_id.as_ref())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn insert_attempt(
+    connection: &mut AnyConnection,
+    action_id: &Text,
+    performer: &Text,
+    now: Timestamp,
+) -> Result<AttemptId, StoreError> {
+    let row = sqlx::query("INSERT INTO action_attempt (action_id, performer, started_at) VALUES ($1, $2, $3) RETURNING seq")
+        .bind(action_id.as_ref())
+        .bind(performer.as_ref())
+        .bind(sql::ms(now))
+        .fetch_one(connection)
+        .await?;
+    Ok(AttemptId(row.try_get("seq")?))
+}
+
+async fn write_attempt_end(
+    connection: &mut AnyConnection,
+    end: &AttemptEnd,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE action_attempt SET ended_at = $1, result = $2, detail = $3, evidence = $4 WHERE seq = $5")
+        .bind(sql::ms(now))
+        .bind(end.result.as_str())
+        .bind(sql::clean(&end.detail))
+        .bind(sql::to_json(&end.evidence)?)
+        .bind(end.attempt.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A notification that waits for the outcome need not wait longer than that.
+async fn wake_notifications(
+    connection: &mut AnyConnection,
+    incident_id: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE action SET due_at = $1 WHERE incident_id = $2 AND kind = 'notify' AND state = 'ready' AND attempts = 0 AND due_at > $1")
+        .bind(sql::ms(now))
+        .bind(incident_id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

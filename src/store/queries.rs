@@ -1,0 +1,411 @@
+//! What people ask: lists for the API, one incident for the mail, counts for the gauges, and what would have been done.
+//!
+//! Lists are newest first and go on where the last one ended (`Page::before`), not at an offset: rows that arrive
+//! between two pages then shift nothing.
+
+use std::fmt::Write as _;
+
+use sqlx::{Any, AssertSqlSafe, Pool, Row as _, any::AnyRow};
+
+use crate::model::{
+    Action, ActionKind, ActionRecord, ActionState, Decision, Detection, Incident, IncidentState,
+    Severity, Text, Timestamp,
+};
+
+use super::sql::{self, Cell};
+use super::{Store, StoreError};
+
+/// Actions of one incident that are listed; a storm has more.
+const INCIDENT_ACTIONS_MAX: i64 = 1000;
+
+/// Where a list goes on, and how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// `next` of the list before.
+    pub before: Option<i64>,
+    pub limit: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed<T> {
+    pub items: Vec<T>,
+    /// Where the next page starts; absent at the end.
+    pub next: Option<i64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct IncidentFilter {
+    pub state: Option<IncidentState>,
+    pub severity_min: Option<Severity>,
+    pub tenant: Option<Text>,
+    pub user_id: Option<Text>,
+    pub client_id: Option<Text>,
+    /// Changed at or after this event time.
+    pub since: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DetectionFilter {
+    pub rule: Option<Text>,
+    pub severity_min: Option<Severity>,
+    pub tenant: Option<Text>,
+    pub user_id: Option<Text>,
+    pub client_id: Option<Text>,
+    pub family_id: Option<Text>,
+    pub since: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ActionFilter {
+    pub state: Option<ActionState>,
+    pub kind: Option<ActionKind>,
+    pub decision: Option<Decision>,
+    pub rule: Option<Text>,
+    pub user_id: Option<Text>,
+    pub client_id: Option<Text>,
+    pub incident_id: Option<Text>,
+    pub since: Option<Timestamp>,
+}
+
+/// An incident with all that belongs to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IncidentDetails {
+    pub incident: Incident,
+    /// Oldest first, at most as many as were asked for.
+    pub detections: Vec<Detection>,
+    pub actions: Vec<ActionRecord>,
+}
+
+/// What the gauges show.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Gauges {
+    /// Ready or leased, by kind.
+    pub pending: Vec<(ActionKind, u64)>,
+    /// When the oldest pending action was decided.
+    pub oldest_pending: Option<Timestamp>,
+    pub held: u64,
+    pub parked: u64,
+    /// Open or acknowledged, by severity.
+    pub open_incidents: Vec<(Severity, u64)>,
+}
+
+/// Actions of one client that `observe` kept back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WouldHaveBeen {
+    pub client_id: Option<Text>,
+    pub kind: ActionKind,
+    pub rule: Text,
+    pub actions: u64,
+    pub users: u64,
+}
+
+impl Store {
+    pub async fn incidents(
+        &self,
+        filter: &IncidentFilter,
+        page: Page,
+    ) -> Result<Listed<Incident>, StoreError> {
+        let list = List::new("SELECT seq, id, body FROM incident", page)
+            .and(
+                "state = ",
+                filter.state.map(|state| Cell::text(state.as_str())),
+            )
+            .and(
+                "severity >= ",
+                filter.severity_min.map(|least| Cell::Int(sql::rank(least))),
+            )
+            .and_text("tenant = ", filter.tenant.as_ref())
+            .and_text("user_id = ", filter.user_id.as_ref())
+            .and_text("client_id = ", filter.client_id.as_ref())
+            .and(
+                "updated_at >= ",
+                filter.since.map(|since| Cell::Int(sql::ms(since))),
+            );
+        list.fetch(self.reader(), |row| body("incident", row)).await
+    }
+
+    pub async fn detections(
+        &self,
+        filter: &DetectionFilter,
+        page: Page,
+    ) -> Result<Listed<Detection>, StoreError> {
+        let list = List::new("SELECT seq, id, body FROM detection", page)
+            .and_text("rule = ", filter.rule.as_ref())
+            .and(
+                "severity >= ",
+                filter.severity_min.map(|least| Cell::Int(sql::rank(least))),
+            )
+            .and_text("tenant = ", filter.tenant.as_ref())
+            .and_text("user_id = ", filter.user_id.as_ref())
+            .and_text("client_id = ", filter.client_id.as_ref())
+            .and_text("family_id = ", filter.family_id.as_ref())
+            .and(
+                "event_time >= ",
+                filter.since.map(|since| Cell::Int(sql::ms(since))),
+            );
+        list.fetch(self.reader(), |row| body("detection", row))
+            .await
+    }
+
+    pub async fn actions(
+        &self,
+        filter: &ActionFilter,
+        page: Page,
+    ) -> Result<Listed<ActionRecord>, StoreError> {
+        let list = List::new(
+            "SELECT seq, id, body, state, attempts, finished_at, outcome FROM action",
+            page,
+        )
+        .and(
+            "state = ",
+            filter.state.map(|state| Cell::text(state.as_str())),
+        )
+        .and("kind = ", filter.kind.map(|kind| Cell::text(kind.as_str())))
+        .and(
+            "decision = ",
+            filter
+                .decision
+                .map(|decision| Cell::text(decision.as_str())),
+        )
+        .and_text("rule = ", filter.rule.as_ref())
+        .and_text("user_id = ", filter.user_id.as_ref())
+        .and_text("client_id = ", filter.client_id.as_ref())
+        .and_text("incident_id = ", filter.incident_id.as_ref())
+        .and(
+            "event_time >= ",
+            filter.since.map(|since| Cell::Int(sql::ms(since))),
+        );
+        list.fetch(self.reader(), action_record).await
+    }
+
+    /// One incident with its detections (oldest first, so many at most) and its actions.
+    pub async fn incident(
+        &self,
+        id: &str,
+        detections_max: u32,
+    ) -> Result<Option<IncidentDetails>, StoreError> {
+        let Some(row) = self
+            .one("SELECT id, body FROM incident WHERE id = $1", id)
+            .await?
+        else {
+            return Ok(None);
+        };
+        let detections = sqlx::query(
+            "SELECT id, body FROM detection WHERE id IN (SELECT detection_id FROM incident_member WHERE incident_id = $1)
+             ORDER BY event_time, seq LIMIT $2",
+        )
+        .bind(id)
+        .bind(i64::from(detections_max))
+        .fetch_all(self.reader())
+        .await?;
+        let actions = sqlx::query("SELECT id, body, state, attempts, finished_at, outcome FROM action WHERE incident_id = $1 ORDER BY seq LIMIT $2")
+            .bind(id)
+            .bind(INCIDENT_ACTIONS_MAX)
+            .fetch_all(self.reader())
+            .await?;
+        Ok(Some(IncidentDetails {
+            incident: body("incident", &row)?,
+            detections: detections
+                .iter()
+                .map(|row| body("detection", row))
+                .collect::<Result<_, _>>()?,
+            actions: actions
+                .iter()
+                .map(action_record)
+                .collect::<Result<_, _>>()?,
+        }))
+    }
+
+    pub async fn detection(&self, id: &str) -> Result<Option<Detection>, StoreError> {
+        let row = self
+            .one("SELECT id, body FROM detection WHERE id = $1", id)
+            .await?;
+        row.map(|row| body("detection", &row)).transpose()
+    }
+
+    pub async fn action(&self, id: &str) -> Result<Option<ActionRecord>, StoreError> {
+        let row = self
+            .one(
+                "SELECT id, body, state, attempts, finished_at, outcome FROM action WHERE id = $1",
+                id,
+            )
+            .await?;
+        row.map(|row| action_record(&row)).transpose()
+    }
+
+    /// Whether actions of the incident other than notifications are still to be performed.
+    pub async fn outcome_pending(&self, incident_id: &str) -> Result<bool, StoreError> {
+        let row = self
+            .one("SELECT id FROM action WHERE incident_id = $1 AND kind <> 'notify' AND state IN ('ready', 'leased') LIMIT 1", incident_id)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    pub async fn gauges(&self) -> Result<Gauges, StoreError> {
+        let mut gauges = Gauges::default();
+        for row in sqlx::query("SELECT kind, state, COUNT(*) AS actions, MIN(created_at) AS oldest FROM action WHERE state IN ('ready', 'leased', 'held', 'parked') GROUP BY kind, state")
+            .fetch_all(self.reader())
+            .await?
+        {
+            gauges.add_actions(&row)?;
+        }
+        for row in sqlx::query("SELECT severity, COUNT(*) AS incidents FROM incident WHERE state IN ('open', 'acknowledged') GROUP BY severity ORDER BY severity")
+            .fetch_all(self.reader())
+            .await?
+        {
+            gauges.open_incidents.push((sql::severity(row.try_get("severity")?), sql::count(row.try_get("incidents")?)));
+        }
+        Ok(gauges)
+    }
+
+    /// What was decided `observe` in a stretch of wall time, by client, most first: the digest's content.
+    pub async fn would_have_been(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<WouldHaveBeen>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT client_id, kind, rule, COUNT(*) AS actions, COUNT(DISTINCT user_id) AS users FROM action
+             WHERE decision = 'observe' AND kind <> 'notify' AND created_at >= $1 AND created_at < $2
+             GROUP BY client_id, kind, rule ORDER BY COUNT(*) DESC, client_id, kind, rule",
+        )
+        .bind(sql::ms(since))
+        .bind(sql::ms(until))
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter().map(would_have_been).collect()
+    }
+
+    async fn one(&self, statement: &'static str, id: &str) -> Result<Option<AnyRow>, StoreError> {
+        Ok(sqlx::query(statement)
+            .bind(id)
+            .fetch_optional(self.reader())
+            .await?)
+    }
+}
+
+impl Gauges {
+    fn add_actions(&mut self, row: &AnyRow) -> Result<(), StoreError> {
+        let actions = sql::count(row.try_get("actions")?);
+        let kind: &str = row.try_get("kind")?;
+        match (row.try_get("state")?, ActionKind::parse(kind)) {
+            ("held", _) => self.held += actions,
+            ("parked", _) => self.parked += actions,
+            (_, None) => {
+                return Err(StoreError::unreadable(
+                    "action",
+                    kind,
+                    &"its kind is not known",
+                ));
+            }
+            (_, Some(kind)) => {
+                let oldest = sql::time(row.try_get("oldest")?);
+                self.oldest_pending = Some(
+                    self.oldest_pending
+                        .map_or(oldest, |known| known.min(oldest)),
+                );
+                match self.pending.iter_mut().find(|(known, _)| *known == kind) {
+                    Some((_, sum)) => *sum += actions,
+                    None => self.pending.push((kind, actions)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn would_have_been(row: &AnyRow) -> Result<WouldHaveBeen, StoreError> {
+    let kind: &str = row.try_get("kind")?;
+    Ok(WouldHaveBeen {
+        client_id: row
+            .try_get::<Option<String>, _>("client_id")?
+            .map(Into::into),
+        kind: ActionKind::parse(kind)
+            .ok_or_else(|| StoreError::unreadable("action", kind, &"its kind is not known"))?,
+        rule: row.try_get::<String, _>("rule")?.into(),
+        actions: sql::count(row.try_get("actions")?),
+        users: sql::count(row.try_get("users")?),
+    })
+}
+
+fn body<T: serde::de::DeserializeOwned>(table: &str, row: &AnyRow) -> Result<T, StoreError> {
+    sql::from_json(table, row.try_get("id")?, row.try_get("body")?)
+}
+
+fn action_record(row: &AnyRow) -> Result<ActionRecord, StoreError> {
+    let action: Action = body("action", row)?;
+    let state: &str = row.try_get("state")?;
+    Ok(ActionRecord {
+        state: ActionState::parse(state).ok_or_else(|| {
+            StoreError::unreadable("action", &action.id, &format!("its state is {state}"))
+        })?,
+        attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
+        finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(sql::time),
+        outcome: row.try_get::<Option<String>, _>("outcome")?.map(Into::into),
+        action,
+    })
+}
+
+/// A list under construction: only the conditions that were given become part of the statement, so that its indexes serve.
+struct List {
+    sql: String,
+    values: Vec<Cell>,
+    limit: u32,
+}
+
+impl List {
+    fn new(select: &str, page: Page) -> Self {
+        let list = Self {
+            sql: format!("{select} WHERE 1 = 1"),
+            values: Vec::new(),
+            limit: page.limit,
+        };
+        list.and("seq < ", page.before.map(Cell::Int))
+    }
+
+    fn and(mut self, condition: &str, value: Option<Cell>) -> Self {
+        if let Some(value) = value {
+            self.values.push(value);
+            // Writing to a String cannot fail.
+            write!(self.sql, " AND {condition}${}", self.values.len()).ok();
+        }
+        self
+    }
+
+    fn and_text(self, condition: &str, value: Option<&Text>) -> Self {
+        self.and(condition, value.map(|value| Cell::text(value)))
+    }
+
+    /// One row more than asked tells whether there is a next page.
+    async fn fetch<T>(
+        self,
+        pool: &Pool<Any>,
+        read: impl Fn(&AnyRow) -> Result<T, StoreError>,
+    ) -> Result<Listed<T>, StoreError> {
+        let sql = format!(
+            "{} ORDER BY seq DESC LIMIT {}",
+            self.sql,
+            i64::from(self.limit) + 1
+        );
+        let query = self
+            .values
+            .into_iter()
+            .fold(sqlx::query(AssertSqlSafe(sql)), |query, cell| {
+                cell.bind(query)
+            });
+        let rows = query.fetch_all(pool).await?;
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let items = rows
+            .iter()
+            .take(limit)
+            .map(&read)
+            .collect::<Result<_, _>>()?;
+        let last = rows
+            .get(limit.wrapping_sub(1))
+            .filter(|_| rows.len() > limit);
+        Ok(Listed {
+            items,
+            next: last.map(|row| row.try_get("seq")).transpose()?,
+        })
+    }
+}

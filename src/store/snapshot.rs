@@ -1,0 +1,175 @@
+//! Snapshots of the engine's state, in chunks, each with the positions it stands for.
+//!
+//! Two complete ones are kept: when the newer turns out to be damaged, the older costs only a longer replay. The chunks
+//! are written in transactions of their own, so that commits of positions go on between them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+use sqlx::Row as _;
+
+use crate::model::{Position, SourcePartition, Timestamp};
+
+use super::{Store, StoreError, sql};
+
+/// Large enough that a statement's cost does not count, small enough that a commit waits only milliseconds.
+const CHUNK_BYTES: usize = 1024 * 1024;
+
+/// The state as of some positions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    pub positions: BTreeMap<SourcePartition, Position>,
+    /// Version of the state's form; only the engine knows what it means.
+    pub format: u32,
+    pub state: Vec<u8>,
+}
+
+impl Store {
+    /// Writes a snapshot, then removes all but the two newest complete ones.
+    pub async fn save_snapshot(
+        &self,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let id = self.begin_snapshot(snapshot, now).await?;
+        for (number, chunk) in (0_i64..).zip(snapshot.state.chunks(CHUNK_BYTES)) {
+            sqlx::query(
+                "INSERT INTO snapshot_chunk (snapshot_id, number, body) VALUES ($1, $2, $3)",
+            )
+            .bind(id)
+            .bind(number)
+            .bind(chunk.to_vec())
+            .execute(&self.inner.writer)
+            .await?;
+        }
+        self.complete_snapshot(id).await
+    }
+
+    /// The newest complete snapshot that is undamaged.
+    pub async fn load_snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        let heads = sqlx::query("SELECT id, format, positions, chunks, sha256 FROM snapshot WHERE complete = 1 ORDER BY id DESC")
+            .fetch_all(self.reader())
+            .await?;
+        for head in &heads {
+            let id: i64 = head.try_get("id")?;
+            let state = self.read_state(id).await?;
+            if checksum(&state) != head.try_get::<String, _>("sha256")? {
+                tracing::warn!(
+                    snapshot = id,
+                    "A snapshot is damaged; an older one is used, which only takes longer"
+                );
+                continue;
+            }
+            let positions: Vec<(SourcePartition, Position)> =
+                positions_from_json(id, &head.try_get::<String, _>("positions")?)?;
+            let format = u32::try_from(head.try_get::<i64, _>("format")?).unwrap_or(u32::MAX);
+            return Ok(Some(Snapshot {
+                positions: positions.into_iter().collect(),
+                format,
+                state,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// How many there are, complete or not.
+    pub async fn snapshots_kept(&self) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT COUNT(*) FROM snapshot")
+            .fetch_one(self.reader())
+            .await?;
+        Ok(sql::count(row.try_get(0)?))
+    }
+
+    async fn begin_snapshot(&self, snapshot: &Snapshot, now: Timestamp) -> Result<i64, StoreError> {
+        let chunks = snapshot.state.len().div_ceil(CHUNK_BYTES);
+        let row = sqlx::query(
+            "INSERT INTO snapshot (created_at, format, positions, chunks, sha256, complete) VALUES ($1, $2, $3, $4, $5, 0) RETURNING id",
+        )
+        .bind(sql::ms(now))
+        .bind(i64::from(snapshot.format))
+        .bind(positions_to_json(&snapshot.positions)?)
+        .bind(i64::try_from(chunks).unwrap_or(i64::MAX))
+        .bind(checksum(&snapshot.state))
+        .fetch_one(&self.inner.writer)
+        .await?;
+        Ok(row.try_get("id")?)
+    }
+
+    async fn complete_snapshot(&self, id: i64) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        sqlx::query("UPDATE snapshot SET complete = 1 WHERE id = $1")
+            .bind(id)
+            .execute(&mut *transaction)
+            .await?;
+        // Unfinished ones below ours are what crashes left behind.
+        sqlx::query(
+            "DELETE FROM snapshot WHERE id < $1 AND (complete = 0 OR id NOT IN
+                (SELECT id FROM snapshot WHERE complete = 1 ORDER BY id DESC LIMIT 2))",
+        )
+        .bind(id)
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn read_state(&self, id: i64) -> Result<Vec<u8>, StoreError> {
+        let mut state = Vec::new();
+        for number in 0_i64.. {
+            let row = sqlx::query(
+                "SELECT body FROM snapshot_chunk WHERE snapshot_id = $1 AND number = $2",
+            )
+            .bind(id)
+            .bind(number)
+            .fetch_optional(self.reader())
+            .await?;
+            let Some(row) = row else { break };
+            state.extend_from_slice(row.try_get::<&[u8], _>("body")?);
+        }
+        Ok(state)
+    }
+}
+
+fn checksum(state: &[u8]) -> String {
+    Sha256::digest(state)
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            // Writing to a String cannot fail.
+            write!(hex, "{byte:02x}").ok();
+            hex
+        })
+}
+
+/// Rows of (source, partition, position): a JSON object cannot have pairs as keys.
+fn positions_to_json(
+    positions: &BTreeMap<SourcePartition, Position>,
+) -> Result<String, StoreError> {
+    let rows: Vec<(&str, &str, &str)> = positions
+        .iter()
+        .map(|(at, position)| {
+            (
+                at.source.as_ref(),
+                at.partition.as_ref(),
+                position.0.as_ref(),
+            )
+        })
+        .collect();
+    sql::to_json(&rows)
+}
+
+fn positions_from_json(
+    id: i64,
+    json: &str,
+) -> Result<Vec<(SourcePartition, Position)>, StoreError> {
+    let rows: Vec<(String, String, String)> = sql::from_json("snapshot", &id.to_string(), json)?;
+    let pair = |(source, partition, position): (String, String, String)| {
+        (
+            SourcePartition {
+                source: source.into(),
+                partition: partition.into(),
+            },
+            Position(position.into()),
+        )
+    };
+    Ok(rows.into_iter().map(pair).collect())
+}
