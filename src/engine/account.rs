@@ -56,8 +56,18 @@ impl User {
 /// Files where the user was, and asks the travel rules once the question has settled.
 ///
 /// Servers that refresh on behalf of users are where they are: their addresses are not the user's.
-pub(super) fn sighted(state: &mut State, compiled: &Compiled, user: u64, event: &Enriched, client_type: ClientType, late: bool, out: &mut Vec<Found>) {
-    if matches!(client_type, ClientType::Backend | ClientType::Confidential) || compiled.travel.is_empty() {
+pub(super) fn sighted(
+    state: &mut State,
+    compiled: &Compiled,
+    user: u64,
+    event: &Enriched,
+    client_type: ClientType,
+    late: bool,
+    out: &mut Vec<Found>,
+) {
+    if matches!(client_type, ClientType::Backend | ClientType::Confidential)
+        || compiled.travel.is_empty()
+    {
         return;
     }
     let context = Context::of(event);
@@ -66,9 +76,20 @@ pub(super) fn sighted(state: &mut State, compiled: &Compiled, user: u64, event: 
     }
     let time = event.event.time.as_millisecond();
     let now = state.now();
-    let Some(record) = state.users.get_mut(user) else { return };
-    record.sightings.add(Sighting { time, event_id: event.event.event_id.clone(), context });
-    let questions: Vec<i64> = record.sightings.iter().map(|s| s.time).filter(|t| *t >= time).collect();
+    let Some(record) = state.users.get_mut(user) else {
+        return;
+    };
+    record.sightings.add(Sighting {
+        time,
+        event_id: event.event.event_id.clone(),
+        context,
+    });
+    let questions: Vec<i64> = record
+        .sightings
+        .iter()
+        .map(|s| s.time)
+        .filter(|t| *t >= time)
+        .collect();
     for (_, travel) in &compiled.travel {
         let settle = i64::try_from(travel.settle.as_millis()).unwrap_or(0);
         for cut in questions.iter().map(|t| t + settle) {
@@ -82,8 +103,17 @@ pub(super) fn sighted(state: &mut State, compiled: &Compiled, user: u64, event: 
 }
 
 /// Asks the travel rules about what was seen at the time that has now settled.
-pub(super) fn ask(state: &mut State, compiled: &Compiled, user: u64, cut: i64, late: bool, out: &mut Vec<Found>) {
-    let Some(record) = state.users.get_mut(user) else { return };
+pub(super) fn ask(
+    state: &mut State,
+    compiled: &Compiled,
+    user: u64,
+    cut: i64,
+    late: bool,
+    out: &mut Vec<Found>,
+) {
+    let Some(record) = state.users.get_mut(user) else {
+        return;
+    };
     let mut found = Vec::new();
     for (rule, travel) in &compiled.travel {
         let settle = i64::try_from(travel.settle.as_millis()).unwrap_or(0);
@@ -92,7 +122,9 @@ pub(super) fn ask(state: &mut State, compiled: &Compiled, user: u64, cut: i64, l
         }
     }
     for found in found {
-        if compiled.applies(&found.rule.name, found.detection.client_id.as_deref()) && release(&mut record.released, &found.detection.id) {
+        if compiled.applies(&found.rule.name, found.detection.client_id.as_deref())
+            && release(&mut record.released, &found.detection.id)
+        {
             out.push(found);
         }
     }
@@ -101,10 +133,23 @@ pub(super) fn ask(state: &mut State, compiled: &Compiled, user: u64, cut: i64, l
 /// One detection a user and hour of event time.
 const BUCKET_MS: i64 = 3_600_000;
 
-fn travelled(rule: &std::sync::Arc<Rule>, travel: &ImpossibleTravel, user: &User, finding: &Finding<'_>, late: bool) -> Found {
+fn travelled(
+    rule: &std::sync::Arc<Rule>,
+    travel: &ImpossibleTravel,
+    user: &User,
+    finding: &Finding<'_>,
+    late: bool,
+) -> Found {
     let bucket = (finding.to.time / BUCKET_MS).to_string();
     let tenant = user.tenant.as_deref().unwrap_or("");
-    let id = stable_id(&[&rule.name, "user", &user.issuer, tenant, &user.user_id, &bucket]);
+    let id = stable_id(&[
+        &rule.name,
+        "user",
+        &user.issuer,
+        tenant,
+        &user.user_id,
+        &bucket,
+    ]);
     let summary = format!(
         "{} to {} in {}: {:.0} km/h",
         place_name(&finding.from.context),
@@ -116,7 +161,10 @@ fn travelled(rule: &std::sync::Arc<Rule>, travel: &ImpossibleTravel, user: &User
     let end = |sighting: &Sighting| {
         Evidence::new()
             .with("place", place_name(&sighting.context))
-            .with_some("ip_address", sighting.context.ip_address.map(|ip| ip.to_string()))
+            .with_some(
+                "ip_address",
+                sighting.context.ip_address.map(|ip| ip.to_string()),
+            )
             .with("time", at(sighting.time).to_string())
     };
     Found {

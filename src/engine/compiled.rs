@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use crate::config::{Client, Clients, Rotation};
 use crate::model::Mode;
+use crate::rules::kinds::Detect;
 use crate::rules::kinds::device_change::DeviceChange;
 use crate::rules::kinds::impossible_travel::ImpossibleTravel;
 use crate::rules::kinds::reuse::{self, Leeway, Reuse};
 use crate::rules::kinds::velocity::Velocity;
-use crate::rules::kinds::Detect;
 use crate::rules::{Rule, RuleSet};
 
 #[derive(Debug, Clone)]
@@ -22,8 +22,13 @@ pub(super) struct Compiled {
 
 impl Compiled {
     pub(super) fn new(rules: &RuleSet, clients: Clients) -> Self {
-        let mut compiled =
-            Self { reuse: Vec::new(), travel: Vec::new(), velocity: Vec::new(), device: Vec::new(), clients };
+        let mut compiled = Self {
+            reuse: Vec::new(),
+            travel: Vec::new(),
+            velocity: Vec::new(),
+            device: Vec::new(),
+            clients,
+        };
         for rule in rules.rules.iter().filter(|rule| rule.mode != Mode::Off) {
             let rule = rule.clone();
             match rule.detect.clone() {

@@ -25,13 +25,24 @@ pub(super) struct ReuseFound<'a> {
 
 impl ReuseFound<'_> {
     pub(super) fn describe(&self) -> Found {
-        let Self { rule, family, finding, .. } = self;
+        let Self {
+            rule,
+            family,
+            finding,
+            ..
+        } = self;
         let completed = self.entry(finding.completed);
         let named = finding.thief.unwrap_or(finding.presented);
         let token = finding.token.clone().unwrap_or_else(|| family.id.clone());
         let scope = family.scope();
         // Of a lineage finding the token is named, never a derived family id.
-        let id = stable_id(&[&rule.name, scope.0, scope.1, finding.verdict.as_str(), &token]);
+        let id = stable_id(&[
+            &rule.name,
+            scope.0,
+            scope.1,
+            finding.verdict.as_str(),
+            &token,
+        ]);
         let thief = finding.thief.map(|i| family.ledger.context(self.entry(i)));
         Found {
             detection: Detection {
@@ -73,14 +84,25 @@ impl ReuseFound<'_> {
             (Verdict::Theft, Some(thief), owner) => {
                 let thief = place_name(self.family.ledger.context(self.entry(thief)));
                 let owner = owner.map_or_else(String::new, |o| {
-                    format!(", the owner is at {}", place_name(self.family.ledger.context(self.entry(o))))
+                    format!(
+                        ", the owner is at {}",
+                        place_name(self.family.ledger.context(self.entry(o)))
+                    )
                 });
-                format!("Refresh token {token} stolen: {row}; the foreign holder is at {thief}{owner}")
+                format!(
+                    "Refresh token {token} stolen: {row}; the foreign holder is at {thief}{owner}"
+                )
             }
-            (Verdict::Theft, None, _) => format!("Refresh token {token} stolen: {row}; presented from {from}"),
-            (Verdict::Suspected, ..) => format!("Refresh token {token} presented twice from {from}: {row}; not proved to be theft"),
+            (Verdict::Theft, None, _) => {
+                format!("Refresh token {token} stolen: {row}; presented from {from}")
+            }
+            (Verdict::Suspected, ..) => format!(
+                "Refresh token {token} presented twice from {from}: {row}; not proved to be theft"
+            ),
             (Verdict::ClientFault, ..) => {
-                format!("The server refused its own client at {from}: refresh token {token} presented again, all in one context")
+                format!(
+                    "The server refused its own client at {from}: refresh token {token} presented again, all in one context"
+                )
             }
         }
     }
@@ -95,20 +117,46 @@ impl ReuseFound<'_> {
             .with_some("presented_token", self.finding.token.as_ref())
             .with("answer", presented.answer.as_str())
             .with("generation_gap", self.finding.gap)
-            .with_some("foreign_branch", self.finding.thief.map(|i| self.branch(ledger.context(self.entry(i)))))
-            .with_some("own_branch", self.finding.owner.map(|i| self.branch(ledger.context(self.entry(i)))))
+            .with_some(
+                "foreign_branch",
+                self.finding
+                    .thief
+                    .map(|i| self.branch(ledger.context(self.entry(i)))),
+            )
+            .with_some(
+                "own_branch",
+                self.finding
+                    .owner
+                    .map(|i| self.branch(ledger.context(self.entry(i)))),
+            )
             .with("timeline", self.timeline())
     }
 
     /// All that came from one context.
     fn branch(&self, context: &Context) -> Evidence {
         let ledger = &self.family.ledger;
-        let theirs: Vec<&Entry> = ledger.entries().iter().filter(|e| ledger.context(e).same_as(context)).collect();
-        let tokens: Vec<Value> = theirs.iter().filter_map(|e| e.token.as_ref()).map(|t| Value::Text(t.clone())).collect();
+        let theirs: Vec<&Entry> = ledger
+            .entries()
+            .iter()
+            .filter(|e| ledger.context(e).same_as(context))
+            .collect();
+        let tokens: Vec<Value> = theirs
+            .iter()
+            .filter_map(|e| e.token.as_ref())
+            .map(|t| Value::Text(t.clone()))
+            .collect();
         who(context)
             .with_some("first_seen", theirs.first().map(|e| instant(e.time)))
             .with_some("last_seen", theirs.last().map(|e| instant(e.time)))
-            .with("tokens", tokens.into_iter().rev().take(TIMELINE_MAX).rev().collect::<Vec<_>>())
+            .with(
+                "tokens",
+                tokens
+                    .into_iter()
+                    .rev()
+                    .take(TIMELINE_MAX)
+                    .rev()
+                    .collect::<Vec<_>>(),
+            )
     }
 
     /// The presentations around the dispute, oldest first.
@@ -140,15 +188,28 @@ pub(super) struct DeviceFound<'a> {
 
 impl DeviceFound<'_> {
     pub(super) fn describe(&self) -> Found {
-        let Self { rule, family, finding, late } = self;
+        let Self {
+            rule,
+            family,
+            finding,
+            late,
+        } = self;
         let token = finding.entry.token.as_deref().unwrap_or(&family.id);
         let scope = family.scope();
         let id = stable_id(&[&rule.name, scope.0, scope.1, token]);
-        let what = if finding.fingerprint_only { "TLS fingerprint" } else { "kind of client" };
+        let what = if finding.fingerprint_only {
+            "TLS fingerprint"
+        } else {
+            "kind of client"
+        };
         let context = family.ledger.context(finding.entry);
         Found {
             detection: Detection {
-                summary: format!("Another {what} in one family: {} after {}", finding.to, finding.from).into(),
+                summary: format!(
+                    "Another {what} in one family: {} after {}",
+                    finding.to, finding.from
+                )
+                .into(),
                 evidence: Evidence::new()
                     .with("from", finding.from.to_string())
                     .with("to", finding.to.to_string())
@@ -195,7 +256,10 @@ fn who(context: &Context) -> Evidence {
         .with_some("ip_address", context.ip_address.map(|ip| ip.to_string()))
         .with_some("network", network.map(|n| n.prefix.to_string()))
         .with_some("asn", network.and_then(|n| n.asn))
-        .with_some("organisation", network.and_then(|n| n.organisation.as_ref()))
+        .with_some(
+            "organisation",
+            network.and_then(|n| n.organisation.as_ref()),
+        )
         .with_some("declared", network.and_then(|n| n.declared.as_ref()))
         .with_some("place", context.place.as_ref().map(|_| place_name(context)))
         .with_some("agent", context.agent.as_ref().map(ToString::to_string))
@@ -204,10 +268,16 @@ fn who(context: &Context) -> Evidence {
 }
 
 fn instant(millis: i64) -> String {
-    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+    Timestamp::from_millisecond(millis)
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_string()
 }
 
 fn short(token: &str) -> String {
     let head: String = token.chars().take(8).collect();
-    if head.len() < token.len() { format!("{head}…") } else { head }
+    if head.len() < token.len() {
+        format!("{head}…")
+    } else {
+        head
+    }
 }

@@ -130,7 +130,10 @@ fn take(mine: &mut Option<Text>, theirs: Option<&Text>, trusted: bool) {
 }
 
 fn id_of(event: &Event) -> Text {
-    let first = [&event.family_id, &event.token_id, &event.new_token_id].into_iter().flatten().next();
+    let first = [&event.family_id, &event.token_id, &event.new_token_id]
+        .into_iter()
+        .flatten()
+        .next();
     first.cloned().unwrap_or_else(|| {
         let session = event.session_id.as_deref().unwrap_or("-");
         format!("{session}/{}", event.client_id.as_deref().unwrap_or("-")).into()
@@ -142,14 +145,21 @@ fn presented_of(event: &Event) -> Option<Text> {
     if event.kind == EventType::Issue {
         return None;
     }
-    event.token_id.clone().or_else(|| event.generation.map(generation_name))
+    event
+        .token_id
+        .clone()
+        .or_else(|| event.generation.map(generation_name))
 }
 
 /// Where a source counts generations and names no tokens, a refresh of generation n issues n + 1.
 fn next_of(event: &Event) -> Option<Text> {
     let counts = event.token_id.is_none() && event.succeeded();
     event.generation.filter(|_| counts).map(|generation| {
-        let issued = if event.kind == EventType::Issue { generation } else { generation.saturating_add(1) };
+        let issued = if event.kind == EventType::Issue {
+            generation
+        } else {
+            generation.saturating_add(1)
+        };
         generation_name(issued)
     })
 }
@@ -161,7 +171,11 @@ fn generation_name(generation: u64) -> Text {
 fn answer_of(event: &Event) -> Answer {
     use crate::model::Reason;
     if event.succeeded() {
-        return if event.kind == EventType::Issue { Answer::Issued } else { Answer::Accepted };
+        return if event.kind == EventType::Issue {
+            Answer::Issued
+        } else {
+            Answer::Accepted
+        };
     }
     match event.reason {
         Some(Reason::Reuse) => Answer::RefusedReuse,

@@ -30,5 +30,9 @@ pub fn stable_id(parts: &[&str]) -> Text {
         hasher.update(part.as_bytes());
     }
     let digest = hasher.finalize();
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    digest[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>()
+        .into()
 }

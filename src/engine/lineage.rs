@@ -13,10 +13,19 @@ use crate::rules::context::Context;
 use crate::rules::kinds::reuse::{Reuse, Scope};
 
 /// Files a presentation with its family, and asks what it may have decided. `false` when it was known already.
-pub(super) fn presented(state: &mut State, compiled: &Compiled, resolved: Resolved, event: &Enriched, late: bool, out: &mut Vec<Found>) -> Option<u64> {
+pub(super) fn presented(
+    state: &mut State,
+    compiled: &Compiled,
+    resolved: Resolved,
+    event: &Enriched,
+    late: bool,
+    out: &mut Vec<Found>,
+) -> Option<u64> {
     let time = event.event.time.as_millisecond();
     let key = join(state, resolved, time);
-    let family = state.families.get_or_insert_with(key, || Family::new(&event.event, time));
+    let family = state
+        .families
+        .get_or_insert_with(key, || Family::new(&event.event, time));
     if !family.add(&event.event, time, Context::of(event)) {
         return None;
     }
@@ -27,12 +36,19 @@ pub(super) fn presented(state: &mut State, compiled: &Compiled, resolved: Resolv
 
 /// Makes two families one when an event shows that they are; the earlier survives.
 fn join(state: &mut State, resolved: Resolved, time: i64) -> u64 {
-    let Some(other) = resolved.same_as else { return resolved.family };
-    let first_seen = |state: &State, key| state.families.get(key).map_or(i64::MAX, |f| f.first_seen);
+    let Some(other) = resolved.same_as else {
+        return resolved.family;
+    };
+    let first_seen =
+        |state: &State, key| state.families.get(key).map_or(i64::MAX, |f| f.first_seen);
     let (mine, theirs) = (first_seen(state, resolved.family), first_seen(state, other));
     // A family that the server names keeps its name; else the one with the earliest event, by key where they tie.
     let survives = resolved.named || (mine, resolved.family) < (theirs, other);
-    let (survivor, absorbed) = if survives { (resolved.family, other) } else { (other, resolved.family) };
+    let (survivor, absorbed) = if survives {
+        (resolved.family, other)
+    } else {
+        (other, resolved.family)
+    };
     state.resolve.join(absorbed, survivor, time);
     if let Some(absorbed) = state.families.remove(absorbed) {
         match state.families.get_mut(survivor) {
@@ -47,22 +63,43 @@ fn join(state: &mut State, resolved: Resolved, time: i64) -> u64 {
 
 /// Rows of the table that no fact still to come can excuse.
 fn ask_now(state: &mut State, compiled: &Compiled, key: u64, late: bool, out: &mut Vec<Found>) {
-    let Some(family) = state.families.get(key) else { return };
+    let Some(family) = state.families.get(key) else {
+        return;
+    };
     if Reuse::disputed(&family.ledger) {
         judge_reuse(state, compiled, key, Scope::Certain, late, out);
     }
 }
 
 /// Questions about this event and about those after it wait until they have settled.
-fn wait_or_ask(state: &mut State, compiled: &Compiled, key: u64, time: i64, late: bool, out: &mut Vec<Found>) {
-    let Some(family) = state.families.get(key) else { return };
+fn wait_or_ask(
+    state: &mut State,
+    compiled: &Compiled,
+    key: u64,
+    time: i64,
+    late: bool,
+    out: &mut Vec<Found>,
+) {
+    let Some(family) = state.families.get(key) else {
+        return;
+    };
     let now = state.now();
     let mut cuts: Vec<i64> = Vec::new();
     if Reuse::disputed(&family.ledger) {
-        cuts.extend(compiled.reuse.iter().flat_map(|(_, r)| settled(family, r.settle)));
+        cuts.extend(
+            compiled
+                .reuse
+                .iter()
+                .flat_map(|(_, r)| settled(family, r.settle)),
+        );
     }
     if has_agents(family) {
-        cuts.extend(compiled.device.iter().flat_map(|(_, r)| settled(family, r.settle)));
+        cuts.extend(
+            compiled
+                .device
+                .iter()
+                .flat_map(|(_, r)| settled(family, r.settle)),
+        );
     }
     cuts.sort_unstable();
     cuts.dedup();
@@ -77,36 +114,82 @@ fn wait_or_ask(state: &mut State, compiled: &Compiled, key: u64, time: i64, late
 
 fn settled(family: &Family, settle: std::time::Duration) -> impl Iterator<Item = i64> {
     let settle = i64::try_from(settle.as_millis()).unwrap_or(0);
-    family.ledger.entries().iter().map(move |e| e.time.saturating_add(settle))
+    family
+        .ledger
+        .entries()
+        .iter()
+        .map(move |e| e.time.saturating_add(settle))
 }
 
 /// More than one kind of client or fingerprint: something to compare.
 fn has_agents(family: &Family) -> bool {
-    let mut contexts = family.ledger.entries().iter().map(|e| family.ledger.context(e));
-    let Some(first) = contexts.find(|c| c.agent.is_some()) else { return false };
+    let mut contexts = family
+        .ledger
+        .entries()
+        .iter()
+        .map(|e| family.ledger.context(e));
+    let Some(first) = contexts.find(|c| c.agent.is_some()) else {
+        return false;
+    };
     contexts.any(|c| c.agent.is_some() && (c.agent != first.agent || c.ja4 != first.ja4))
 }
 
 /// Asks every lineage rule about the family as it stood at `cut`.
-pub(super) fn ask(state: &mut State, compiled: &Compiled, key: u64, cut: i64, late: bool, out: &mut Vec<Found>) {
+pub(super) fn ask(
+    state: &mut State,
+    compiled: &Compiled,
+    key: u64,
+    cut: i64,
+    late: bool,
+    out: &mut Vec<Found>,
+) {
     let key = state.resolve.survivor(key);
     judge_reuse(state, compiled, key, Scope::Settled(cut), late, out);
-    let Some(family) = state.families.get_mut(key) else { return };
+    let Some(family) = state.families.get_mut(key) else {
+        return;
+    };
     for (rule, device) in &compiled.device {
         let settle = i64::try_from(device.settle.as_millis()).unwrap_or(0);
-        let Some(finding) = device.judge(&family.ledger, cut - settle) else { continue };
-        let found = DeviceFound { rule, family, finding: &finding, late }.describe();
+        let Some(finding) = device.judge(&family.ledger, cut - settle) else {
+            continue;
+        };
+        let found = DeviceFound {
+            rule,
+            family,
+            finding: &finding,
+            late,
+        }
+        .describe();
         push(compiled, &mut family.released, found, out);
     }
 }
 
-fn judge_reuse(state: &mut State, compiled: &Compiled, key: u64, scope: Scope, late: bool, out: &mut Vec<Found>) {
-    let ended_at = state.families.get(key).and_then(|family| ended_at(state, family, key));
-    let Some(family) = state.families.get_mut(key) else { return };
+fn judge_reuse(
+    state: &mut State,
+    compiled: &Compiled,
+    key: u64,
+    scope: Scope,
+    late: bool,
+    out: &mut Vec<Found>,
+) {
+    let ended_at = state
+        .families
+        .get(key)
+        .and_then(|family| ended_at(state, family, key));
+    let Some(family) = state.families.get_mut(key) else {
+        return;
+    };
     let leeway = compiled.leeway(family.client_id.as_deref());
     for (rule, reuse) in &compiled.reuse {
         for finding in reuse.judge(&family.ledger, &leeway, ended_at, scope) {
-            let found = ReuseFound { rule, family, finding: &finding, late, fault_repeats: reuse.fault_repeats }.describe();
+            let found = ReuseFound {
+                rule,
+                family,
+                finding: &finding,
+                late,
+                fault_repeats: reuse.fault_repeats,
+            }
+            .describe();
             push(compiled, &mut family.released, found, out);
         }
     }
@@ -121,8 +204,14 @@ fn push(compiled: &Compiled, released: &mut Vec<u64>, found: Found, out: &mut Ve
 
 /// When a person or this daemon ended the family, its session or its user; the earliest after the family began.
 fn ended_at(state: &State, family: &Family, key: u64) -> Option<i64> {
-    let session = family.session_id.as_deref().map(|id| ended_key(family.scope(), "session", id));
-    let user = family.user_id.as_deref().map(|id| ended_key(family.scope(), "user", id));
+    let session = family
+        .session_id
+        .as_deref()
+        .map(|id| ended_key(family.scope(), "session", id));
+    let user = family
+        .user_id
+        .as_deref()
+        .map(|id| ended_key(family.scope(), "user", id));
     [Some(key), session, user]
         .into_iter()
         .flatten()
@@ -148,7 +237,10 @@ impl Family {
 pub(super) fn ended(state: &mut State, event: &Event) {
     let by_whom = match event.kind {
         EventType::Logout => !matches!(event.initiator, Some(Initiator::System)),
-        EventType::Revoke => matches!(event.initiator, Some(Initiator::User | Initiator::Admin | Initiator::Tokenwarden)),
+        EventType::Revoke => matches!(
+            event.initiator,
+            Some(Initiator::User | Initiator::Admin | Initiator::Tokenwarden)
+        ),
         EventType::UserDisable | EventType::CredentialChange => true,
         EventType::Issue | EventType::Refresh | EventType::Login | EventType::UserEnable => false,
     };
@@ -157,7 +249,10 @@ pub(super) fn ended(state: &mut State, event: &Event) {
     }
     let time = event.time.as_millisecond();
     let scope = (&*event.issuer, event.tenant.as_deref().unwrap_or(""));
-    let family = event.family_id.as_deref().map(|id| state.resolve.survivor(scoped("family", event, &[id])));
+    let family = event
+        .family_id
+        .as_deref()
+        .map(|id| state.resolve.survivor(scoped("family", event, &[id])));
     let key = match (family, &event.session_id, &event.user_id) {
         (Some(family), ..) => family,
         (None, Some(session), _) => ended_key(scope, "session", session),
@@ -168,21 +263,37 @@ pub(super) fn ended(state: &mut State, event: &Event) {
 }
 
 fn mark_ended(state: &mut State, key: u64, time: i64) {
-    let ended = state.ended.get_or_insert_with(key, || Ended { at: time, last_seen: time });
+    let ended = state.ended.get_or_insert_with(key, || Ended {
+        at: time,
+        last_seen: time,
+    });
     ended.at = ended.at.min(time);
     ended.last_seen = ended.last_seen.max(time);
 }
 
 /// Files what this daemon itself ended, so that it never counts as an attack.
-pub(super) fn ended_by_us(state: &mut State, target: &crate::model::Target, whole_user: bool, time: i64) {
+pub(super) fn ended_by_us(
+    state: &mut State,
+    target: &crate::model::Target,
+    whole_user: bool,
+    time: i64,
+) {
     let scope = (&*target.issuer, target.tenant.as_deref().unwrap_or(""));
     let ended = match (&target.session_id, &target.family_id, &target.user_id) {
         (_, _, Some(user)) if whole_user => ended_key(scope, "user", user),
         (Some(session), ..) => ended_key(scope, "session", session),
         // A derived family is known by its first token, and that token is the key of its chain.
         (None, Some(family), _) => {
-            mark_ended(state, state.resolve.survivor(key("token", &[scope.0, scope.1, family])), time);
-            state.resolve.survivor(key("family", &[scope.0, scope.1, family]))
+            mark_ended(
+                state,
+                state
+                    .resolve
+                    .survivor(key("token", &[scope.0, scope.1, family])),
+                time,
+            );
+            state
+                .resolve
+                .survivor(key("family", &[scope.0, scope.1, family]))
         }
         _ => return,
     };
@@ -191,12 +302,22 @@ pub(super) fn ended_by_us(state: &mut State, target: &crate::model::Target, whol
 
 /// Where a context is, as a person would say it.
 pub(super) fn place_name(context: &Context) -> String {
-    let place = context.place.as_ref().and_then(|p| match (&p.city, &p.country) {
-        (Some(city), Some(country)) => Some(format!("{city}, {country}")),
-        (Some(name), None) | (None, Some(name)) => Some(name.to_string()),
-        (None, None) => None,
-    });
-    let declared = context.network.as_ref().and_then(|n| n.declared.as_ref()).map(ToString::to_string);
+    let place = context
+        .place
+        .as_ref()
+        .and_then(|p| match (&p.city, &p.country) {
+            (Some(city), Some(country)) => Some(format!("{city}, {country}")),
+            (Some(name), None) | (None, Some(name)) => Some(name.to_string()),
+            (None, None) => None,
+        });
+    let declared = context
+        .network
+        .as_ref()
+        .and_then(|n| n.declared.as_ref())
+        .map(ToString::to_string);
     let address = || context.ip_address.map(|ip| ip.to_string());
-    place.or(declared).or_else(address).unwrap_or_else(|| "an unknown place".to_owned())
+    place
+        .or(declared)
+        .or_else(address)
+        .unwrap_or_else(|| "an unknown place".to_owned())
 }

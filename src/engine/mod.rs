@@ -29,7 +29,9 @@ use std::time::Duration;
 pub use found::{Found, stable_id};
 
 use crate::config::{ClientType, Clients};
-use crate::model::{ActionKind, Enriched, EventType, Input, NetworkClass, OwnEvent, OwnEventKind, Target, Timestamp};
+use crate::model::{
+    ActionKind, Enriched, EventType, Input, NetworkClass, OwnEvent, OwnEventKind, Target, Timestamp,
+};
 use crate::rules::RuleSet;
 use crate::rules::kinds::velocity::By;
 use account::User;
@@ -92,7 +94,12 @@ impl Engine {
     pub fn apply(&mut self, input: &Input, out: &mut Vec<Found>) {
         let before = out.len();
         let muted = match input {
-            Input::Event { partition, event, muted, arrived_at } => {
+            Input::Event {
+                partition,
+                event,
+                muted,
+                arrived_at,
+            } => {
                 self.event(*partition, event, arrived_at.is_some(), out);
                 *muted
             }
@@ -127,7 +134,10 @@ impl Engine {
 
     /// Engine time: the lowest watermark. `None` before anything was seen, and when every input has ended.
     pub fn now(&self) -> Option<Timestamp> {
-        self.state.time.now().and_then(|now| Timestamp::from_millisecond(now).ok())
+        self.state
+            .time
+            .now()
+            .and_then(|now| Timestamp::from_millisecond(now).ok())
     }
 
     pub fn counters(&self) -> Counters {
@@ -163,7 +173,9 @@ impl Engine {
     /// Takes the memory of a snapshot; `false` when its form is not known, and then nothing has changed.
     #[must_use]
     pub fn restore(&mut self, snapshot: &[u8]) -> bool {
-        let Some((version, body)) = snapshot.split_first_chunk::<4>() else { return false };
+        let Some((version, body)) = snapshot.split_first_chunk::<4>() else {
+            return false;
+        };
         if u32::from_le_bytes(*version) != SNAPSHOT_VERSION {
             return false;
         }
@@ -179,7 +191,11 @@ impl Engine {
     fn event(&mut self, partition: u32, event: &Enriched, arrived: bool, out: &mut Vec<Found>) {
         let time = event.event.time.as_millisecond();
         self.counters.events += 1;
-        let late = self.state.time.now().is_some_and(|now| now != i64::MAX && time < now.saturating_sub(self.lateness_ms));
+        let late = self
+            .state
+            .time
+            .now()
+            .is_some_and(|now| now != i64::MAX && time < now.saturating_sub(self.lateness_ms));
         self.state.time.event(partition, time, arrived);
         let id = table::key("event", &[&event.event.issuer, &event.event.event_id]);
         let now = self.state.now();
@@ -201,7 +217,9 @@ impl Engine {
         let mut family = None;
         if presents {
             if let Some(resolved) = self.state.resolve.family(&event.event, time) {
-                let Some(key) = lineage::presented(&mut self.state, &self.compiled, resolved, event, late, out) else {
+                let Some(key) =
+                    lineage::presented(&mut self.state, &self.compiled, resolved, event, late, out)
+                else {
                     return false;
                 };
                 family = Some(key);
@@ -216,20 +234,39 @@ impl Engine {
 
     fn account(&mut self, event: &Enriched, family: Option<u64>, late: bool, out: &mut Vec<Found>) {
         let known = family.and_then(|key| self.state.families.get(key));
-        let Some(user_id) = event.event.user_id.clone().or_else(|| known.and_then(|f| f.user_id.clone())) else { return };
+        let Some(user_id) = event
+            .event
+            .user_id
+            .clone()
+            .or_else(|| known.and_then(|f| f.user_id.clone()))
+        else {
+            return;
+        };
         let of_family = known.map(|f| (f.id.clone(), f.client_id.clone(), f.session_id.clone()));
         let time = event.event.time.as_millisecond();
         let client_type = self.client_type(event);
         let key = scoped("user", &event.event, &[&user_id]);
-        let user = self.state.users.get_or_insert_with(key, || User::new(user_id.clone(), event));
+        let user = self
+            .state
+            .users
+            .get_or_insert_with(key, || User::new(user_id.clone(), event));
         if time >= user.last_seen {
             user.last_seen = time;
-            let (family_id, client_id, session_id) = of_family.map_or((None, None, None), |(f, c, s)| (Some(f), c, s));
+            let (family_id, client_id, session_id) =
+                of_family.map_or((None, None, None), |(f, c, s)| (Some(f), c, s));
             user.client_id = event.event.client_id.clone().or(client_id);
             user.session_id = event.event.session_id.clone().or(session_id);
             user.family_id = family_id;
         }
-        account::sighted(&mut self.state, &self.compiled, key, event, client_type, late, out);
+        account::sighted(
+            &mut self.state,
+            &self.compiled,
+            key,
+            event,
+            client_type,
+            late,
+            out,
+        );
     }
 
     /// Velocity of every subject of an accepted refresh.
@@ -248,7 +285,11 @@ impl Engine {
             session_id: event.event.session_id.clone(),
             client_id: event.event.client_id.clone(),
             client_type: client.client_type,
-            access_token_ttl: event.event.access_token_ttl.map(|s| Duration::from_secs(s.into())).or(client.access_token_ttl),
+            access_token_ttl: event
+                .event
+                .access_token_ttl
+                .map(|s| Duration::from_secs(s.into()))
+                .or(client.access_token_ttl),
             event,
         };
         let start = out.len();
@@ -258,7 +299,14 @@ impl Engine {
             subject.user_id = subject.user_id.or_else(|| family.user_id.clone());
             family.refreshed_at = family.refreshed_at.max(Some(time));
             family.counts.add(time);
-            rate::judge(rules, &family.counts, &mut family.released, &subject, late, out);
+            rate::judge(
+                rules,
+                &family.counts,
+                &mut family.released,
+                &subject,
+                late,
+                out,
+            );
         }
         if let Some(user_id) = subject.user_id.clone() {
             let key = scoped("user", &event.event, &[&user_id]);
@@ -268,7 +316,10 @@ impl Engine {
                 rate::judge(rules, &user.counts, &mut user.released, &subject, late, out);
             }
         }
-        let shared = event.network.as_ref().filter(|network| !shared_by_many(network.class) && !network.internal);
+        let shared = event
+            .network
+            .as_ref()
+            .filter(|network| !shared_by_many(network.class) && !network.internal);
         if let Some(network) = shared {
             let prefix = network.prefix.to_string();
             let table = &mut self.state.networks;
@@ -277,20 +328,35 @@ impl Engine {
         }
         if let Some(client_id) = subject.client_id.clone() {
             (subject.by, subject.id) = (By::Client, client_id);
-            count_and_judge(&mut self.state.clients, "client", rules, &subject, late, out);
+            count_and_judge(
+                &mut self.state.clients,
+                "client",
+                rules,
+                &subject,
+                late,
+                out,
+            );
         }
-        let applies = |found: &Found| self.compiled.applies(&found.rule.name, found.detection.client_id.as_deref());
+        let applies = |found: &Found| {
+            self.compiled
+                .applies(&found.rule.name, found.detection.client_id.as_deref())
+        };
         let kept: Vec<Found> = out.drain(start..).filter(applies).collect();
         out.extend(kept);
     }
 
     fn client_type(&self, event: &Enriched) -> ClientType {
-        self.compiled.client(event.event.client_id.as_deref()).client_type
+        self.compiled
+            .client(event.event.client_id.as_deref())
+            .client_type
     }
 
     fn own(&mut self, event: &OwnEvent) {
         // An attempt that timed out may have worked: from the first attempt on, what is refused is our doing.
-        if matches!(event.kind, OwnEventKind::Attempted | OwnEventKind::Done | OwnEventKind::Verified) {
+        if matches!(
+            event.kind,
+            OwnEventKind::Attempted | OwnEventKind::Done | OwnEventKind::Verified
+        ) {
             self.assume_done(event.action, &event.target, event.time);
         }
     }
@@ -298,8 +364,12 @@ impl Engine {
     fn answer_questions(&mut self, out: &mut Vec<Found>) {
         while let Some((cut, waiting)) = self.state.due() {
             match waiting {
-                Waiting::Family(key) => lineage::ask(&mut self.state, &self.compiled, key, cut, false, out),
-                Waiting::User(key) => account::ask(&mut self.state, &self.compiled, key, cut, false, out),
+                Waiting::Family(key) => {
+                    lineage::ask(&mut self.state, &self.compiled, key, cut, false, out)
+                }
+                Waiting::User(key) => {
+                    account::ask(&mut self.state, &self.compiled, key, cut, false, out)
+                }
             }
         }
     }
@@ -323,21 +393,40 @@ impl Engine {
 const fn shared_by_many(class: Option<NetworkClass>) -> bool {
     matches!(
         class,
-        Some(NetworkClass::Egress | NetworkClass::Backend | NetworkClass::Relay | NetworkClass::Mobile | NetworkClass::Campus)
+        Some(
+            NetworkClass::Egress
+                | NetworkClass::Backend
+                | NetworkClass::Relay
+                | NetworkClass::Mobile
+                | NetworkClass::Campus
+        )
     )
 }
 
 fn count_and_judge(
     table: &mut table::Table<Rate>,
     domain: &str,
-    rules: &[(std::sync::Arc<crate::rules::Rule>, crate::rules::kinds::velocity::Velocity)],
+    rules: &[(
+        std::sync::Arc<crate::rules::Rule>,
+        crate::rules::kinds::velocity::Velocity,
+    )],
     subject: &RateSubject<'_>,
     late: bool,
     out: &mut Vec<Found>,
 ) {
     let time = subject.event.event.time.as_millisecond();
-    let record = table.get_or_insert_with(scoped(domain, &subject.event.event, &[&subject.id]), Rate::default);
+    let record = table.get_or_insert_with(
+        scoped(domain, &subject.event.event, &[&subject.id]),
+        Rate::default,
+    );
     record.last_seen = record.last_seen.max(time);
     record.counts.add(time);
-    rate::judge(rules, &record.counts, &mut record.released, subject, late, out);
+    rate::judge(
+        rules,
+        &record.counts,
+        &mut record.released,
+        subject,
+        late,
+        out,
+    );
 }

@@ -58,7 +58,14 @@ pub(super) fn judge(
         let limit = velocity.limit(subject.access_token_ttl);
         for finding in velocity.judge(counts, time, limit) {
             let bucket = (time / BUCKET_MS).to_string();
-            let parts = [&*rule.name, subject.by.as_str(), &scope, &subject.id, finding.level.as_str(), &bucket];
+            let parts = [
+                &*rule.name,
+                subject.by.as_str(),
+                &scope,
+                &subject.id,
+                finding.level.as_str(),
+                &bucket,
+            ];
             let id = stable_id(&parts);
             if release(released, &id) {
                 out.push(found(rule, subject, &finding, id, late));
@@ -82,25 +89,50 @@ pub(super) fn release(released: &mut Vec<u64>, id: &str) -> bool {
 
 fn scope(subject: &RateSubject<'_>) -> String {
     let event = &subject.event.event;
-    format!("{}\u{1f}{}", event.issuer, event.tenant.as_deref().unwrap_or(""))
+    format!(
+        "{}\u{1f}{}",
+        event.issuer,
+        event.tenant.as_deref().unwrap_or("")
+    )
 }
 
-fn found(rule: &Arc<Rule>, subject: &RateSubject<'_>, finding: &Finding, id: Text, late: bool) -> Found {
+fn found(
+    rule: &Arc<Rule>,
+    subject: &RateSubject<'_>,
+    finding: &Finding,
+    id: Text,
+    late: bool,
+) -> Found {
     let event = &subject.event.event;
-    let backend = matches!(subject.client_type, ClientType::Backend | ClientType::Confidential);
+    let backend = matches!(
+        subject.client_type,
+        ClientType::Backend | ClientType::Confidential
+    );
     let grave = match finding.level {
         Level::Gross => true,
         Level::Lasting => !backend,
         Level::AboveLimit => false,
     };
-    let severity = if grave { rule.severity } else { rule.severity.min(if backend { Severity::Info } else { Severity::Low }) };
+    let severity = if grave {
+        rule.severity
+    } else {
+        rule.severity.min(if backend {
+            Severity::Info
+        } else {
+            Severity::Low
+        })
+    };
     let minutes = finding.window.as_secs() / 60;
     let summary = format!(
         "{} refreshes within {minutes} min for one {} (limit {}){}",
         finding.count,
         subject.by.as_str(),
         finding.limit,
-        if finding.level == Level::Lasting { ", and it lasts" } else { "" },
+        if finding.level == Level::Lasting {
+            ", and it lasts"
+        } else {
+            ""
+        },
     );
     Found {
         detection: Detection {

@@ -26,7 +26,8 @@ impl Repeats {
             return false;
         }
         let turn_ms = i64::try_from(limits::REPEATS_TURN.as_millis()).unwrap_or(i64::MAX);
-        if now.saturating_sub(self.turned_at) > turn_ms || self.current.len() >= limits::REPEATS_MAX {
+        if now.saturating_sub(self.turned_at) > turn_ms || self.current.len() >= limits::REPEATS_MAX
+        {
             self.previous = std::mem::take(&mut self.current);
             self.turned_at = now;
         }

@@ -57,19 +57,32 @@ pub(super) struct Resolved {
 
 impl Resolve {
     pub(super) fn new() -> Self {
-        Self { tokens: Table::new(limits::TOKENS_MAX), aliases: Table::new(limits::FAMILIES_MAX / 8) }
+        Self {
+            tokens: Table::new(limits::TOKENS_MAX),
+            aliases: Table::new(limits::FAMILIES_MAX / 8),
+        }
     }
 
     /// The event's family; `None` when nothing in it can be tied to one.
     pub(super) fn family(&mut self, event: &Event, time: i64) -> Option<Resolved> {
         let presented = event.token_id.as_ref().map(|token| token_key(event, token));
-        let issued = event.new_token_id.as_ref().map(|token| token_key(event, token));
+        let issued = event
+            .new_token_id
+            .as_ref()
+            .map(|token| token_key(event, token));
         let refused_only = !event.succeeded();
         let resolved = match &event.family_id {
             Some(family) => self.named(scoped("family", event, &[family]), presented, issued),
             None if presented.is_some() || issued.is_some() => self.chained(presented, issued)?,
             None => Resolved {
-                family: scoped("session", event, &[event.session_id.as_ref()?, event.client_id.as_deref().unwrap_or("")]),
+                family: scoped(
+                    "session",
+                    event,
+                    &[
+                        event.session_id.as_ref()?,
+                        event.client_id.as_deref().unwrap_or(""),
+                    ],
+                ),
                 named: false,
                 same_as: None,
             },
@@ -82,7 +95,10 @@ impl Resolve {
 
     /// Records that two families are one; `absorbed` answers as `survivor` from now on.
     pub(super) fn join(&mut self, absorbed: u64, survivor: u64, time: i64) {
-        let alias = self.aliases.get_or_insert_with(absorbed, || Alias { survivor, last_seen: time });
+        let alias = self.aliases.get_or_insert_with(absorbed, || Alias {
+            survivor,
+            last_seen: time,
+        });
         alias.survivor = survivor;
         alias.last_seen = alias.last_seen.max(time);
     }
@@ -109,15 +125,27 @@ impl Resolve {
     }
 
     fn named(&self, family: u64, presented: Option<u64>, issued: Option<u64>) -> Resolved {
-        let same_as = [presented, issued].into_iter().flatten().find_map(|t| self.lookup(t)).filter(|other| *other != family);
-        Resolved { family: self.survivor(family), named: true, same_as }
+        let same_as = [presented, issued]
+            .into_iter()
+            .flatten()
+            .find_map(|t| self.lookup(t))
+            .filter(|other| *other != family);
+        Resolved {
+            family: self.survivor(family),
+            named: true,
+            same_as,
+        }
     }
 
     fn chained(&self, presented: Option<u64>, issued: Option<u64>) -> Option<Resolved> {
         let by_presented = presented.and_then(|t| self.lookup(t));
         let by_issued = issued.and_then(|t| self.lookup(t));
         let family = by_presented.or(by_issued).or(presented).or(issued)?;
-        Some(Resolved { family, named: false, same_as: by_issued.filter(|other| *other != family) })
+        Some(Resolved {
+            family,
+            named: false,
+            same_as: by_issued.filter(|other| *other != family),
+        })
     }
 
     fn lookup(&self, token: u64) -> Option<u64> {
@@ -125,7 +153,11 @@ impl Resolve {
     }
 
     fn learn(&mut self, token: u64, family: u64, time: i64, refused_only: bool) {
-        let known = self.tokens.get_or_insert_with(token, || TokenFamily { family, last_seen: time, refused_only });
+        let known = self.tokens.get_or_insert_with(token, || TokenFamily {
+            family,
+            last_seen: time,
+            refused_only,
+        });
         known.family = family;
         known.last_seen = known.last_seen.max(time);
         known.refused_only &= refused_only;

@@ -77,8 +77,10 @@ impl<V: Aged> Table<V> {
 }
 
 fn evict_oldest<V: Aged>(shard: &mut HashMap<u64, V, BuildHasherDefault<KeyHasher>>) -> u64 {
-    let mut by_age: Vec<(bool, i64, u64)> =
-        shard.iter().map(|(key, value)| (!value.provisional(), value.last_seen(), *key)).collect();
+    let mut by_age: Vec<(bool, i64, u64)> = shard
+        .iter()
+        .map(|(key, value)| (!value.provisional(), value.last_seen(), *key))
+        .collect();
     let count = (by_age.len() / EVICT_PART).max(1);
     by_age.select_nth_unstable(count - 1);
     by_age.truncate(count);

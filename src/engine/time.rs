@@ -75,7 +75,9 @@ impl Watermark {
         let jump_max = i64::try_from(limits::REPLAY_JUMP_MAX.as_millis()).unwrap_or(i64::MAX);
         match (self.newest, self.jump) {
             (None, None) => self.jump = Some(time),
-            (Some(newest), None) if time <= newest + jump_max => self.newest = Some(newest.max(time)),
+            (Some(newest), None) if time <= newest + jump_max => {
+                self.newest = Some(newest.max(time))
+            }
             (Some(_), None) => self.jump = Some(time),
             (newest, Some(jump)) => {
                 if newest.is_some_and(|newest| time <= newest + jump_max) {

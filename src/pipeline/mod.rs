@@ -1,1 +1,9 @@
-//! L4: the ingest loop, only owner of the engine.
+//! L4: the ingest loop: source, decode, enrich, engine, policy, one fenced transaction. The only owner of the engine.
+//!
+//! Uses `sources`, `decode`, `enrich`, `engine`, `respond`, `store` and `model`; knows nothing of `delivery`.
+//!
+//! In: raw batches from every source. Out: commits.
+
+mod worker;
+
+pub use worker::{OWN_SOURCE, Seen, Taken, Worker};

@@ -29,7 +29,9 @@ pub(super) enum Exhausted {
 impl Exhausted {
     pub(super) fn reason(self) -> String {
         match self {
-            Self::Client(limit) => format!("budget used up: {limit} actions in 10 min for this client"),
+            Self::Client(limit) => {
+                format!("budget used up: {limit} actions in 10 min for this client")
+            }
             Self::Rule(limit) => format!("budget used up: {limit} actions in 10 min for this rule"),
             Self::Global(limit) => format!("budget used up: {limit} actions in 10 min in all"),
         }
@@ -38,7 +40,13 @@ impl Exhausted {
 
 impl Spent {
     /// Spends one action if every budget allows it.
-    pub(super) fn spend(&mut self, budget: Budget, client: &Text, rule: &Text, time: i64) -> Result<(), Exhausted> {
+    pub(super) fn spend(
+        &mut self,
+        budget: Budget,
+        client: &Text,
+        rule: &Text,
+        time: i64,
+    ) -> Result<(), Exhausted> {
         self.forget(time);
         let count = |of: Option<&VecDeque<i64>>| of.map_or(0, VecDeque::len);
         if count(self.clients.get(client)) >= budget.per_client as usize {
@@ -50,7 +58,10 @@ impl Spent {
         if self.all.len() >= budget.global as usize {
             return Err(Exhausted::Global(budget.global));
         }
-        self.clients.entry(client.clone()).or_default().push_back(time);
+        self.clients
+            .entry(client.clone())
+            .or_default()
+            .push_back(time);
         self.rules.entry(rule.clone()).or_default().push_back(time);
         self.all.push_back(time);
         Ok(())
@@ -76,19 +87,31 @@ mod tests {
     fn the_twenty_first_action_for_a_client_is_held_and_ten_minutes_later_there_is_room() {
         let mut spent = Spent::default();
         let budget = Budget::default();
-        let (web, app, rule): (Text, Text, Text) = ("web".into(), "app".into(), "token-reuse".into());
+        let (web, app, rule): (Text, Text, Text) =
+            ("web".into(), "app".into(), "token-reuse".into());
         for i in 0..20 {
             assert_eq!(spent.spend(budget, &web, &rule, i), Ok(()));
         }
-        assert_eq!(spent.spend(budget, &web, &rule, 20), Err(Exhausted::Client(20)));
-        assert_eq!(spent.spend(budget, &app, &rule, 20), Ok(()), "another client is not held back");
+        assert_eq!(
+            spent.spend(budget, &web, &rule, 20),
+            Err(Exhausted::Client(20))
+        );
+        assert_eq!(
+            spent.spend(budget, &app, &rule, 20),
+            Ok(()),
+            "another client is not held back"
+        );
         assert_eq!(spent.spend(budget, &web, &rule, WINDOW_MS + 20), Ok(()));
     }
 
     #[test]
     fn what_is_held_consumes_nothing() {
         let mut spent = Spent::default();
-        let budget = Budget { per_client: 1, per_rule: 9, global: 9 };
+        let budget = Budget {
+            per_client: 1,
+            per_rule: 9,
+            global: 9,
+        };
         let (web, rule): (Text, Text) = ("web".into(), "r".into());
         assert_eq!(spent.spend(budget, &web, &rule, 0), Ok(()));
         for i in 1..100 {

@@ -53,7 +53,11 @@ impl Incidents {
         self.close_old(time);
         let own = subject_of(found);
         // A subject that has an incident of its own stays in it, also when a storm begins around it.
-        let subject = if self.open.contains_key(&own) { own } else { storm.unwrap_or(own) };
+        let subject = if self.open.contains_key(&own) {
+            own
+        } else {
+            storm.unwrap_or(own)
+        };
         let episode = self.closed.get(&subject).copied().unwrap_or(0);
         let open = self.open.entry(subject.clone()).or_insert_with(|| Open {
             incident: begin(found, subject, episode),
@@ -65,22 +69,33 @@ impl Incidents {
         incident.severity = incident.severity.max(detection.severity);
         incident.opened_at = incident.opened_at.min(detection.time);
         incident.updated_at = incident.updated_at.max(detection.time);
-        incident.user_id = incident.user_id.take().or_else(|| detection.user_id.clone());
-        incident.client_id = incident.client_id.take().or_else(|| detection.client_id.clone());
+        incident.user_id = incident
+            .user_id
+            .take()
+            .or_else(|| detection.user_id.clone());
+        incident.client_id = incident
+            .client_id
+            .take()
+            .or_else(|| detection.client_id.clone());
         open
     }
 
     fn close_old(&mut self, time: i64) {
         let closed = &mut self.closed;
         self.open.retain(|subject, open| {
-            let stays = open.incident.updated_at.as_millisecond() > time.saturating_sub(CLOSES_AFTER_MS);
+            let stays =
+                open.incident.updated_at.as_millisecond() > time.saturating_sub(CLOSES_AFTER_MS);
             if !stays {
                 *closed.entry(subject.clone()).or_default() += 1;
             }
             stays
         });
         while self.open.len() > limits::INCIDENTS_OPEN_MAX {
-            let oldest = self.open.iter().min_by_key(|(_, o)| o.incident.updated_at).map(|(s, _)| s.clone());
+            let oldest = self
+                .open
+                .iter()
+                .min_by_key(|(_, o)| o.incident.updated_at)
+                .map(|(s, _)| s.clone());
             if let Some(oldest) = oldest {
                 self.open.remove(&oldest);
                 *self.closed.entry(oldest).or_default() += 1;
@@ -125,7 +140,9 @@ fn incident_id(subject: &Subject, episode: u32) -> Text {
 fn subject_of(found: &Found) -> Subject {
     let detection = &found.detection;
     match (&detection.subject, &detection.user_id) {
-        (Subject::Client(_) | Subject::Network(_), _) | (_, None) => scoped(found, detection.subject.clone()),
+        (Subject::Client(_) | Subject::Network(_), _) | (_, None) => {
+            scoped(found, detection.subject.clone())
+        }
         (_, Some(user)) => scoped(found, Subject::User(user.clone())),
     }
 }
@@ -133,7 +150,14 @@ fn subject_of(found: &Found) -> Subject {
 /// Two servers may give two people one id.
 pub(super) fn scoped(found: &Found, subject: Subject) -> Subject {
     let detection = &found.detection;
-    let scope = |id: Text| -> Text { format!("{}/{}/{id}", detection.issuer, detection.tenant.as_deref().unwrap_or("-")).into() };
+    let scope = |id: Text| -> Text {
+        format!(
+            "{}/{}/{id}",
+            detection.issuer,
+            detection.tenant.as_deref().unwrap_or("-")
+        )
+        .into()
+    };
     match subject {
         Subject::Family(id) => Subject::Family(scope(id)),
         Subject::User(id) => Subject::User(scope(id)),

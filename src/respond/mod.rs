@@ -47,7 +47,10 @@ const NOTIFY_FROM: Severity = Severity::Medium;
 
 impl Policy {
     pub fn new(allowed: Allowed) -> Self {
-        Self { allowed, state: State::default() }
+        Self {
+            allowed,
+            state: State::default(),
+        }
     }
 
     /// Another configuration, same memory.
@@ -99,7 +102,11 @@ impl Policy {
     /// The lowest mode of all that apply, with the name of what set it.
     fn mode(&self, found: &Found) -> (Mode, &'static str) {
         let detection = &found.detection;
-        let client = self.allowed.clients.get(detection.client_id.as_deref()).mode;
+        let client = self
+            .allowed
+            .clients
+            .get(detection.client_id.as_deref())
+            .mode;
         let tenant = self.allowed.tenants.get(detection.tenant.as_deref()).mode;
         [
             (Some(self.allowed.mode), "the daemon"),
@@ -116,10 +123,18 @@ impl Policy {
     /// The storm that a finding belongs to, if many families of its client or from its network were found lately.
     fn storm(&mut self, found: &Found) -> Option<Subject> {
         let detection = &found.detection;
-        let family = detection.family_id.as_ref().filter(|_| wants_notice(found))?;
+        let family = detection
+            .family_id
+            .as_ref()
+            .filter(|_| wants_notice(found))?;
         let time = detection.time.as_millisecond();
-        let client = detection.client_id.as_ref().map(|id| Subject::Client(id.clone()));
-        let network = found.foreign_network.map(|n| Subject::Network(n.to_string().into()));
+        let client = detection
+            .client_id
+            .as_ref()
+            .map(|id| Subject::Client(id.clone()));
+        let network = found
+            .foreign_network
+            .map(|n| Subject::Network(n.to_string().into()));
         let mut storm = None;
         for subject in [client, network].into_iter().flatten() {
             let subject = incidents::scoped(found, subject);
@@ -130,22 +145,38 @@ impl Policy {
         storm
     }
 
-    fn decision(&mut self, action: &Action, (mode, of): (Mode, &str), found: &Found) -> (Decision, Text) {
+    fn decision(
+        &mut self,
+        action: &Action,
+        (mode, of): (Mode, &str),
+        found: &Found,
+    ) -> (Decision, Text) {
         let detection = &found.detection;
         let needs = action.kind.needs();
         if mode < needs {
-            return (Decision::Observe, format!("mode of {of} is {mode}, {} needs {needs}", action.kind).into());
+            return (
+                Decision::Observe,
+                format!("mode of {of} is {mode}, {} needs {needs}", action.kind).into(),
+            );
         }
         let never = |user: &Text| self.allowed.response.never_act_on.contains(user);
         if action.kind != ActionKind::Notify && detection.user_id.as_ref().is_some_and(never) {
-            return (Decision::Suppress, "the user is on the list of those never to be acted on".into());
+            return (
+                Decision::Suppress,
+                "the user is on the list of those never to be acted on".into(),
+            );
         }
         if matches!(action.kind, ActionKind::Notify | ActionKind::Review) {
             return (Decision::Execute, reason_of(action.kind, found).into());
         }
         let client = detection.client_id.clone().unwrap_or_else(|| "".into());
         let time = detection.time.as_millisecond();
-        match self.state.spent.spend(self.allowed.response.budget, &client, &found.rule.name, time) {
+        match self.state.spent.spend(
+            self.allowed.response.budget,
+            &client,
+            &found.rule.name,
+            time,
+        ) {
             Ok(()) => (Decision::Execute, reason_of(action.kind, found).into()),
             Err(exhausted) => (Decision::Hold, exhausted.reason().into()),
         }
@@ -164,17 +195,38 @@ fn place_of(subject: &Subject) -> Text {
 fn wanted(found: &Found) -> Vec<ActionKind> {
     let suspicion = found.detection.severity >= Severity::Low;
     if found.late {
-        return if found.grave { vec![ActionKind::Review] } else { Vec::new() };
+        return if found.grave {
+            vec![ActionKind::Review]
+        } else {
+            Vec::new()
+        };
     }
     if !found.grave {
         return if suspicion && found.rule.detect.kind() == "reuse" {
             vec![ActionKind::Review]
         } else {
-            found.rule.response.iter().copied().filter(|kind| *kind == ActionKind::Throttle && suspicion).collect()
+            found
+                .rule
+                .response
+                .iter()
+                .copied()
+                .filter(|kind| *kind == ActionKind::Throttle && suspicion)
+                .collect()
         };
     }
-    let revokes = |kind: &ActionKind| matches!(kind, ActionKind::RevokeFamily | ActionKind::RevokeUser | ActionKind::LockUser);
-    found.rule.response.iter().copied().filter(|kind| found.may_revoke || !revokes(kind)).collect()
+    let revokes = |kind: &ActionKind| {
+        matches!(
+            kind,
+            ActionKind::RevokeFamily | ActionKind::RevokeUser | ActionKind::LockUser
+        )
+    };
+    found
+        .rule
+        .response
+        .iter()
+        .copied()
+        .filter(|kind| found.may_revoke || !revokes(kind))
+        .collect()
 }
 
 fn wants_notice(found: &Found) -> bool {
@@ -184,7 +236,9 @@ fn wants_notice(found: &Found) -> bool {
 fn reason_of(kind: ActionKind, found: &Found) -> &'static str {
     match kind {
         ActionKind::Notify => "severity is medium or above",
-        ActionKind::Review if found.late => "the event came later than the lateness: a person decides",
+        ActionKind::Review if found.late => {
+            "the event came later than the lateness: a person decides"
+        }
         ActionKind::Review => "not proved: a person decides",
         _ if found.may_revoke => "theft is proved by the family's own tokens",
         _ => "the rule asks for it",
@@ -220,9 +274,20 @@ fn action_id(kind: ActionKind, target: &Target, open: &Open) -> Text {
     let of = |id: &Option<Text>| id.as_deref().unwrap_or("").to_owned();
     let whom = match kind {
         ActionKind::Notify | ActionKind::Review => open.incident.id.to_string(),
-        ActionKind::RevokeUser | ActionKind::LockUser | ActionKind::Challenge => of(&target.user_id),
-        ActionKind::RevokeFamily | ActionKind::Throttle | ActionKind::BlockIp => of(&target.family_id),
+        ActionKind::RevokeUser | ActionKind::LockUser | ActionKind::Challenge => {
+            of(&target.user_id)
+        }
+        ActionKind::RevokeFamily | ActionKind::Throttle | ActionKind::BlockIp => {
+            of(&target.family_id)
+        }
     };
     let episode = open.incident.episode.to_string();
-    stable_id(&["action", kind.as_str(), &target.issuer, &of(&target.tenant), &whom, &episode])
+    stable_id(&[
+        "action",
+        kind.as_str(),
+        &target.issuer,
+        &of(&target.tenant),
+        &whom,
+        &episode,
+    ])
 }

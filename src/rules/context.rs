@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Agent, Enriched, Network, NetworkClass, Place, Text};
+use crate::model::{Agent, Enriched, Network, Place, Text};
 
 /// From whom one presentation came, as far as the source carries it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -107,24 +107,9 @@ impl Context {
 
     /// Whether the place of this context says where a person is: not behind a VPN, relay, satellite, egress or back end.
     pub fn located(&self) -> Option<&Place> {
-        let network = self.network.as_ref()?;
-        let hides = network.internal
-            || network.anonymity.vpn
-            || network.anonymity.proxy
-            || network.anonymity.tor
-            || matches!(
-                network.class,
-                Some(
-                    NetworkClass::Egress
-                        | NetworkClass::Backend
-                        | NetworkClass::Relay
-                        | NetworkClass::Satellite
-                        | NetworkClass::Tor
-                )
-            );
         let place = self.place.as_ref()?;
         let exact = place.granularity != crate::model::Granularity::Country;
-        (exact && !hides).then_some(place)
+        (exact && self.network.as_ref()?.locates_person()).then_some(place)
     }
 
     /// Whether two contexts differ in no field that both carry.
@@ -134,7 +119,7 @@ impl Context {
         }
         agrees(self.key_thumbprint.as_ref(), other.key_thumbprint.as_ref())
             && agrees(self.device_id.as_ref(), other.device_id.as_ref())
-            && agrees(self.agent.as_ref(), other.agent.as_ref())
+            && !matches!((&self.agent, &other.agent), (Some(a), Some(b)) if a.is_another_kind_than(b))
             && !self.network_differs(other)
     }
 
@@ -183,8 +168,7 @@ pub fn standing(
             Basis::Key,
         );
     }
-    let other_kind =
-        matches_any(context.agent.as_ref(), known, |k| k.agent.as_ref()) == Some(false);
+    let other_kind = is_another_kind(context, known);
     let travelled = cannot_have_travelled(presenter, known, bounds);
     if let Some(matches) = matches_any(context.device_id.as_ref(), known, |k| k.device_id.as_ref())
     {
@@ -202,6 +186,18 @@ pub fn standing(
         return (Standing::Foreign, Basis::Travel);
     }
     every_field_known(context, known)
+}
+
+/// Whether the user agent is of another kind than every one known; `false` where one side carries none.
+fn is_another_kind(context: &Context, known: &[Seen<'_>]) -> bool {
+    let Some(agent) = &context.agent else {
+        return false;
+    };
+    let mut agents = known
+        .iter()
+        .filter_map(|seen| seen.context.agent.as_ref())
+        .peekable();
+    agents.peek().is_some() && agents.all(|known| agent.is_another_kind_than(known))
 }
 
 /// `None` where the presenter or all known contexts lack the field.
@@ -274,9 +270,10 @@ fn cannot_have_travelled(presenter: Seen<'_>, known: &[Seen<'_>], bounds: &Trave
 
 /// Whether the way between two places takes longer than the time between, GeoIP error subtracted at both ends.
 pub fn too_fast(a: &Place, b: &Place, apart_ms: i64, bounds: &TravelBounds) -> bool {
-    let distance = a.effective_distance_km(b);
-    distance >= bounds.distance_min_km
-        && speed_km_per_h(distance, apart_ms) > bounds.speed_max_km_per_h
+    a.effective_distance_km(b).is_some_and(|distance| {
+        distance >= bounds.distance_min_km
+            && speed_km_per_h(distance, apart_ms) > bounds.speed_max_km_per_h
+    })
 }
 
 /// Speed over a distance; less than a second counts as a second, so that it stays a number.

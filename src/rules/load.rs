@@ -9,10 +9,22 @@ use crate::yaml::{Fault, Faults, Node, Place};
 
 /// The shipped rules, so that the binary works wherever it stands.
 const SHIPPED: &[(&str, &str)] = &[
-    ("rules/token-reuse.yaml", include_str!("../../rules/token-reuse.yaml")),
-    ("rules/impossible-travel.yaml", include_str!("../../rules/impossible-travel.yaml")),
-    ("rules/refresh-velocity.yaml", include_str!("../../rules/refresh-velocity.yaml")),
-    ("rules/device-change.yaml", include_str!("../../rules/device-change.yaml")),
+    (
+        "rules/token-reuse.yaml",
+        include_str!("../../rules/token-reuse.yaml"),
+    ),
+    (
+        "rules/impossible-travel.yaml",
+        include_str!("../../rules/impossible-travel.yaml"),
+    ),
+    (
+        "rules/refresh-velocity.yaml",
+        include_str!("../../rules/refresh-velocity.yaml"),
+    ),
+    (
+        "rules/device-change.yaml",
+        include_str!("../../rules/device-change.yaml"),
+    ),
 ];
 
 /// A rule file larger than this is not a rule file.
@@ -50,10 +62,16 @@ fn files(paths: &[PathBuf], faults: &mut Faults) -> Vec<PathBuf> {
         }
         match folder(path) {
             Ok(files) if files.is_empty() => {
-                faults.push(Place::start_of(path).fault("this folder holds no rule file").with_hint("rule files end in `.yaml`"));
+                faults.push(
+                    Place::start_of(path)
+                        .fault("this folder holds no rule file")
+                        .with_hint("rule files end in `.yaml`"),
+                );
             }
             Ok(files) => found.extend(files),
-            Err(error) => faults.push(Place::start_of(path).fault(format!("cannot be read: {error}"))),
+            Err(error) => {
+                faults.push(Place::start_of(path).fault(format!("cannot be read: {error}")))
+            }
         }
     }
     found.truncate(FILES_MAX);
@@ -64,7 +82,10 @@ fn folder(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let file = entry?.path();
-        let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = file
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
         let is_rule = [".yaml", ".yml"].iter().any(|end| name.ends_with(end));
         if is_rule && !name.contains(".test.") && file.is_file() {
             files.push(file);
@@ -75,9 +96,13 @@ fn folder(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn text_of(file: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(file).map_err(|error| format!("cannot be read: {error}"))?.len();
+    let size = std::fs::metadata(file)
+        .map_err(|error| format!("cannot be read: {error}"))?
+        .len();
     if size > FILE_BYTES_MAX {
-        return Err(format!("is larger than {FILE_BYTES_MAX} bytes: not a rule file"));
+        return Err(format!(
+            "is larger than {FILE_BYTES_MAX} bytes: not a rule file"
+        ));
     }
     std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))
 }

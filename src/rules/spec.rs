@@ -17,9 +17,15 @@ const LANGUAGE_VERSION: u32 = 1;
 
 /// Reads one rule file.
 pub(super) fn read(text: &str, file: &Path, faults: &mut Faults) -> Vec<(Rule, Place)> {
-    let Some(root) = Node::parse(text, file, faults) else { return Vec::new() };
-    let Some(mut map) = root.mapping(faults) else { return Vec::new() };
-    map.required("version", faults, |node, faults| node.integer(1..=LANGUAGE_VERSION, faults));
+    let Some(root) = Node::parse(text, file, faults) else {
+        return Vec::new();
+    };
+    let Some(mut map) = root.mapping(faults) else {
+        return Vec::new();
+    };
+    map.required("version", faults, |node, faults| {
+        node.integer(1..=LANGUAGE_VERSION, faults)
+    });
     let rules = map.required("rules", faults, |node, faults| node.list(faults, rule));
     map.finish(faults);
     rules.unwrap_or_default()
@@ -29,9 +35,15 @@ fn rule(node: &Node, faults: &mut Faults) -> Option<(Rule, Place)> {
     let mut map = node.mapping(faults)?;
     let name = map.required("name", faults, rule_name);
     let description = map.required("description", faults, Node::text);
-    let severity = map.required("severity", faults, |n, f| n.name(Severity::ALL, Severity::as_str, f));
-    let mode = map.optional("mode", faults, |n, f| n.name(Mode::ALL, Mode::as_str, f)).unwrap_or(Mode::Enforce);
-    let response = map.optional("response", faults, actions).unwrap_or_default();
+    let severity = map.required("severity", faults, |n, f| {
+        n.name(Severity::ALL, Severity::as_str, f)
+    });
+    let mode = map
+        .optional("mode", faults, |n, f| n.name(Mode::ALL, Mode::as_str, f))
+        .unwrap_or(Mode::Enforce);
+    let response = map
+        .optional("response", faults, actions)
+        .unwrap_or_default();
     let runbook = map.optional("runbook", faults, Node::text);
     let detect = map.required("detect", faults, detect);
     map.finish(faults);
@@ -53,7 +65,10 @@ fn rule_name(node: &Node, faults: &mut Faults) -> Option<Text> {
     if !name.is_empty() && name.len() <= 64 && name.chars().all(fits) {
         return Some(name);
     }
-    faults.push(node.fault(format!("`{name}` is not a rule name")).with_hint("use a-z, 0-9 and `-`, at most 64 characters"));
+    faults.push(
+        node.fault(format!("`{name}` is not a rule name"))
+            .with_hint("use a-z, 0-9 and `-`, at most 64 characters"),
+    );
     None
 }
 
@@ -61,7 +76,10 @@ fn actions(node: &Node, faults: &mut Faults) -> Option<Vec<ActionKind>> {
     node.list(faults, |n, f| {
         let action = n.name(ActionKind::ALL, ActionKind::as_str, f)?;
         if action == ActionKind::Notify {
-            f.push(n.fault("`notify` is not written in `response`").with_hint("it follows from the severity: medium and above notify"));
+            f.push(
+                n.fault("`notify` is not written in `response`")
+                    .with_hint("it follows from the severity: medium and above notify"),
+            );
             return None;
         }
         Some(action)
@@ -83,7 +101,9 @@ fn apply(detect: &mut Detect, params: &Node, faults: &mut Faults) {
     if params.is_null() {
         return;
     }
-    let Some(mut map) = params.mapping(faults) else { return };
+    let Some(mut map) = params.mapping(faults) else {
+        return;
+    };
     parameters(detect, &mut map, faults);
     map.finish(faults);
 }
@@ -94,20 +114,46 @@ fn parameters(detect: &mut Detect, map: &mut Map<'_>, faults: &mut Faults) {
             duration(map, "settle", &mut kind.settle, faults);
             duration(map, "lost_response", &mut kind.lost_response, faults);
             duration(map, "proof_window", &mut kind.proof_window, faults);
-            set(&mut kind.fault_repeats, map.optional("fault_repeats", faults, |n, f| n.integer(1..=1000, f)));
-            number(map, "speed_max_km_per_h", &mut kind.travel.speed_max_km_per_h, faults);
-            number(map, "distance_min_km", &mut kind.travel.distance_min_km, faults);
+            set(
+                &mut kind.fault_repeats,
+                map.optional("fault_repeats", faults, |n, f| n.integer(1..=1000, f)),
+            );
+            number(
+                map,
+                "speed_max_km_per_h",
+                &mut kind.travel.speed_max_km_per_h,
+                faults,
+            );
+            number(
+                map,
+                "distance_min_km",
+                &mut kind.travel.distance_min_km,
+                faults,
+            );
         }
         Detect::ImpossibleTravel(kind) => {
-            number(map, "speed_max_km_per_h", &mut kind.bounds.speed_max_km_per_h, faults);
-            number(map, "distance_min_km", &mut kind.bounds.distance_min_km, faults);
+            number(
+                map,
+                "speed_max_km_per_h",
+                &mut kind.bounds.speed_max_km_per_h,
+                faults,
+            );
+            number(
+                map,
+                "distance_min_km",
+                &mut kind.bounds.distance_min_km,
+                faults,
+            );
             number(map, "cluster_km", &mut kind.cluster_km, faults);
             duration(map, "age_max", &mut kind.age_max, faults);
             duration(map, "present", &mut kind.present, faults);
             duration(map, "settle", &mut kind.settle, faults);
         }
         Detect::Velocity(kind) => {
-            set(&mut kind.by, map.optional("by", faults, |n, f| n.name(By::ALL, By::as_str, f)));
+            set(
+                &mut kind.by,
+                map.optional("by", faults, |n, f| n.name(By::ALL, By::as_str, f)),
+            );
             duration(map, "window", &mut kind.window, faults);
             count(map, "limit_min", &mut kind.limit_min, faults);
             count(map, "per_lifetime", &mut kind.per_lifetime, faults);
@@ -117,7 +163,10 @@ fn parameters(detect: &mut Detect, map: &mut Map<'_>, faults: &mut Faults) {
             duration(map, "lasts", &mut kind.lasts, faults);
         }
         Detect::DeviceChange(kind) => {
-            set(&mut kind.history_min, map.optional("history_min", faults, |n, f| n.integer(1..=60, f)));
+            set(
+                &mut kind.history_min,
+                map.optional("history_min", faults, |n, f| n.integer(1..=60, f)),
+            );
             duration(map, "settle", &mut kind.settle, faults);
         }
     }
@@ -134,19 +183,33 @@ fn duration(map: &mut Map<'_>, key: &'static str, value: &mut Duration, faults: 
 }
 
 fn number(map: &mut Map<'_>, key: &'static str, value: &mut f64, faults: &mut Faults) {
-    set(value, map.optional(key, faults, |n, f| n.number(0.0..=40_000.0, f)));
+    set(
+        value,
+        map.optional(key, faults, |n, f| n.number(0.0..=40_000.0, f)),
+    );
 }
 
 fn count(map: &mut Map<'_>, key: &'static str, value: &mut u32, faults: &mut Faults) {
-    set(value, map.optional(key, faults, |n, f| n.integer(1..=10_000_000, f)));
+    set(
+        value,
+        map.optional(key, faults, |n, f| n.integer(1..=10_000_000, f)),
+    );
 }
 
 /// Puts the files' rules together and applies the overrides of the configuration.
-pub(super) fn compile(files: Vec<(Rule, Place)>, overrides: &[(Text, Node)], faults: &mut Faults) -> RuleSet {
+pub(super) fn compile(
+    files: Vec<(Rule, Place)>,
+    overrides: &[(Text, Node)],
+    faults: &mut Faults,
+) -> RuleSet {
     let mut rules: Vec<Rule> = Vec::new();
     for (rule, place) in files {
         if rules.iter().any(|known| known.name == rule.name) {
-            faults.push(place.fault(format!("rule `{}` stands in two places", rule.name)).with_hint("give one of them another name"));
+            faults.push(
+                place
+                    .fault(format!("rule `{}` stands in two places", rule.name))
+                    .with_hint("give one of them another name"),
+            );
             continue;
         }
         rules.push(rule);
@@ -157,14 +220,29 @@ pub(super) fn compile(files: Vec<(Rule, Place)>, overrides: &[(Text, Node)], fau
             None => faults.push(unknown_rule(name, node, &rules)),
         }
     }
-    RuleSet { rules: rules.into_iter().map(Arc::new).collect() }
+    RuleSet {
+        rules: rules.into_iter().map(Arc::new).collect(),
+    }
 }
 
 fn override_rule(rule: &mut Rule, node: &Node, faults: &mut Faults) {
-    let Some(mut map) = node.mapping(faults) else { return };
-    set(&mut rule.mode, map.optional("mode", faults, |n, f| n.name(Mode::ALL, Mode::as_str, f)));
-    set(&mut rule.severity, map.optional("severity", faults, |n, f| n.name(Severity::ALL, Severity::as_str, f)));
-    set(&mut rule.response, map.optional("response", faults, actions));
+    let Some(mut map) = node.mapping(faults) else {
+        return;
+    };
+    set(
+        &mut rule.mode,
+        map.optional("mode", faults, |n, f| n.name(Mode::ALL, Mode::as_str, f)),
+    );
+    set(
+        &mut rule.severity,
+        map.optional("severity", faults, |n, f| {
+            n.name(Severity::ALL, Severity::as_str, f)
+        }),
+    );
+    set(
+        &mut rule.response,
+        map.optional("response", faults, actions),
+    );
     // Parameters stand beside the mode, as the contract shows it.
     parameters(&mut rule.detect, &mut map, faults);
     map.finish(faults);

@@ -57,7 +57,7 @@ impl DeviceChange {
                 .filter_map(|e| ledger.context(e).agent.as_ref())
         };
         let from = agents().next_back()?;
-        if agents().all(|agent| agent != to) {
+        if agents().all(|agent| agent.is_another_kind_than(to)) {
             return Some(Finding {
                 entry,
                 from,

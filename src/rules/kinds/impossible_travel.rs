@@ -132,7 +132,7 @@ impl ImpossibleTravel {
             if reachable {
                 return None;
             }
-            let effective_km = place.effective_distance_km(there);
+            let effective_km = place.effective_distance_km(there)?;
             let speed = speed_km_per_h(effective_km, apart);
             if slowest.is_none_or(|s| speed < s.speed_km_per_h) {
                 slowest = Some(Finding {

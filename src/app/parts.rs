@@ -1,0 +1,127 @@
+//! Turns the configuration into the parts of the pipeline, the same for `run`, `replay`, `check` and `demo`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::{self, Config};
+use crate::decode::{self, DecodeOptions, Decoder, TokenKey};
+use crate::engine::Engine;
+use crate::enrich::{DeclaredRange, GeoFiles, Tables, TablesParams};
+use crate::model::{Text, limits};
+use crate::respond::{Allowed, Policy};
+use crate::rules::{self, RuleSet};
+use crate::yaml::Fault;
+
+/// The rules of the configuration, or of other folders in their place.
+pub fn rule_set(config: &Config, instead: Option<&PathBuf>) -> Result<RuleSet, Vec<Fault>> {
+    let paths = instead.map_or_else(|| config.rules.clone(), |path| vec![path.clone()]);
+    rules::load(&paths, &config.overrides)
+}
+
+/// The lookup tables, and what is wrong with them: a missing file makes rules blind, it stops nothing.
+pub fn tables(config: &Config) -> (Arc<Tables>, Vec<String>) {
+    let (tables, warnings) = Tables::load(&tables_params(config));
+    (Arc::new(tables), warnings)
+}
+
+pub fn tables_params(config: &Config) -> TablesParams {
+    let range = |network: &config::DeclaredNetwork| DeclaredRange {
+        name: network.name.clone(),
+        class: network.class,
+        cidrs: network.cidrs.clone(),
+        asns: network.asns.clone(),
+    };
+    TablesParams {
+        files: GeoFiles {
+            city: config.geoip.city.clone(),
+            asn: config.geoip.asn.clone(),
+            anonymous_ip: config.geoip.anonymous_ip.clone(),
+        },
+        networks: config.networks.iter().map(range).collect(),
+        ..TablesParams::default()
+    }
+}
+
+pub fn engine(config: &Config, rules: &RuleSet) -> Engine {
+    let lateness = config
+        .sources
+        .iter()
+        .map(|s| s.lateness)
+        .max()
+        .unwrap_or(limits::LATENESS_DEFAULT);
+    Engine::new(rules, config.clients.clone(), lateness)
+}
+
+pub fn policy(config: &Config) -> Policy {
+    Policy::new(allowed(config))
+}
+
+pub fn allowed(config: &Config) -> Allowed {
+    Allowed {
+        mode: config.mode,
+        clients: config.clients.clone(),
+        tenants: config.tenants.clone(),
+        response: config.response.clone(),
+    }
+}
+
+/// The decoder of one source.
+pub fn decoder(
+    decode: &config::Decode,
+    key: &TokenKey,
+    previous: Option<&TokenKey>,
+) -> Result<Arc<dyn Decoder>, String> {
+    let (format, mapping) = match &decode.format {
+        config::Format::Tokenwarden => ("tokenwarden", None),
+        config::Format::Keycloak => ("keycloak", None),
+        config::Format::Auth0 => ("auth0", None),
+        config::Format::Mapping(mapping) => ("mapping", Some(mapping_spec(mapping))),
+    };
+    let options = DecodeOptions {
+        format: format.into(),
+        own_accounts: decode.own_accounts.clone(),
+        timezone: decode.timezone.clone(),
+        mapping,
+        token_key: key.clone(),
+        previous_key: previous.cloned(),
+    };
+    decode::decoder(options).map(Arc::from)
+}
+
+/// The decoder that `replay --format` names.
+pub fn named_decoder(
+    format: &str,
+    timezone: Option<Text>,
+    key: TokenKey,
+) -> Result<Arc<dyn Decoder>, String> {
+    let options = DecodeOptions {
+        format: format.into(),
+        own_accounts: Vec::new(),
+        timezone,
+        mapping: None,
+        token_key: key,
+        previous_key: None,
+    };
+    decode::decoder(options).map(Arc::from)
+}
+
+fn mapping_spec(mapping: &config::Mapping) -> decode::MappingSpec {
+    let field = |field: &config::MappingField| decode::MappingField {
+        from: match &field.from {
+            config::MappingValue::Pointer(pointer) => {
+                decode::MappingValue::Pointer(pointer.clone())
+            }
+            config::MappingValue::Constant(value) => decode::MappingValue::Constant(value.clone()),
+        },
+        values: field.values.clone(),
+        otherwise: field.otherwise.clone(),
+        secret: field.secret,
+    };
+    decode::MappingSpec {
+        fields: mapping
+            .fields
+            .iter()
+            .map(|(name, f)| (name.clone(), field(f)))
+            .collect(),
+    }
+}

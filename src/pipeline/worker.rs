@@ -1,0 +1,230 @@
+//! The middle part: decode, enrich, engine, policy. `run`, `replay`, `test` and `demo` differ only in its ends.
+//!
+//! Synchronous and deterministic: the same input in the same order gives the same output, whatever the batches.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::decode::Decoder;
+use crate::engine::{Engine, Found};
+use crate::enrich::{Enricher, Tables};
+use crate::model::{
+    ActionKind, Decision, Event, Input, Output, OwnEvent, RawBatch, RawRecord, Reject,
+    RejectReason, SourcePartition, Text, Timestamp, limits,
+};
+use crate::respond::Policy;
+
+/// Everything between a source's records and what is to become durable.
+pub struct Worker {
+    forms: HashMap<Text, Arc<dyn Decoder>>,
+    enricher: Enricher,
+    pub engine: Engine,
+    pub policy: Policy,
+    partitions: BTreeMap<SourcePartition, u32>,
+    found: Vec<Found>,
+    events: Vec<Event>,
+    /// Actions that are decided are taken as done at the event time of their detection, because nobody performs them.
+    assume_done: bool,
+}
+
+/// Name of the source that carries what was done by us.
+pub const OWN_SOURCE: &str = "tokenwarden-own";
+
+/// What became of the input so far that is not yet durable.
+#[derive(Debug, Clone, Default)]
+pub struct Taken {
+    pub output: Output,
+    pub rejects: Vec<Reject>,
+    /// For metrics: what was decoded.
+    pub seen: Vec<Seen>,
+}
+
+/// One decoded event, as far as metrics count it.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen {
+    pub muted: bool,
+}
+
+impl Worker {
+    pub fn new(
+        forms: HashMap<Text, Arc<dyn Decoder>>,
+        tables: Arc<Tables>,
+        engine: Engine,
+        policy: Policy,
+    ) -> Self {
+        Self {
+            forms,
+            enricher: Enricher::new(tables),
+            engine,
+            policy,
+            partitions: BTreeMap::new(),
+            found: Vec::new(),
+            events: Vec::new(),
+            assume_done: false,
+        }
+    }
+
+    /// For `replay`: nothing is performed, so what is decided counts as done.
+    #[must_use]
+    pub fn assuming_done(mut self) -> Self {
+        self.assume_done = true;
+        self
+    }
+
+    pub fn replace_tables(&mut self, tables: Arc<Tables>) {
+        self.enricher.replace(tables);
+    }
+
+    pub fn replace_forms(&mut self, forms: HashMap<Text, Arc<dyn Decoder>>) {
+        self.forms = forms;
+    }
+
+    /// Takes a batch of one partition.
+    pub fn take(&mut self, batch: &RawBatch, taken: &mut Taken) {
+        let partition = self.number(&batch.partition);
+        for record in &batch.records {
+            self.record(batch, partition, record, taken);
+        }
+        if let Some(time) = batch.tick {
+            self.apply(&Input::Tick { partition, time }, &mut taken.output);
+        }
+        if batch.ended {
+            self.apply(&Input::Ended { partition }, &mut taken.output);
+        }
+    }
+
+    /// Takes one event that has been decoded already.
+    pub fn take_event(
+        &mut self,
+        partition: u32,
+        event: Event,
+        muted: bool,
+        arrived_at: Option<Timestamp>,
+        output: &mut Output,
+    ) {
+        let event = Box::new(self.enricher.enrich(event));
+        self.apply(
+            &Input::Event {
+                partition,
+                event,
+                muted,
+                arrived_at,
+            },
+            output,
+        );
+    }
+
+    /// The input has come to its end: every question is answered.
+    pub fn end(&mut self, partition: u32, output: &mut Output) {
+        self.apply(&Input::Ended { partition }, output);
+    }
+
+    fn record(&mut self, batch: &RawBatch, partition: u32, record: &RawRecord, taken: &mut Taken) {
+        if &*batch.partition.source == OWN_SOURCE {
+            if let Ok(event) = serde_json::from_slice::<OwnEvent>(&record.payload) {
+                self.apply(
+                    &Input::Own {
+                        event,
+                        muted: record.muted,
+                    },
+                    &mut taken.output,
+                );
+            }
+            return;
+        }
+        let Some(form) = self.forms.get(&batch.partition.source).cloned() else {
+            return;
+        };
+        let mut events = std::mem::take(&mut self.events);
+        if let Err(why) = form.decode(&record.payload, &batch.partition.source, &mut events) {
+            taken
+                .rejects
+                .push(reject(batch, record, &*form, why.reason, &why.message));
+        }
+        for event in events.drain(..) {
+            if too_far_ahead(&event, batch.arrived_at) {
+                let message = format!(
+                    "time {} is more than {} s ahead of its arrival",
+                    event.time,
+                    limits::FUTURE_MAX.as_secs()
+                );
+                taken.rejects.push(reject(
+                    batch,
+                    record,
+                    &*form,
+                    RejectReason::FutureTime,
+                    &message,
+                ));
+                continue;
+            }
+            taken.seen.push(Seen {
+                muted: record.muted,
+            });
+            self.take_event(
+                partition,
+                event,
+                record.muted,
+                batch.arrived_at,
+                &mut taken.output,
+            );
+        }
+        self.events = events;
+    }
+
+    fn apply(&mut self, input: &Input, output: &mut Output) {
+        self.engine.apply(input, &mut self.found);
+        for found in self.found.drain(..) {
+            let before = output.actions.len();
+            self.policy.decide(found, output);
+            if self.assume_done {
+                for action in output.actions[before..]
+                    .iter()
+                    .filter(|a| a.decision == Decision::Execute && a.kind != ActionKind::Notify)
+                {
+                    self.engine
+                        .assume_done(action.kind, &action.target, action.event_time);
+                }
+            }
+        }
+    }
+
+    fn number(&mut self, partition: &SourcePartition) -> u32 {
+        if let Some(number) = self.partitions.get(partition) {
+            return *number;
+        }
+        let number = partition_number(partition);
+        self.partitions.insert(partition.clone(), number);
+        number
+    }
+}
+
+/// A partition's number is a function of its name, so that a restored engine finds its watermark again.
+fn partition_number(partition: &SourcePartition) -> u32 {
+    let hash = xxhash_rust::xxh3::xxh3_64(
+        format!("{}\u{1f}{}", partition.source, partition.partition).as_bytes(),
+    );
+    u32::try_from(hash >> 32).unwrap_or_default()
+}
+
+fn too_far_ahead(event: &Event, arrived_at: Option<Timestamp>) -> bool {
+    let ahead = i64::try_from(limits::FUTURE_MAX.as_millis()).unwrap_or(i64::MAX);
+    arrived_at
+        .is_some_and(|at| event.time.as_millisecond() > at.as_millisecond().saturating_add(ahead))
+}
+
+fn reject(
+    batch: &RawBatch,
+    record: &RawRecord,
+    form: &dyn Decoder,
+    reason: RejectReason,
+    message: &str,
+) -> Reject {
+    Reject {
+        source: batch.partition.source.clone(),
+        partition: batch.partition.partition.clone(),
+        place: record.place.clone(),
+        reason,
+        message: message.into(),
+        payload: form.redact(&record.payload),
+    }
+}
