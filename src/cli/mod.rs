@@ -1,1 +1,100 @@
 //! L5: the command line, one file a subcommand.
+//!
+//! Each subcommand is a struct of its arguments and a function that takes them and a [`Terminal`]. What a command is
+//! asked for goes to `out`, everything else to `err`; nothing else in the program prints. So tests run the whole
+//! command line in their own process and read what a user would.
+
+mod check;
+mod completions;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+
+/// Finds stolen OAuth refresh tokens in the events of an authorization server, revokes the family, and tells the
+/// person on call.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// Where a command writes.
+pub struct Terminal<'a> {
+    /// What the command was asked for.
+    pub out: &'a mut dyn Write,
+    /// Everything else.
+    pub err: &'a mut dyn Write,
+}
+
+/// How a command ends, as scripts see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Success = 0,
+    /// What was looked for is not there, or what must not be is.
+    Negative = 1,
+    /// The configuration, the rules or the arguments cannot be used.
+    Unusable = 2,
+    /// It went wrong while running.
+    Failure = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Runs one command line; the first argument is the name of the program.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, terminal: &mut Terminal<'_>) -> Exit {
+    let done = match Cli::try_parse_from(arguments) {
+        Ok(cli) => perform(cli.command, terminal),
+        Err(answer) => say(&answer, terminal).map_err(Into::into),
+    };
+    done.unwrap_or_else(|error| give_up(&error, terminal))
+}
+
+fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
+    match command {
+        Command::Check(arguments) => check::run(&arguments, terminal),
+        Command::Completions(arguments) => completions::run(&arguments, terminal),
+    }
+}
+
+/// Help and version were asked for; anything else from the parser is a fault in the arguments.
+fn say(answer: &clap::Error, terminal: &mut Terminal<'_>) -> io::Result<Exit> {
+    let text = answer.render();
+    match answer.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            write!(terminal.out, "{text}")?;
+            Ok(Exit::Success)
+        }
+        _ => {
+            write!(terminal.err, "{text}")?;
+            Ok(Exit::Unusable)
+        }
+    }
+}
+
+fn give_up(error: &anyhow::Error, terminal: &mut Terminal<'_>) -> Exit {
+    let broken_pipe = error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+    if broken_pipe {
+        // `tokenwarden ... | head` has seen enough.
+        return Exit::Success;
+    }
+    // When even this cannot be written, the exit code still tells.
+    drop(writeln!(terminal.err, "tokenwarden: {error:#}"));
+    Exit::Failure
+}
