@@ -336,3 +336,90 @@ proptest! {
         drop(Config::parse(&text, Path::new("/nowhere/c.yaml")));
     }
 }
+
+#[test]
+fn the_examples_are_clean_as_they_stand() {
+    for name in ["keycloak-postgres", "kafka", "auth0-webhook"] {
+        let (exit, printed) = check(&format!("deploy/examples/{name}.yaml"));
+        assert_eq!(exit, Exit::Success, "{printed}");
+        assert!(!printed.contains("warning"), "{printed}");
+        insta::assert_snapshot!(format!("example_{name}"), printed);
+    }
+}
+
+#[test]
+fn an_example_can_do_what_its_comments_say() {
+    // The lines that are commented out are configuration too.
+    let text = std::fs::read_to_string("deploy/examples/keycloak-postgres.yaml").expect("readable");
+    let text = text
+        .replace("# geoip:\n#   city:", "geoip:\n  city:")
+        .replace("\n#   asn:", "\n  asn:");
+    let path = Path::new("deploy/examples/keycloak-postgres.yaml");
+    let config = Config::parse(&text, path).unwrap_or_else(|faults| panic!("{}", report(&faults)));
+    assert!(config.geoip.asn.is_some());
+
+    let text = std::fs::read_to_string("deploy/examples/kafka.yaml").expect("readable");
+    let mapping = text
+        .lines()
+        .skip_while(|line| *line != "#   format: mapping");
+    let mapping: String = mapping
+        .take_while(|line| line.starts_with("#   "))
+        .map(|line| format!("{}\n", line.replacen('#', " ", 1)))
+        .collect();
+    let text = text.replace("    format: tokenwarden\n", &mapping);
+    let config = Config::parse(&text, Path::new("deploy/examples/kafka.yaml"))
+        .unwrap_or_else(|faults| panic!("{}", report(&faults)));
+    assert!(matches!(
+        config.sources[0].decode.format,
+        Format::Mapping(_)
+    ));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault_too() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("latin1.yaml");
+    std::fs::write(&path, b"mode: observe\n# caf\xe9\n").expect("written");
+    let (exit, printed) = check(&path.display().to_string());
+    assert_eq!(exit, Exit::Unusable);
+    assert!(
+        printed.contains("latin1.yaml:2:1: not UTF-8 text"),
+        "{printed}"
+    );
+    let (exit, printed) = check("no/such/file.yaml");
+    assert_eq!(exit, Exit::Unusable);
+    assert!(
+        printed.starts_with("no/such/file.yaml:1:1: cannot be read"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn the_command_line_answers_with_its_exit_codes() {
+    let run = |arguments: &[&str]| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut terminal = Terminal {
+            out: &mut out,
+            err: &mut err,
+        };
+        let exit = cli::main(arguments.iter().map(Into::into), &mut terminal);
+        (exit, out.is_empty(), err.is_empty())
+    };
+    assert_eq!(
+        run(&["tokenwarden", "--version"]),
+        (Exit::Success, false, true)
+    );
+    assert_eq!(
+        run(&["tokenwarden", "completions", "zsh"]),
+        (Exit::Success, false, true)
+    );
+    assert_eq!(
+        run(&["tokenwarden", "chekc"]),
+        (Exit::Unusable, true, false)
+    );
+    assert_eq!(
+        run(&["tokenwarden", "check"]),
+        (Exit::Unusable, true, false)
+    );
+    assert_eq!(run(&["tokenwarden"]), (Exit::Unusable, true, false));
+}
