@@ -4,6 +4,7 @@
 //! asked for goes to `out`, everything else to `err`; nothing else in the program prints. So tests run the whole
 //! command line in their own process and read what a user would.
 
+mod check;
 mod completions;
 mod replay;
 
@@ -25,6 +26,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::Arguments),
     Completions(completions::Arguments),
     Replay(replay::Arguments),
 }
@@ -66,6 +68,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, terminal: &mut Termin
 
 fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
     match command {
+        Command::Check(arguments) => check::run(&arguments, terminal),
         Command::Completions(arguments) => completions::run(&arguments, terminal),
         Command::Replay(arguments) => replay::run(&arguments, terminal),
     }

@@ -103,27 +103,43 @@ impl Faults {
     }
 
     /// What a caller gets: the value and the warnings, or every fault.
-    pub fn finish<T>(mut self, value: Option<T>) -> Result<(T, Vec<Fault>), Vec<Fault>> {
-        match value {
-            Some(value) if self.faults.is_empty() => {
-                self.warnings.sort_by(|a, b| a.place.cmp(&b.place));
-                Ok((value, self.warnings))
-            }
-            _ => Err(self.into_faults()),
+    pub fn finish<T>(self, value: Option<T>) -> Result<(T, Vec<Fault>), Vec<Fault>> {
+        match (value, self.into_parts()) {
+            (Some(value), (faults, warnings)) if faults.is_empty() => Ok((value, warnings)),
+            (_, (faults, _)) => Err(faults),
         }
+    }
+
+    /// The faults and the warnings, each in the order of the files.
+    pub fn into_parts(mut self) -> (Vec<Fault>, Vec<Fault>) {
+        self.warnings.sort_by(|a, b| a.place.cmp(&b.place));
+        let warnings = std::mem::take(&mut self.warnings);
+        (self.into_faults(), warnings)
     }
 }
 
 /// The known name that was probably meant, if one is near enough.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = name.chars().count();
+    let lower = name.to_lowercase();
     known
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .map(|candidate| (distance(&lower, &candidate.to_lowercase()), candidate))
         // A third of the letters wrong is still a slip; more is another word.
         .filter(|(distance, _)| *distance <= letters.div_ceil(3).min(4))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// Edits between two names; a name that was only cut short (`grace` for `reuse_grace`) is near as well.
+fn distance(name: &str, candidate: &str) -> usize {
+    const PART_CHARS_MIN: usize = 4;
+    let edits = strsim::damerau_levenshtein(name, candidate);
+    let mut words = candidate.split(['_', '-', '.']);
+    if name.len() >= PART_CHARS_MIN && words.any(|word| word == name) {
+        return edits.min(1);
+    }
+    edits
 }
 
 /// `did you mean` the nearest name, else the list of all.
@@ -144,6 +160,8 @@ mod tests {
         assert_eq!(nearest("cuont", known), Some("count"));
         assert_eq!(nearest("windows", known), Some("window"));
         assert_eq!(nearest("modus", known), Some("mode"));
+        assert_eq!(nearest("COUNT", known), Some("count"));
+        assert_eq!(nearest("grace", ["reuse_grace"]), Some("reuse_grace"));
         assert_eq!(nearest("threshold", known), None);
         assert_eq!(nearest("x", known), None);
     }

@@ -128,7 +128,9 @@ impl<'a> Map<'a> {
     pub fn finish(self, faults: &mut Faults) {
         let known: Vec<&str> = self.known.iter().map(AsRef::as_ref).collect();
         for entry in self.unknown() {
-            let fault = entry.place.fault(format!("unknown key `{}`", entry.name));
+            let fault = entry
+                .place
+                .fault(format!("unknown key `{}`", entry.name.escape_debug()));
             faults.push(fault.with_hint(hint_names(entry.name, &known)));
         }
     }

@@ -39,4 +39,4 @@ mod scalar;
 pub use fault::{Fault, Faults, Place, nearest};
 pub use map::{Entry, Map};
 pub use node::Node;
-pub use scalar::parse_duration;
+pub use scalar::{is_url, parse_duration};

@@ -27,6 +27,10 @@ pub(super) fn parse(text: &str, file: &Path, faults: &mut Faults) -> Option<Node
     let mut builder = Builder::new(file);
     for event in Parser::new_from_str(text) {
         let step = match event {
+            Ok((Event::DocumentStart(_), span)) if builder.root.is_some() => {
+                faults.push(no_second_document(&builder.place(span.start)));
+                break;
+            }
             Ok((event, span)) => builder.take(event, span.start, faults),
             Err(error) => Err(builder.syntax_fault(&error)),
         };
@@ -103,11 +107,6 @@ impl Builder {
                 let content = Content::Null;
                 self.put(Node { place, content }, faults);
             }
-            Event::DocumentStart(_) if self.root.is_some() => {
-                return Err(place
-                    .fault("a second document begins here")
-                    .with_hint("keep one document a file: remove this `---` and what follows it"));
-            }
             Event::Nothing
             | Event::StreamStart
             | Event::StreamEnd
@@ -163,9 +162,24 @@ impl Builder {
     }
 
     fn syntax_fault(&self, error: &saphyr_parser::ScanError) -> Fault {
-        self.place(*error.marker())
-            .fault(format!("not valid YAML: {}", error.info()))
+        let fault = self
+            .place(*error.marker())
+            .fault(format!("not valid YAML: {}", error.info()));
+        // The parser notices an open bracket only where the next thing does not fit into it.
+        match self.open.last() {
+            Some(Open { place, .. }) => fault.with_hint(format!(
+                "is everything closed and aligned since line {}?",
+                place.line
+            )),
+            None => fault,
+        }
     }
+}
+
+fn no_second_document(place: &Place) -> Fault {
+    place
+        .fault("a second document begins here")
+        .with_hint("keep one document a file: remove this `---` and what follows it")
 }
 
 fn scalar(text: &str, style: ScalarStyle) -> Content {

@@ -142,15 +142,24 @@ impl Node {
     /// An address of one of the schemes. The fault does not show it: it may hold a password.
     pub fn url(&self, schemes: &[&str], faults: &mut Faults) -> Option<Text> {
         let text = self.text(faults)?;
-        match url::Url::parse(&text) {
-            Ok(url) if schemes.contains(&url.scheme()) && url.has_host() => Some(text),
-            _ => {
-                let schemes = schemes.join(":// or ");
-                faults.push(self.fault(format!("expected a URL that starts with {schemes}://")));
-                None
-            }
+        if is_url(&text, schemes) {
+            return Some(text);
         }
+        let schemes = schemes.join(":// or ");
+        faults.push(self.fault(format!("expected a URL that starts with {schemes}://")));
+        None
     }
+}
+
+/// Whether a text is a URL of one of the schemes, with a host.
+pub fn is_url(text: &str, schemes: &[&str]) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return false;
+    };
+    // The parser would take the first word of `https:///path` for the host.
+    schemes.contains(&scheme)
+        && !rest.starts_with('/')
+        && url::Url::parse(text).is_ok_and(|url| url.has_host())
 }
 
 /// `500ms`, `30s`, `10m`, `24h`, `30d`, or several of them, largest unit first (`1h30m`).

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use proptest::prelude::*;
+use tokenwarden::cli::{self, Exit, Terminal};
 use tokenwarden::config::{
     ClientType, Config, Database, Format, HttpAuth, MailTls, MailTransport, MappingValue,
     ReceiverKind, RevokerKind, Rotation, SourceKind, SqlCursor, SqlLayout, Start, WebhookAuth,
@@ -221,4 +223,203 @@ fn replay_needs_no_more_than_an_empty_file() {
         faults.starts_with("conf/c.yaml:1:1: there is no source"),
         "{faults}"
     );
+}
+
+/// What `check` prints about a file, and how it ends.
+fn check(path: &str) -> (Exit, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut terminal = Terminal {
+        out: &mut out,
+        err: &mut err,
+    };
+    let arguments = ["tokenwarden", "check", "-c", path].map(Into::into);
+    let exit = cli::main(arguments, &mut terminal);
+    let printed = [out, err].concat();
+    (exit, String::from_utf8(printed).expect("text"))
+}
+
+/// The files in a folder below the repository, by name.
+fn files_in(folder: &str) -> Vec<String> {
+    let mut files: Vec<String> = std::fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("readable").path().display().to_string())
+        .filter(|path| path.ends_with(".yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn every_fault_of_a_broken_file_is_named_with_its_place() {
+    let files = files_in("tests/fixtures/config/broken");
+    assert_eq!(files.len(), 10);
+    for file in files {
+        let (exit, printed) = check(&file);
+        assert_eq!(exit, Exit::Unusable, "{file}");
+        assert!(
+            !printed.contains("hunter2"),
+            "{file} shows a secret: {printed}"
+        );
+        let name = Path::new(&file)
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy();
+        insta::assert_snapshot!(format!("broken_{name}"), printed);
+    }
+}
+
+/// One careless edit of a text, at a place given in thousandths of its length.
+#[derive(Debug, Clone)]
+enum Edit {
+    Insert(usize, String),
+    Delete(usize, usize),
+    /// A piece stands once more, elsewhere.
+    Repeat(usize, usize, usize),
+}
+
+impl Edit {
+    fn apply(&self, text: &str) -> String {
+        let chars: Vec<char> = text.chars().collect();
+        let at = |thousandth: usize| chars.len() * thousandth / 1000;
+        let (cut, rest, between) = match self {
+            Self::Insert(place, inserted) => (at(*place), at(*place), inserted.clone()),
+            Self::Delete(place, count) => {
+                let from = at(*place);
+                (from, (from + count).min(chars.len()), String::new())
+            }
+            Self::Repeat(place, from, count) => {
+                let piece = chars.iter().skip(at(*from)).take(*count).collect();
+                (at(*place), at(*place), piece)
+            }
+        };
+        let (before, after) = (&chars[..cut], &chars[rest..]);
+        before
+            .iter()
+            .copied()
+            .chain(between.chars())
+            .chain(after.iter().copied())
+            .collect()
+    }
+}
+
+fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    let place = 0usize..=1000;
+    let edit = prop_oneof![
+        (
+            place.clone(),
+            "[-:,{}\\[\\]#&*!|>'\"%@`~? \n\ta-z0-9é\u{0}]{1,4}"
+        )
+            .prop_map(|(place, text)| Edit::Insert(place, text)),
+        (place.clone(), 1usize..40).prop_map(|(place, count)| Edit::Delete(place, count)),
+        (place.clone(), place, 1usize..200)
+            .prop_map(|(place, from, count)| Edit::Repeat(place, from, count)),
+    ];
+    proptest::collection::vec(edit, 1..6)
+}
+
+proptest! {
+    /// Whatever a slip of the hand makes of a file: an answer, never a panic; and no fault is outside of the file.
+    #[test]
+    fn no_edit_of_a_file_makes_the_reader_panic(edits in edits()) {
+        let text = edits.iter().fold(FULL.to_owned(), |text, edit| edit.apply(&text));
+        let lines = u32::try_from(text.lines().count()).expect("few lines");
+        if let Err(faults) = Config::parse(&text, Path::new("/nowhere/c.yaml")) {
+            prop_assert!(!faults.is_empty());
+            for fault in faults {
+                prop_assert!((1..=lines + 1).contains(&fault.place.line), "{}", fault);
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "[-:,{}\\[\\]#&*!|>'\"%@`~? \n\tab01é]{0,60}") {
+        drop(Config::parse(&text, Path::new("/nowhere/c.yaml")));
+    }
+}
+
+#[test]
+fn the_examples_are_clean_as_they_stand() {
+    for name in ["keycloak-postgres", "kafka", "auth0-webhook"] {
+        let (exit, printed) = check(&format!("deploy/examples/{name}.yaml"));
+        assert_eq!(exit, Exit::Success, "{printed}");
+        assert!(!printed.contains("warning"), "{printed}");
+        insta::assert_snapshot!(format!("example_{name}"), printed);
+    }
+}
+
+#[test]
+fn an_example_can_do_what_its_comments_say() {
+    // The lines that are commented out are configuration too.
+    let text = std::fs::read_to_string("deploy/examples/keycloak-postgres.yaml").expect("readable");
+    let text = text
+        .replace("# geoip:\n#   city:", "geoip:\n  city:")
+        .replace("\n#   asn:", "\n  asn:");
+    let path = Path::new("deploy/examples/keycloak-postgres.yaml");
+    let config = Config::parse(&text, path).unwrap_or_else(|faults| panic!("{}", report(&faults)));
+    assert!(config.geoip.asn.is_some());
+
+    let text = std::fs::read_to_string("deploy/examples/kafka.yaml").expect("readable");
+    let mapping = text
+        .lines()
+        .skip_while(|line| *line != "#   format: mapping");
+    let mapping: String = mapping
+        .take_while(|line| line.starts_with("#   "))
+        .map(|line| format!("{}\n", line.replacen('#', " ", 1)))
+        .collect();
+    let text = text.replace("    format: tokenwarden\n", &mapping);
+    let config = Config::parse(&text, Path::new("deploy/examples/kafka.yaml"))
+        .unwrap_or_else(|faults| panic!("{}", report(&faults)));
+    assert!(matches!(
+        config.sources[0].decode.format,
+        Format::Mapping(_)
+    ));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault_too() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("latin1.yaml");
+    std::fs::write(&path, b"mode: observe\n# caf\xe9\n").expect("written");
+    let (exit, printed) = check(&path.display().to_string());
+    assert_eq!(exit, Exit::Unusable);
+    assert!(
+        printed.contains("latin1.yaml:2:1: not UTF-8 text"),
+        "{printed}"
+    );
+    let (exit, printed) = check("no/such/file.yaml");
+    assert_eq!(exit, Exit::Unusable);
+    assert!(
+        printed.starts_with("no/such/file.yaml:1:1: cannot be read"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn the_command_line_answers_with_its_exit_codes() {
+    let run = |arguments: &[&str]| {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut terminal = Terminal {
+            out: &mut out,
+            err: &mut err,
+        };
+        let exit = cli::main(arguments.iter().map(Into::into), &mut terminal);
+        (exit, out.is_empty(), err.is_empty())
+    };
+    assert_eq!(
+        run(&["tokenwarden", "--version"]),
+        (Exit::Success, false, true)
+    );
+    assert_eq!(
+        run(&["tokenwarden", "completions", "zsh"]),
+        (Exit::Success, false, true)
+    );
+    assert_eq!(
+        run(&["tokenwarden", "chekc"]),
+        (Exit::Unusable, true, false)
+    );
+    assert_eq!(
+        run(&["tokenwarden", "check"]),
+        (Exit::Unusable, true, false)
+    );
+    assert_eq!(run(&["tokenwarden"]), (Exit::Unusable, true, false));
 }

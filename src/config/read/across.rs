@@ -3,7 +3,7 @@
 //! Works on the nodes as well as on the values: a part that could not be read has a name all the same, and whoever
 //! refers to it is not at fault.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Mode;
 use crate::yaml::{Fault, Faults, Node, Place, nearest};
@@ -66,7 +66,7 @@ const EVENTS_ONLY: &str = "only events that name this issuer themselves will go 
 
 /// `issuers` of a revoker name sources, or issuers that events bring along.
 fn known_issuers(root: &Node, config: &Config, faults: &mut Faults) {
-    let sources: Vec<&str> = parts(root, "sources")
+    let sources: BTreeSet<&str> = parts(root, "sources")
         .iter()
         .filter_map(|source| name_of(source)?.as_str())
         .collect();
@@ -93,7 +93,10 @@ fn known_issuers(root: &Node, config: &Config, faults: &mut Faults) {
         match nearest(issuer, sources.iter().copied()) {
             Some(meant) => faults.push(fault.with_hint(format!("did you mean `{meant}`?"))),
             None if foreign => faults.warn(fault.with_hint(EVENTS_ONLY)),
-            None => faults.push(fault.with_hint(format!("sources: {}", sources.join(", ")))),
+            None => {
+                let known: Vec<&str> = sources.iter().copied().collect();
+                faults.push(fault.with_hint(format!("sources: {}", known.join(", "))));
+            }
         }
     }
 }

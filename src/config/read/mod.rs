@@ -33,21 +33,38 @@ const GRACE_PERIOD_DEFAULT: Duration = Duration::from_secs(20);
 impl Config {
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Self, Vec<Fault>> {
-        let text = read_text(path).map_err(|fault| vec![fault])?;
-        Self::parse(&text, path)
+        whole(Self::examine(path))
     }
 
     /// Reads the text of a file; relative paths in it start at the folder of `path`.
     ///
     /// The result is enough for `replay`; `run` asks [`Config::require_runnable`] too.
     pub fn parse(text: &str, path: &Path) -> Result<Self, Vec<Fault>> {
-        let mut faults = Faults::default();
-        let config = Node::parse(text, path, &mut faults)
-            .and_then(|node| read(&node, text, path, &mut faults));
-        let (mut config, warnings) = faults.finish(config)?;
-        config.warnings = warnings;
-        Ok(config)
+        whole(examine_text(text, path))
     }
+
+    /// Reads a file as far as it can be read, so that `check` can go on to the rules and report all faults of both.
+    pub fn examine(path: &Path) -> (Option<Self>, Vec<Fault>) {
+        match read_text(path) {
+            Ok(text) => examine_text(&text, path),
+            Err(fault) => (None, vec![fault]),
+        }
+    }
+}
+
+fn examine_text(text: &str, path: &Path) -> (Option<Config>, Vec<Fault>) {
+    let mut faults = Faults::default();
+    let mut config =
+        Node::parse(text, path, &mut faults).and_then(|node| read(&node, text, path, &mut faults));
+    let (faults, warnings) = faults.into_parts();
+    if let Some(config) = &mut config {
+        config.warnings = warnings;
+    }
+    (config, faults)
+}
+
+fn whole((config, faults): (Option<Config>, Vec<Fault>)) -> Result<Config, Vec<Fault>> {
+    config.filter(|_| faults.is_empty()).ok_or(faults)
 }
 
 fn read_text(path: &Path) -> Result<String, Fault> {
@@ -71,7 +88,7 @@ fn read(node: &Node, text: &str, path: &Path, faults: &mut Faults) -> Option<Con
         path: path.into(),
         sha256: sha256(text),
         mode: map.or("mode", Mode::Observe, faults, mode),
-        rules: list(&mut map, "rules", faults, policy::rule_path),
+        rules: map.or("rules", Vec::new(), faults, policy::rule_paths),
         overrides: map.or("overrides", Vec::new(), faults, policy::overrides),
         geoip: map.or("geoip", GeoIp::default(), faults, policy::geoip),
         networks: map.or("networks", Vec::new(), faults, policy::networks),

@@ -14,8 +14,12 @@ use super::super::{
 };
 use super::{list, mode, texts};
 
-/// A rule file or a folder of them; what is in it is read later.
-pub(super) fn rule_path(node: &Node, faults: &mut Faults) -> Option<PathBuf> {
+/// Rule files or folders of them; what is in them is read later.
+pub(super) fn rule_paths(node: &Node, faults: &mut Faults) -> Option<Vec<PathBuf>> {
+    node.one_or_list(faults, rule_path)
+}
+
+fn rule_path(node: &Node, faults: &mut Faults) -> Option<PathBuf> {
     let path = node.path(faults)?;
     if !path.is_file() && !path.is_dir() {
         let message = format!("there is no rule file or folder `{}`", path.display());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::Text;
-use crate::yaml::{Faults, Node};
+use crate::yaml::{Faults, Node, is_url};
 
 use super::super::{
     EmailReceiver, MailTls, MailTransport, Receiver, ReceiverKind, WebhookReceiver,
@@ -140,8 +140,7 @@ const fn usual_port(tls: MailTls) -> u16 {
 fn webhook(node: &Node, faults: &mut Faults) -> Option<WebhookReceiver> {
     let mut map = node.mapping(faults)?;
     let url = secret::required_placed(&mut map, "url", faults).and_then(|(url, node)| {
-        let parsed = url::Url::parse(url.expose()).ok();
-        if !parsed.is_some_and(|url| matches!(url.scheme(), "https" | "http") && url.has_host()) {
+        if !is_url(url.expose(), &["https", "http"]) {
             faults.push(node.fault("expected a URL that starts with https:// or http://"));
             return None;
         }

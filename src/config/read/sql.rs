@@ -56,17 +56,21 @@ pub(super) fn sql(node: &Node, faults: &mut Faults) -> Option<SqlSource> {
 }
 
 fn database(url: &str) -> Option<Database> {
-    match url.split_once(':')?.0 {
-        "sqlite" => Some(Database::Sqlite),
-        scheme => {
-            let host = url::Url::parse(url).ok()?.has_host();
-            match scheme {
-                "postgres" | "postgresql" if host => Some(Database::Postgres),
-                "mysql" | "mariadb" if host => Some(Database::Mysql),
-                _ => None,
-            }
-        }
+    if url.starts_with("sqlite:") {
+        Some(Database::Sqlite)
+    } else if is_server(url, &["postgres", "postgresql"]) {
+        Some(Database::Postgres)
+    } else if is_server(url, &["mysql", "mariadb"]) {
+        Some(Database::Mysql)
+    } else {
+        None
     }
+}
+
+/// A URL of a database server; without a host it is a local socket, which the query part names.
+pub(super) fn is_server(url: &str, schemes: &[&str]) -> bool {
+    let scheme = url.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| schemes.contains(&scheme)) && url::Url::parse(url).is_ok()
 }
 
 fn layout(node: &Node, faults: &mut Faults) -> Option<SqlLayout> {

@@ -7,6 +7,7 @@ use crate::yaml::{Faults, Node};
 
 use super::super::{Config, Log, LogFormat, LogLevel, Retention, Secret, StoreConfig};
 use super::secret;
+use super::sql::is_server;
 
 const CONNECTIONS_DEFAULT: u32 = 8;
 /// What a restart has to read again at most; a snapshot costs about a millisecond per shard.
@@ -24,8 +25,7 @@ pub(super) fn store(node: &Node, faults: &mut Faults) -> Option<StoreConfig> {
             StoreConfig::resolve_sqlite(&url, file)
         }
         Some((url, node)) => {
-            let parsed = url::Url::parse(url.expose()).ok();
-            if !parsed.is_some_and(|url| matches!(url.scheme(), "postgres" | "postgresql")) {
+            if !is_server(url.expose(), &["postgres", "postgresql"]) {
                 faults.push(node.fault("expected a URL that starts with sqlite:// or postgres://"));
             }
             url
