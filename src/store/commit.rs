@@ -33,7 +33,7 @@ impl Store {
         insert_rejects(&mut transaction, &commit.rejects, now).await?;
         transaction.commit().await?;
         if report.actions_new > 0 {
-            self.inner.actions_arrived.notify_one();
+            self.ring();
         }
         Ok(report)
     }
@@ -168,7 +168,7 @@ fn member_rows(output: &Output) -> Vec<Vec<Cell>> {
 
 const ACTIONS: Insert = Insert {
     head: "INSERT INTO action (id, incident_id, kind, rule, decision, issuer, tenant, user_id, client_id, family_id, event_time,
-        lane, state, due_at, attempts, approved, created_at, body)",
+        lane, state, due_at, attempts, approved, ready_since, created_at, body)",
     tail: "ON CONFLICT (id) DO NOTHING",
 };
 
@@ -191,6 +191,7 @@ fn action_row(action: &Action, now: Timestamp) -> Result<Vec<Cell>, StoreError> 
         Cell::Int(sql::ms(now)),
         Cell::Int(0),
         Cell::Int(0),
+        Cell::Int(sql::ms(now)),
         Cell::Int(sql::ms(now)),
         Cell::Text(sql::to_json(action)?),
     ])

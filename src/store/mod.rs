@@ -23,7 +23,7 @@ mod token_key;
 pub use commit::CommitReport;
 pub use error::{OpenError, StoreError};
 pub use open::OpenAs;
-pub use outbox::{AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, LeasedAction};
+pub use outbox::{AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, LeasedAction, Queue};
 pub use own::Row;
 pub use queries::{
     ActionFilter, DetectionFilter, Gauges, IncidentDetails, IncidentFilter, Listed, Page,
@@ -36,7 +36,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use sqlx::{Any, Pool, Transaction};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// A connection to the store; cheap to clone.
 #[derive(Clone)]
@@ -52,8 +52,8 @@ struct Inner {
     reader: Pool<Any>,
     /// How people know it: a path, or a URL without its password.
     name: String,
-    /// Rung after a commit that brought actions, so that delivery need not wait for its next look.
-    actions_arrived: Notify,
+    /// Counted up after a commit that brought actions, and after an action that others may wait for.
+    arrivals: watch::Sender<u64>,
     /// Held as long as the process lives; the operating system frees it even after a kill.
     _lock: Option<File>,
 }
@@ -70,9 +70,13 @@ impl Store {
         &self.inner.name
     }
 
-    /// Waits until a commit has brought actions; may wake without one.
-    pub async fn actions_arrived(&self) {
-        self.inner.actions_arrived.notified().await;
+    /// Changes whenever there may be actions to perform, so that delivery need not wait for its next look.
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
+        self.inner.arrivals.subscribe()
+    }
+
+    fn ring(&self) {
+        self.inner.arrivals.send_modify(|rung| *rung += 1);
     }
 
     /// Answers when the store can be read and written.

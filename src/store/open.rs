@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, Pool};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::config::StoreConfig;
 
@@ -96,8 +96,21 @@ async fn open_sqlite(path: &Path, open_as: OpenAs) -> Result<Store, OpenError> {
         .await
         .map_err(OpenError::failed(&name, "opening the file"))?;
     migrate::bring_up_to_date(&writer, Backend::Sqlite, Some(path), &name, open_as).await?;
+    if lock.is_some() {
+        free_leases(&writer)
+            .await
+            .map_err(OpenError::failed(&name, "freeing leases"))?;
+    }
     let reader = pool(SQLITE_READERS, READER_PRAGMAS).connect_lazy_with(options);
     Ok(Store::assemble(Backend::Sqlite, writer, reader, name, lock))
+}
+
+/// Whoever held them is dead, since we hold the lock: what it left undone need not wait for its leases to end.
+async fn free_leases(writer: &Pool<Any>) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE action SET state = 'ready', lease_owner = NULL, lease_until = NULL WHERE state = 'leased'")
+        .execute(writer)
+        .await?;
+    Ok(())
 }
 
 async fn open_postgres(
@@ -137,7 +150,7 @@ impl Store {
             writer,
             reader,
             name,
-            actions_arrived: Notify::new(),
+            arrivals: watch::Sender::new(0),
             _lock: lock,
         };
         Self {

@@ -17,10 +17,29 @@ pub struct LeasedAction {
     pub action: Action,
     /// Attempts made before.
     pub attempts: u32,
-    /// Wall time of the commit that brought it.
-    pub created_at: Timestamp,
+    /// Wall time of the commit that brought it, or of its release by a person.
+    pub ready_since: Timestamp,
     /// A person has released it: its age no longer counts.
     pub approved: bool,
+}
+
+/// The two halves of the outbox; they are worked off apart, so that a mail server that hangs delays no revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// All that a revoker performs.
+    Revocations,
+    Notifications,
+}
+
+impl Queue {
+    /// Completes a statement that compares the kind with `notify`.
+    fn complete(self, statement: &str) -> String {
+        let comparison = match self {
+            Self::Revocations => "<>",
+            Self::Notifications => "=",
+        };
+        statement.replace("/*queue*/", comparison)
+    }
 }
 
 /// One try by one performer, begun before the call.
@@ -93,6 +112,7 @@ const LEASE: &str = "
     WHERE seq IN (
         SELECT seq FROM action AS head
         WHERE ((head.state = 'ready' AND head.due_at <= $3) OR (head.state = 'leased' AND head.lease_until <= $3))
+        AND head.kind /*queue*/ 'notify'
         AND NOT EXISTS (
             SELECT 1 FROM action AS other
             WHERE other.lane = head.lane AND other.seq <> head.seq AND (
@@ -100,12 +120,13 @@ const LEASE: &str = "
                 OR (other.seq < head.seq AND other.state = 'ready' AND other.due_at <= $3)
                 OR (other.seq < head.seq AND other.state = 'leased')))
         ORDER BY head.due_at, head.seq LIMIT $4 /*skip locked*/)
-    RETURNING seq, id, body, attempts, created_at, approved";
+    RETURNING seq, id, body, attempts, ready_since, approved";
 
 impl Store {
     /// Takes actions that are due, at most one of a lane, for as long as the lease lasts.
     pub async fn lease_due(
         &self,
+        queue: Queue,
         now: Timestamp,
         owner: &str,
         lease_until: Timestamp,
@@ -116,13 +137,17 @@ impl Store {
             // Another daemon's worker is leasing those right now.
             Backend::Postgres => "FOR UPDATE SKIP LOCKED",
         };
-        let rows = sqlx::query(AssertSqlSafe(LEASE.replace("/*skip locked*/", skip_locked)))
-            .bind(owner)
-            .bind(sql::ms(lease_until))
-            .bind(sql::ms(now))
-            .bind(i64::from(limit))
-            .fetch_all(&self.inner.writer)
-            .await?;
+        let rows = sqlx::query(AssertSqlSafe(
+            queue
+                .complete(LEASE)
+                .replace("/*skip locked*/", skip_locked),
+        ))
+        .bind(owner)
+        .bind(sql::ms(lease_until))
+        .bind(sql::ms(now))
+        .bind(i64::from(limit))
+        .fetch_all(&self.inner.writer)
+        .await?;
         let mut leased = rows
             .iter()
             .map(|row| Ok((row.try_get("seq")?, leased_action(row)?)))
@@ -131,9 +156,12 @@ impl Store {
         Ok(leased.into_iter().map(|(_, action)| action).collect())
     }
 
-    /// When the next action is due or its lease ends; absent when nothing waits.
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        let row = sqlx::query("SELECT MIN(CASE state WHEN 'ready' THEN due_at ELSE lease_until END) FROM action WHERE state IN ('ready', 'leased')")
+    /// When the next action of the queue is due or its lease ends; absent when nothing waits.
+    pub async fn next_due(&self, queue: Queue) -> Result<Option<Timestamp>, StoreError> {
+        const NEXT: &str =
+            "SELECT MIN(CASE state WHEN 'ready' THEN due_at ELSE lease_until END) FROM action
+            WHERE state IN ('ready', 'leased') AND kind /*queue*/ 'notify'";
+        let row = sqlx::query(AssertSqlSafe(queue.complete(NEXT)))
             .fetch_one(self.reader())
             .await?;
         Ok(row.try_get::<Option<i64>, _>(0)?.map(sql::time))
@@ -230,29 +258,42 @@ impl Store {
             wake_notifications(&mut transaction, row.try_get("incident_id")?, now).await?;
         }
         transaction.commit().await?;
-        self.inner.actions_arrived.notify_one();
+        self.ring();
         Ok(())
     }
 
     /// A person lets a held or parked action go; its age no longer counts. False when it is neither.
     pub async fn release(&self, action_id: &Text, now: Timestamp) -> Result<bool, StoreError> {
-        let released = sqlx::query("UPDATE action SET state = 'ready', due_at = $1, attempts = 0, approved = 1 WHERE id = $2 AND state IN ('held', 'parked')")
+        let released = sqlx::query("UPDATE action SET state = 'ready', due_at = $1, ready_since = $1, attempts = 0, approved = 1 WHERE id = $2 AND state IN ('held', 'parked')")
             .bind(sql::ms(now))
             .bind(action_id.as_ref())
             .execute(&self.inner.writer)
             .await?;
-        self.inner.actions_arrived.notify_one();
+        self.ring();
         Ok(released.rows_affected() > 0)
     }
 
-    /// Who has done their part of an action already: a repeated try goes only to the others.
-    pub async fn performers_done(&self, action_id: &Text) -> Result<Vec<Text>, StoreError> {
-        let rows = sqlx::query("SELECT DISTINCT performer FROM action_attempt WHERE action_id = $1 AND result = 'done'")
-            .bind(action_id.as_ref())
-            .fetch_all(self.reader())
-            .await?;
+    /// Which performers need not be tried again since the action became ready: they have done their part, or refused for good.
+    pub async fn settled(
+        &self,
+        action: &LeasedAction,
+    ) -> Result<Vec<(Text, AttemptResult)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT performer, result FROM action_attempt WHERE action_id = $1
+             AND (result = 'done' OR (result = 'refused' AND started_at >= $2)) ORDER BY seq",
+        )
+        .bind(action.action.id.as_ref())
+        .bind(sql::ms(action.ready_since))
+        .fetch_all(self.reader())
+        .await?;
         rows.iter()
-            .map(|row| Ok(row.try_get::<String, _>(0)?.into()))
+            .map(|row| {
+                let result = match row.try_get("result")? {
+                    "done" => AttemptResult::Done,
+                    _ => AttemptResult::Refused,
+                };
+                Ok((row.try_get::<String, _>("performer")?.into(), result))
+            })
             .collect()
     }
 }
@@ -270,7 +311,7 @@ fn leased_action(row: &AnyRow) -> Result<LeasedAction, StoreError> {
     Ok(LeasedAction {
         action: sql::from_json("action", row.try_get("id")?, row.try_get("body")?)?,
         attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
-        created_at: sql::time(row.try_get("created_at")?),
+        ready_since: sql::time(row.try_get("ready_since")?),
         approved: row.try_get::<i64, _>("approved")? != 0,
     })
 }

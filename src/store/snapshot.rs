@@ -33,28 +33,31 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let id = self.begin_snapshot(snapshot, now).await?;
+        // Hashed chunk by chunk: hashing all of it at once would hold up every other task of the thread.
+        let mut checksum = Sha256::new();
         for (number, chunk) in (0_i64..).zip(snapshot.state.chunks(CHUNK_BYTES)) {
+            checksum.update(chunk);
             sqlx::query(
                 "INSERT INTO snapshot_chunk (snapshot_id, number, body) VALUES ($1, $2, $3)",
             )
             .bind(id)
             .bind(number)
-            .bind(chunk.to_vec())
+            .bind(chunk)
             .execute(&self.inner.writer)
             .await?;
         }
-        self.complete_snapshot(id).await
+        self.complete_snapshot(id, &hex(checksum)).await
     }
 
     /// The newest complete snapshot that is undamaged.
     pub async fn load_snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
-        let heads = sqlx::query("SELECT id, format, positions, chunks, sha256 FROM snapshot WHERE complete = 1 ORDER BY id DESC")
+        let heads = sqlx::query("SELECT id, format, positions, sha256 FROM snapshot WHERE complete = 1 ORDER BY id DESC")
             .fetch_all(self.reader())
             .await?;
         for head in &heads {
             let id: i64 = head.try_get("id")?;
-            let state = self.read_state(id).await?;
-            if checksum(&state) != head.try_get::<String, _>("sha256")? {
+            let (state, checksum) = self.read_state(id).await?;
+            if Some(checksum) != head.try_get::<Option<String>, _>("sha256")? {
                 tracing::warn!(
                     snapshot = id,
                     "A snapshot is damaged; an older one is used, which only takes longer"
@@ -82,23 +85,19 @@ impl Store {
     }
 
     async fn begin_snapshot(&self, snapshot: &Snapshot, now: Timestamp) -> Result<i64, StoreError> {
-        let chunks = snapshot.state.len().div_ceil(CHUNK_BYTES);
-        let row = sqlx::query(
-            "INSERT INTO snapshot (created_at, format, positions, chunks, sha256, complete) VALUES ($1, $2, $3, $4, $5, 0) RETURNING id",
-        )
-        .bind(sql::ms(now))
-        .bind(i64::from(snapshot.format))
-        .bind(positions_to_json(&snapshot.positions)?)
-        .bind(i64::try_from(chunks).unwrap_or(i64::MAX))
-        .bind(checksum(&snapshot.state))
-        .fetch_one(&self.inner.writer)
-        .await?;
+        let row = sqlx::query("INSERT INTO snapshot (created_at, format, positions, complete) VALUES ($1, $2, $3, 0) RETURNING id")
+            .bind(sql::ms(now))
+            .bind(i64::from(snapshot.format))
+            .bind(positions_to_json(&snapshot.positions)?)
+            .fetch_one(&self.inner.writer)
+            .await?;
         Ok(row.try_get("id")?)
     }
 
-    async fn complete_snapshot(&self, id: i64) -> Result<(), StoreError> {
+    async fn complete_snapshot(&self, id: i64, checksum: &str) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        sqlx::query("UPDATE snapshot SET complete = 1 WHERE id = $1")
+        sqlx::query("UPDATE snapshot SET complete = 1, sha256 = $1 WHERE id = $2")
+            .bind(checksum)
             .bind(id)
             .execute(&mut *transaction)
             .await?;
@@ -113,8 +112,8 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    async fn read_state(&self, id: i64) -> Result<Vec<u8>, StoreError> {
-        let mut state = Vec::new();
+    async fn read_state(&self, id: i64) -> Result<(Vec<u8>, String), StoreError> {
+        let (mut state, mut checksum) = (Vec::new(), Sha256::new());
         for number in 0_i64.. {
             let row = sqlx::query(
                 "SELECT body FROM snapshot_chunk WHERE snapshot_id = $1 AND number = $2",
@@ -124,14 +123,17 @@ impl Store {
             .fetch_optional(self.reader())
             .await?;
             let Some(row) = row else { break };
-            state.extend_from_slice(row.try_get::<&[u8], _>("body")?);
+            let chunk: &[u8] = row.try_get("body")?;
+            checksum.update(chunk);
+            state.extend_from_slice(chunk);
         }
-        Ok(state)
+        Ok((state, hex(checksum)))
     }
 }
 
-fn checksum(state: &[u8]) -> String {
-    Sha256::digest(state)
+fn hex(checksum: Sha256) -> String {
+    checksum
+        .finalize()
         .iter()
         .fold(String::with_capacity(64), |mut hex, byte| {
             // Writing to a String cannot fail.

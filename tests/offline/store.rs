@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokenwarden::config::{Secret, StoreConfig};
 use tokenwarden::model::{Commit, Position, Progress};
-use tokenwarden::store::{OpenAs, OpenError, Snapshot, Store};
+use tokenwarden::store::{OpenAs, OpenError, Queue, Snapshot, Store};
 
 use crate::store_suite::{at, partition, store_suite, theft};
 
@@ -187,6 +187,37 @@ async fn committed_work_survives_and_unfinished_work_does_not() {
         expected,
         "a position never goes without its findings"
     );
+}
+
+#[tokio::test]
+async fn leases_of_a_dead_daemon_are_free_at_once() {
+    let (store, folder) = open().await;
+    store
+        .commit(
+            &Commit {
+                output: theft("u1"),
+                ..Commit::default()
+            },
+            at(0),
+        )
+        .await
+        .unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let store = open_in(folder.path()).await;
+        let leased = store
+            .lease_due(Queue::Revocations, at(1), "a", at(31), 1)
+            .await
+            .unwrap();
+        assert_eq!(leased.len(), 1);
+        assert!(
+            store
+                .lease_due(Queue::Revocations, at(1), "a", at(31), 1)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+    }
 }
 
 #[tokio::test]

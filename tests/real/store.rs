@@ -71,8 +71,20 @@ async fn two_daemons_never_lease_the_same_action() {
     let (mut leased, mut idle) = (Vec::new(), 0);
     while idle < 2 {
         let (a, b) = tokio::join!(
-            one.lease_due(at(1), "a", at(31), 3),
-            two.lease_due(at(1), "b", at(31), 3)
+            one.lease_due(
+                tokenwarden::store::Queue::Revocations,
+                at(1),
+                "a",
+                at(31),
+                3
+            ),
+            two.lease_due(
+                tokenwarden::store::Queue::Revocations,
+                at(1),
+                "b",
+                at(31),
+                3
+            )
         );
         let batch: Vec<_> = a
             .unwrap()

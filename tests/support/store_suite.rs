@@ -12,7 +12,7 @@ use tokenwarden::model::{
 };
 use tokenwarden::store::{
     ActionFilter, AttemptEnd, AttemptId, AttemptResult, DetectionFilter, Finish, FinishState,
-    IncidentFilter, Page, Snapshot, Store, StoreError,
+    IncidentFilter, Page, Queue, Snapshot, Store, StoreError,
 };
 
 /// Declares one test for each function of the suite; `$open` makes an empty store and what must outlive it.
@@ -185,14 +185,15 @@ async fn revoke(store: &Store, users: &[&str]) {
 }
 
 async fn lease(store: &Store, now: i64, owner: &str) -> Vec<String> {
-    let leased = store
-        .lease_due(at(now), owner, at(now + 30), 10)
-        .await
-        .unwrap();
-    leased
-        .into_iter()
-        .map(|each| each.action.id.to_string())
-        .collect()
+    let mut ids = Vec::new();
+    for queue in [Queue::Revocations, Queue::Notifications] {
+        let leased = store
+            .lease_due(queue, at(now), owner, at(now + 30), 10)
+            .await
+            .unwrap();
+        ids.extend(leased.into_iter().map(|each| each.action.id.to_string()));
+    }
+    ids
 }
 
 fn own_event(kind: OwnEventKind, action: &Action) -> OwnEvent {
@@ -504,9 +505,15 @@ pub(crate) async fn decision_gives_the_first_state(store: Store) {
 
 pub(crate) async fn lease_is_exclusive_until_it_ends(store: Store) {
     revoke(&store, &["u1"]).await;
-    assert_eq!(store.next_due().await.unwrap(), Some(at(0)));
+    assert_eq!(
+        store.next_due(Queue::Revocations).await.unwrap(),
+        Some(at(0))
+    );
     assert_eq!(lease(&store, 1, "a").await, ["revoke u1"]);
-    assert_eq!(store.next_due().await.unwrap(), Some(at(31)));
+    assert_eq!(
+        store.next_due(Queue::Revocations).await.unwrap(),
+        Some(at(31))
+    );
     assert!(lease(&store, 30, "b").await.is_empty());
     store
         .renew_lease(&"revoke u1".into(), "a", at(50))
@@ -565,12 +572,12 @@ pub(crate) async fn waiting_retry_does_not_block_its_lane(store: Store) {
 pub(crate) async fn attempt_and_end_tell_the_engine(store: Store) {
     revoke(&store, &["u1"]).await;
     let leased = store
-        .lease_due(at(1), "a", at(31), 10)
+        .lease_due(Queue::Revocations, at(1), "a", at(31), 10)
         .await
         .unwrap()
         .remove(0);
     assert_eq!(
-        (leased.attempts, leased.approved, leased.created_at),
+        (leased.attempts, leased.approved, leased.ready_since),
         (0, false, at(0))
     );
     let id = leased.action.id.clone();
@@ -691,9 +698,14 @@ pub(crate) async fn receivers_done_are_remembered(store: Store) {
         .begin_attempt(&id, "b", &["siem".into()], None, at(40), at(70))
         .await
         .unwrap();
+    let leased = store
+        .lease_due(Queue::Notifications, at(80), "c", at(90), 1)
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!(
-        store.performers_done(&id).await.unwrap(),
-        ["on-call".into()]
+        store.settled(&leased).await.unwrap(),
+        [("on-call".into(), AttemptResult::Done)]
     );
 }
 
@@ -729,7 +741,10 @@ pub(crate) async fn released_action_is_due_again(store: Store) {
     store.commit(&actions(vec![held]), at(0)).await.unwrap();
     assert!(lease(&store, 1, "a").await.is_empty());
     assert!(store.release(&"held".into(), at(2)).await.unwrap());
-    let leased = store.lease_due(at(2), "a", at(30), 10).await.unwrap();
+    let leased = store
+        .lease_due(Queue::Revocations, at(2), "a", at(30), 10)
+        .await
+        .unwrap();
     assert!(leased[0].approved);
     assert!(
         !store.release(&"held".into(), at(3)).await.unwrap(),

@@ -84,6 +84,7 @@ CREATE TABLE action (
     due_at BIGINT NOT NULL,
     attempts BIGINT NOT NULL,
     approved BIGINT NOT NULL,
+    ready_since BIGINT NOT NULL,
     lease_owner TEXT,
     lease_until BIGINT,
     created_at BIGINT NOT NULL,
@@ -139,8 +140,7 @@ CREATE TABLE snapshot (
     created_at BIGINT NOT NULL,
     format BIGINT NOT NULL,
     positions TEXT NOT NULL,
-    chunks BIGINT NOT NULL,
-    sha256 TEXT NOT NULL,
+    sha256 TEXT,
     complete BIGINT NOT NULL
 );
 
