@@ -81,21 +81,21 @@ mod tests {
 
     #[test]
     fn latest_reads_the_warm_up_and_judges_from_the_end() {
-        let span = Span::fresh(Start::Latest, Duration::from_secs(60), time(1000));
+        let span = Span::fresh(Start::Latest, Duration::from_mins(1), time(1000));
         assert_eq!(span.read, Since::Time(time(940)));
         assert_eq!(span.judge, Since::End);
     }
 
     #[test]
     fn a_time_is_warmed_up_from_before_it() {
-        let span = Span::fresh(Start::At(time(500)), Duration::from_secs(60), time(1000));
+        let span = Span::fresh(Start::At(time(500)), Duration::from_mins(1), time(1000));
         assert_eq!(span.read, Since::Time(time(440)));
         assert_eq!(span.judge, Since::Time(time(500)));
     }
 
     #[test]
     fn earliest_judges_everything() {
-        let span = Span::fresh(Start::Earliest, Duration::from_secs(60), time(1000));
+        let span = Span::fresh(Start::Earliest, Duration::from_mins(1), time(1000));
         assert_eq!(
             (span.read, span.judge),
             (Since::Beginning, Since::Beginning)

@@ -14,15 +14,15 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait for something that must happen.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Epochs and positions, as the store would keep them. Shared by all sources of a test.
 #[derive(Default)]
-pub struct MemoryClaims(Mutex<BTreeMap<SourcePartition, (u64, Option<Position>)>>);
+pub(crate) struct MemoryClaims(Mutex<BTreeMap<SourcePartition, (u64, Option<Position>)>>);
 
 impl MemoryClaims {
     /// What a fenced transaction does: false when another owner came since.
-    pub fn commit(&self, batch: &RawBatch) -> bool {
+    pub(crate) fn commit(&self, batch: &RawBatch) -> bool {
         let mut partitions = self.0.lock().unwrap();
         let (epoch, position) = partitions.entry(batch.partition.clone()).or_default();
         if *epoch == batch.epoch {
@@ -31,7 +31,7 @@ impl MemoryClaims {
         *epoch == batch.epoch
     }
 
-    pub fn epoch(&self, partition: &str) -> u64 {
+    pub(crate) fn epoch(&self, partition: &str) -> u64 {
         let partitions = self.0.lock().unwrap();
         let found = partitions
             .iter()
@@ -70,14 +70,14 @@ impl Claims for MemoryClaims {
 
 /// Remembers every report.
 #[derive(Default)]
-pub struct Reports(Mutex<Vec<String>>);
+pub(crate) struct Reports(Mutex<Vec<String>>);
 
 impl Reports {
-    pub fn all(&self) -> Vec<String> {
+    pub(crate) fn all(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 
-    pub async fn wait_for(&self, what: &str) -> String {
+    pub(crate) async fn wait_for(&self, what: &str) -> String {
         let found = async {
             loop {
                 if let Some(report) = self.all().into_iter().rev().find(|it| it.contains(what)) {
@@ -104,20 +104,24 @@ impl Status for Reports {
 }
 
 /// A running source.
-pub struct Running {
+pub(crate) struct Running {
     batches: mpsc::Receiver<RawBatch>,
-    pub claims: Arc<MemoryClaims>,
-    pub reports: Arc<Reports>,
-    pub cancel: CancellationToken,
+    pub(crate) claims: Arc<MemoryClaims>,
+    pub(crate) reports: Arc<Reports>,
+    pub(crate) cancel: CancellationToken,
     task: JoinHandle<Result<(), SourceError>>,
 }
 
 impl Running {
-    pub fn start(source: impl Source, claims: &Arc<MemoryClaims>) -> Self {
+    pub(crate) fn start(source: impl Source, claims: &Arc<MemoryClaims>) -> Self {
         Self::with_room_for(16, source, claims)
     }
 
-    pub fn with_room_for(room: usize, source: impl Source, claims: &Arc<MemoryClaims>) -> Self {
+    pub(crate) fn with_room_for(
+        room: usize,
+        source: impl Source,
+        claims: &Arc<MemoryClaims>,
+    ) -> Self {
         let (sender, batches) = mpsc::channel(room);
         let (reports, cancel) = (Arc::new(Reports::default()), CancellationToken::new());
         let context = Context {
@@ -136,7 +140,7 @@ impl Running {
         }
     }
 
-    pub async fn batch(&mut self) -> RawBatch {
+    pub(crate) async fn batch(&mut self) -> RawBatch {
         match tokio::time::timeout(PATIENCE, self.batches.recv()).await {
             Ok(Some(batch)) => batch,
             Ok(None) => panic!("the source ended; it reported {:?}", self.reports.all()),
@@ -148,14 +152,18 @@ impl Running {
     }
 
     /// Batches are committed as they come, until `count` records have come.
-    pub async fn records(&mut self, count: usize) -> Vec<RawRecord> {
+    pub(crate) async fn records(&mut self, count: usize) -> Vec<RawRecord> {
         let mut records = Vec::new();
         let began = std::time::Instant::now();
         while records.len() < count {
             let batch = self.batch().await;
             // Ticks go on coming, so that the wait for one batch is no bound.
             let reports = self.reports.all();
-            assert!(began.elapsed() < PATIENCE, "only {:?} came; {reports:?}", texts(&records));
+            assert!(
+                began.elapsed() < PATIENCE,
+                "only {:?} came; {reports:?}",
+                texts(&records)
+            );
             assert!(self.claims.commit(&batch), "fenced");
             records.extend(batch.records);
         }
@@ -164,7 +172,7 @@ impl Running {
     }
 
     /// The next batch that says that nothing is waiting; no record may come before it.
-    pub async fn tick(&mut self) -> RawBatch {
+    pub(crate) async fn tick(&mut self) -> RawBatch {
         loop {
             let batch = self.batch().await;
             assert!(batch.records.is_empty(), "{:?}", texts(&batch.records));
@@ -175,7 +183,7 @@ impl Running {
         }
     }
 
-    pub async fn stop(self) -> Result<(), SourceError> {
+    pub(crate) async fn stop(self) -> Result<(), SourceError> {
         self.cancel.cancel();
         drop(self.batches);
         let ended = tokio::time::timeout(PATIENCE, self.task).await;
@@ -183,14 +191,14 @@ impl Running {
     }
 
     /// For a source that must end by itself.
-    pub async fn ended(self) -> Result<(), SourceError> {
+    pub(crate) async fn ended(self) -> Result<(), SourceError> {
         let ended = tokio::time::timeout(PATIENCE, self.task).await;
         ended.expect("the source did not end").unwrap()
     }
 }
 
 /// Payloads, with `~` before the muted ones.
-pub fn texts(records: &[RawRecord]) -> Vec<String> {
+pub(crate) fn texts(records: &[RawRecord]) -> Vec<String> {
     let text = |record: &RawRecord| {
         let payload = String::from_utf8_lossy(&record.payload);
         format!("{}{payload}", if record.muted { "~" } else { "" })

@@ -4,6 +4,7 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tracing::{error, warn};
@@ -298,18 +299,50 @@ impl Open {
 
 /// The file that was begun after the open one was left, and holds something.
 fn successor(path: &Path, open: &Open) -> io::Result<Option<PathBuf>> {
-    let left_at = open.file.metadata()?.modified()?;
-    let mut newer: Vec<_> = family(path)?
-        .into_iter()
-        .filter(|(_, metadata)| metadata.ino() != open.inode && metadata.len() > 0)
-        .filter_map(|(file, metadata)| Some((metadata.modified().ok()?, file)))
-        // Two writes can share a time stamp: the file under the name itself is never an older one.
-        .filter(|(modified, file)| *modified > left_at || file == path)
-        .collect();
-    newer.sort();
     // Nothing replaces a file that still has the name.
-    let replaced = fs::metadata(path).is_ok_and(|metadata| metadata.ino() != open.inode);
-    Ok(newer.into_iter().map(|(_, file)| file).next().filter(|_| replaced))
+    if !fs::metadata(path).is_ok_and(|metadata| metadata.ino() != open.inode) {
+        return Ok(None);
+    }
+    let files = family(path)?;
+    let is_open = |metadata: &Metadata| metadata.ino() == open.inode;
+    let left = match files.iter().find(|(_, metadata)| is_open(metadata)) {
+        Some((file, metadata)) => Age::of(file, metadata, path)?,
+        // Deleted meanwhile: older than all that has been written since.
+        None => Age {
+            modified: open.file.metadata()?.modified()?,
+            turn: i64::MIN,
+        },
+    };
+    let mut newer = Vec::new();
+    for (file, metadata) in &files {
+        let age = Age::of(file, metadata, path)?;
+        if !is_open(metadata) && metadata.len() > 0 && age > left {
+            newer.push((age, file));
+        }
+    }
+    Ok(newer.into_iter().min().map(|(_, file)| file.clone()))
+}
+
+/// Orders a file and its rotated forerunners from old to new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Age {
+    modified: SystemTime,
+    /// Files written within one step of the clock: a higher number is older, the name itself is the newest.
+    turn: i64,
+}
+
+impl Age {
+    fn of(file: &Path, metadata: &Metadata, path: &Path) -> io::Result<Self> {
+        let number = file.extension().and_then(|it| it.to_str()?.parse().ok());
+        Ok(Self {
+            modified: metadata.modified()?,
+            turn: match number {
+                _ if file == path => 1,
+                Some(number) => 0_i64.saturating_sub(number),
+                None => 0,
+            },
+        })
+    }
 }
 
 /// The file itself and what rotation has made of it: `NAME.1`, `NAME-20260102`, `NAME.2026-01-02`.

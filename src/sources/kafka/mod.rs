@@ -36,16 +36,16 @@ use reader::Stop;
 /// The topics of one `kafka` source.
 pub struct Kafka {
     name: Text,
-    kafka: KafkaSource,
+    cluster: KafkaSource,
     start: Start,
     warm_up: Duration,
 }
 
 impl Kafka {
-    pub fn new(name: Text, kafka: KafkaSource, start: Start, warm_up: Duration) -> Self {
+    pub fn new(name: Text, cluster: KafkaSource, start: Start, warm_up: Duration) -> Self {
         Self {
             name,
-            kafka,
+            cluster,
             start,
             warm_up,
         }
@@ -80,14 +80,14 @@ async fn run(kafka: Kafka, mut context: Context) -> Result<(), SourceError> {
     let health = Arc::new(Health::new(
         kafka.name.clone(),
         context.status.clone(),
-        &kafka.kafka.topics,
+        &kafka.cluster.topics,
     ));
     let mut ends = Vec::new();
-    for topic in &kafka.kafka.topics {
+    for topic in &kafka.cluster.topics {
         let reader = Arc::new(TopicReader {
             source: kafka.name.clone(),
             topic: topic.clone(),
-            kafka: kafka.kafka.clone(),
+            kafka: kafka.cluster.clone(),
             start: kafka.start,
             warm_up: kafka.warm_up,
             context: context.clone(),

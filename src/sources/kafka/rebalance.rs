@@ -12,6 +12,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, Statistics, TopicPartitionList};
 use tracing::{debug, error, info};
 
@@ -71,10 +72,9 @@ impl Callbacks {
         given: &TopicPartitionList,
     ) -> Result<(), String> {
         let numbers = numbers(given);
-        let readings = self.claim(consumer, &numbers).map_err(|reason| {
+        let readings = self.claim(consumer, &numbers).inspect_err(|_| {
             // The group waits for an answer all the same.
             assign(consumer, &TopicPartitionList::new()).err();
-            reason
         })?;
         let mut list = TopicPartitionList::with_capacity(numbers.len());
         for (number, reading) in &readings {
@@ -220,7 +220,7 @@ fn place(since: Since, offsets: &Offsets, number: i32, kept: Kept) -> i64 {
 }
 
 fn numbers(list: &TopicPartitionList) -> Vec<i32> {
-    list.elements().iter().map(|it| it.partition()).collect()
+    list.elements().iter().map(TopicPartitionListElem::partition).collect()
 }
 
 fn assign<C: ConsumerContext>(

@@ -92,10 +92,10 @@ pub(super) fn client_config(kafka: &KafkaSource, topic: &str) -> Result<ClientCo
         config.set(*name, *value);
     }
     // Two members of a group must not share a static id, and each topic has a member.
-    if let Some(id) = kafka.properties.get("group.instance.id") {
-        if kafka.topics.len() > 1 {
-            config.set("group.instance.id", format!("{}-{topic}", id.expose()));
-        }
+    if let Some(id) = kafka.properties.get("group.instance.id")
+        && kafka.topics.len() > 1
+    {
+        config.set("group.instance.id", format!("{}-{topic}", id.expose()));
     }
     config.set("bootstrap.servers", kafka.brokers.as_ref());
     config.set("group.id", kafka.group.as_ref());
