@@ -63,3 +63,26 @@ pub const ADDRESS_CACHE_SLOTS: usize = 16 * 1024;
 pub const AGENT_CACHE_SLOTS: usize = 4 * 1024;
 /// Names kept from GeoIP tables and user agents: longer ones are broken or hostile.
 pub const NAME_BYTES_MAX: usize = 128;
+/// Payload bytes in one batch: a thousand records of the largest size would be 256 MB.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// An idle partition says this often that it has been read to its end: well below the engine's settling time of 2 s.
+pub const TICK_EVERY: Duration = Duration::from_millis(500);
+/// How long a source collects records of one batch while more keep coming: adds to the latency of every event.
+pub const BATCH_WAIT_MAX: Duration = Duration::from_millis(20);
+/// First and longest pause before an unreachable server is tried again.
+pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
+/// A broker that does not answer a question about offsets in this time counts as unreachable.
+pub const KAFKA_QUERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for the question asked while reading, which holds up the other partitions meanwhile.
+pub const KAFKA_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Leaving a consumer group needs the broker; a stop does not wait longer for it.
+pub const KAFKA_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Webhook requests handled at once; the next is answered 503 and comes again. Bounds memory to this many bodies.
+pub const WEBHOOK_REQUESTS_MAX: usize = 64;
+/// Records in one webhook request: one transaction of the store.
+pub const WEBHOOK_RECORDS_MAX: usize = 10_000;
+/// A sender that takes longer to send its body is cut off, so that slow senders cannot hold all places.
+pub const WEBHOOK_BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a sender is told to wait when the store cannot take its records.
+pub const WEBHOOK_RETRY_AFTER: Duration = Duration::from_secs(5);

@@ -6,6 +6,9 @@
 //! In: a broker, a database, an HTTP request, a file. Out: [`RawBatch`]es on a bounded channel. A source never
 //! acknowledges by itself: its position is part of what is committed, and it resumes from the stored position.
 
+mod pace;
+mod warm_up;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -13,6 +16,30 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Claim, RawBatch, SourcePartition, Text, Timestamp};
+
+/// One file (or folder) a source kind: its name in the configuration, and what it reads.
+macro_rules! sources {
+    ($($module:ident = $about:literal),+ $(,)?) => {
+        $(pub mod $module;)+
+
+        /// Every kind of source, for documentation, metrics labels and tests.
+        pub const KINDS: &[Kind] = &[$(Kind { name: stringify!($module), about: $about }),+];
+    };
+}
+
+sources! {
+    kafka = "topics of a Kafka cluster, as a member of a consumer group",
+    file = "JSON lines or a server's log, followed through rotation and truncation",
+//    webhook = "HTTP POST of one object, an array or JSON lines, kept in the inbox before it is answered",
+    own_table = "a table of our own: the webhooks' inbox, and what was done",
+}
+
+/// A line of the table above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    pub name: &'static str,
+    pub about: &'static str,
+}
 
 /// Reads one configured source until it is cancelled.
 ///
@@ -58,10 +85,23 @@ pub trait Status: Send + Sync {
 /// A table of our own that is tailed like any source: the webhook inbox, and what was done (own events).
 pub trait OwnTable: Send + Sync {
     /// Rows with an id above `after`, in order of id, at most `limit`.
+    ///
+    /// Never a row while one with a lower id may still come (concurrent writers commit out of order): the reader
+    /// remembers only the last id.
     fn read_after(&self, after: i64, limit: u32)
     -> BoxFuture<'_, Result<Vec<OwnRow>, SourceError>>;
     /// The largest id there is, 0 in an empty table.
     fn newest(&self) -> BoxFuture<'_, Result<i64, SourceError>>;
+}
+
+/// Takes webhook records into the store; when it answers, they are durable.
+pub trait Inbox: Send + Sync {
+    /// Stores all of the records, in order, or none.
+    fn put<'a>(
+        &'a self,
+        source: &'a Text,
+        records: Vec<Vec<u8>>,
+    ) -> BoxFuture<'a, Result<(), SourceError>>;
 }
 
 /// A row of one of our own tables.

@@ -7,3 +7,7 @@ mod geo;
 mod store;
 #[path = "../support/store_suite.rs"]
 mod store_suite;
+
+mod file_source;
+mod own_table;
+mod source_harness;
