@@ -86,3 +86,12 @@ pub const WEBHOOK_RECORDS_MAX: usize = 10_000;
 pub const WEBHOOK_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a sender is told to wait when the store cannot take its records.
 pub const WEBHOOK_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// What has been taken becomes durable at least this often; sooner when something was found.
+pub const COMMIT_EVERY: Duration = Duration::from_millis(50);
+/// Records that may wait for a commit.
+pub const COMMIT_RECORDS_MAX: usize = 20_000;
+/// First and longest pause between tries while the store is away.
+pub const STORE_RETRY_MIN: Duration = Duration::from_millis(100);
+pub const STORE_RETRY_MAX: Duration = Duration::from_secs(10);
+/// Batches that wait for the engine; a full channel makes the sources wait.
+pub const BATCHES_WAITING_MAX: usize = 16;

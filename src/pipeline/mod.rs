@@ -4,6 +4,10 @@
 //!
 //! In: raw batches from every source. Out: commits.
 
+mod ingest;
+mod observer;
 mod worker;
 
+pub use ingest::{Control, Ingest, IngestError, Reload, restore};
+pub use observer::Observer;
 pub use worker::{OWN_SOURCE, Seen, Taken, Worker};

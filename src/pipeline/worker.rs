@@ -9,8 +9,8 @@ use crate::decode::Decoder;
 use crate::engine::{Engine, Found};
 use crate::enrich::{Enricher, Tables};
 use crate::model::{
-    ActionKind, Decision, Event, Input, Output, OwnEvent, RawBatch, RawRecord, Reject,
-    RejectReason, SourcePartition, Text, Timestamp, limits,
+    ActionKind, Decision, Enriched, Event, EventType, Input, Outcome, Output, OwnEvent, Prefix,
+    RawBatch, RawRecord, Reason, Reject, RejectReason, SourcePartition, Text, Timestamp, limits,
 };
 use crate::respond::Policy;
 
@@ -40,8 +40,19 @@ pub struct Taken {
 }
 
 /// One decoded event, as far as metrics count it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Seen {
+    pub kind: EventType,
+    pub outcome: Outcome,
+    pub reason: Option<Reason>,
+    pub client_id: Option<Text>,
+    pub tenant: Option<Text>,
+    pub country: Option<Text>,
+    pub user_id: Option<Text>,
+    pub family_id: Option<Text>,
+    pub prefix: Option<Prefix>,
+    pub time: Timestamp,
+    /// Read to build state only, or read again after a restart.
     pub muted: bool,
 }
 
@@ -119,6 +130,12 @@ impl Worker {
         self.apply(&Input::Ended { partition }, output);
     }
 
+    /// The partition cannot be read for now: it no longer holds time back.
+    pub fn leave_out(&mut self, partition: &SourcePartition, taken: &mut Taken) {
+        let partition = self.number(partition);
+        self.apply(&Input::Ended { partition }, &mut taken.output);
+    }
+
     fn record(&mut self, batch: &RawBatch, partition: u32, record: &RawRecord, taken: &mut Taken) {
         if &*batch.partition.source == OWN_SOURCE {
             if let Ok(event) = serde_json::from_slice::<OwnEvent>(&record.payload) {
@@ -157,16 +174,15 @@ impl Worker {
                 ));
                 continue;
             }
-            taken.seen.push(Seen {
-                muted: record.muted,
-            });
-            self.take_event(
+            let event = Box::new(self.enricher.enrich(event));
+            taken.seen.push(seen(&event, record.muted));
+            let input = Input::Event {
                 partition,
                 event,
-                record.muted,
-                batch.arrived_at,
-                &mut taken.output,
-            );
+                muted: record.muted,
+                arrived_at: batch.arrived_at,
+            };
+            self.apply(&input, &mut taken.output);
         }
         self.events = events;
     }
@@ -195,6 +211,26 @@ impl Worker {
         let number = partition_number(partition);
         self.partitions.insert(partition.clone(), number);
         number
+    }
+}
+
+fn seen(enriched: &Enriched, muted: bool) -> Seen {
+    let event = &enriched.event;
+    Seen {
+        kind: event.kind,
+        outcome: event.outcome,
+        reason: event.reason,
+        client_id: event.client_id.clone(),
+        tenant: event.tenant.clone(),
+        country: enriched
+            .place
+            .as_ref()
+            .and_then(|place| place.country.clone()),
+        user_id: event.user_id.clone(),
+        family_id: event.family_id.clone(),
+        prefix: enriched.network.as_ref().map(|network| network.prefix),
+        time: event.time,
+        muted,
     }
 }
 
