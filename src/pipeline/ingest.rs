@@ -18,14 +18,16 @@ use crate::config::Clients;
 use crate::decode::Decoder;
 use crate::enrich::Tables;
 use crate::model::{
-    Commit, Position, Progress, RawBatch, SourcePartition, Text, Timestamp, limits,
+    Claim, Commit, Position, Progress, RawBatch, SourcePartition, StartAt, Text, Timestamp, limits,
 };
 use crate::respond::Allowed;
 use crate::rules::RuleSet;
-use crate::store::{Snapshot, Store, StoreError};
+use crate::store::{CommitReport, Snapshot, Store, StoreError};
 
 /// What the loop is told besides batches.
 pub enum Control {
+    /// Partitions that a source has just taken over, sent before the source reads them.
+    Claimed(Vec<Claim>),
     /// Lookup tables that changed on disk.
     Tables(Arc<Tables>),
     /// A new configuration; the memory stays.
@@ -49,7 +51,7 @@ pub struct Ingest {
     pub worker: Worker,
     pub batches: mpsc::Receiver<RawBatch>,
     pub control: mpsc::Receiver<Control>,
-    pub observer: Arc<dyn Observer>,
+    pub observer: Box<dyn Observer>,
     pub snapshot_every: Duration,
     pub now: fn() -> Timestamp,
     pub cancel: CancellationToken,
@@ -104,7 +106,7 @@ impl Ingest {
             now,
             cancel: cancel.clone(),
             pending: Pending::default(),
-            positions: BTreeMap::new(),
+            owned: BTreeMap::new(),
             saving: None,
             snapshot_due: Instant::now() + snapshot_every,
             snapshot_every,
@@ -136,21 +138,23 @@ impl Ingest {
 struct Loop {
     store: Store,
     worker: Worker,
-    observer: Arc<dyn Observer>,
+    observer: Box<dyn Observer>,
     now: fn() -> Timestamp,
     cancel: CancellationToken,
     pending: Pending,
-    /// Committed positions of every partition, for the snapshot.
-    positions: BTreeMap<SourcePartition, Owned>,
-    saving: Option<tokio::task::JoinHandle<()>>,
+    owned: BTreeMap<SourcePartition, Owned>,
+    saving: Option<tokio::task::JoinHandle<Option<usize>>>,
     snapshot_due: Instant,
     snapshot_every: Duration,
 }
 
-#[derive(Clone)]
+/// A partition that is ours.
 struct Owned {
     epoch: u64,
-    position: Option<Position>,
+    /// What the engine's state stands for.
+    applied: Option<Position>,
+    /// Still reading again what was judged before: its committed position is further on and stays.
+    again: bool,
 }
 
 /// What has been taken and is not yet durable.
@@ -173,35 +177,59 @@ impl Pending {
 
 impl Loop {
     fn take(&mut self, batch: &RawBatch) {
-        let owned = self
-            .positions
-            .entry(batch.partition.clone())
-            .or_insert(Owned {
-                epoch: 0,
-                position: None,
-            });
+        let owned = self.owned.entry(batch.partition.clone()).or_insert(Owned {
+            epoch: batch.epoch,
+            applied: None,
+            again: false,
+        });
         if batch.epoch < owned.epoch {
             // Read under an ownership that has ended since: the new owner reads it again.
             return;
         }
         owned.epoch = batch.epoch;
+        owned.again &= batch.records.iter().all(|record| record.muted);
+        let again = owned.again;
+        if !batch.records.is_empty() {
+            owned.applied = Some(batch.position.clone());
+        }
+        let started = Instant::now();
         self.worker.take(batch, &mut self.pending.taken);
-        self.observer.batch(batch, &self.pending.taken);
+        self.observer
+            .batch(batch, &self.pending.taken, started.elapsed());
         self.pending.taken.seen.clear();
         let found = !self.pending.taken.output.detections.is_empty();
         if batch.records.is_empty() && !found {
             return;
         }
         self.pending.records += batch.records.len();
-        self.pending.progress.insert(
-            batch.partition.clone(),
-            (batch.epoch, batch.position.clone()),
-        );
+        if !again {
+            let progress = (batch.epoch, batch.position.clone());
+            self.pending
+                .progress
+                .insert(batch.partition.clone(), progress);
+        }
         self.pending.since.get_or_insert_with(Instant::now);
+    }
+
+    fn claimed(&mut self, claim: Claim) {
+        let (applied, again) = match claim.start {
+            StartAt::Fresh => (None, false),
+            StartAt::Resume { from, committed } => {
+                let again = from != committed;
+                (Some(from), again)
+            }
+        };
+        let owned = Owned {
+            epoch: claim.epoch,
+            applied,
+            again,
+        };
+        self.owned.insert(claim.partition, owned);
     }
 
     fn control(&mut self, message: Control) {
         match message {
+            Control::Claimed(claims) => claims.into_iter().for_each(|claim| self.claimed(claim)),
             Control::Tables(tables) => self.worker.replace_tables(tables),
             Control::Reload(reload) => {
                 self.worker
@@ -213,7 +241,7 @@ impl Loop {
             }
             Control::LeftOut(sources) => {
                 let partitions: Vec<SourcePartition> = self
-                    .positions
+                    .owned
                     .keys()
                     .filter(|p| sources.contains(&p.source))
                     .cloned()
@@ -244,9 +272,10 @@ impl Loop {
         };
         let mut pause = limits::STORE_RETRY_MIN;
         loop {
+            let started = Instant::now();
             match self.store.commit(&commit, (self.now)()).await {
-                Ok(_) => {
-                    self.committed(&commit);
+                Ok(report) => {
+                    self.committed(&commit, report, started.elapsed());
                     return Ok(());
                 }
                 Err(StoreError::Fenced { partition }) => self.fenced(&mut commit, &partition)?,
@@ -263,15 +292,11 @@ impl Loop {
         }
     }
 
-    fn committed(&mut self, commit: &Commit) {
-        for progress in &commit.positions {
-            if let Some(owned) = self.positions.get_mut(&progress.partition) {
-                owned.position = Some(progress.position.clone());
-            }
-        }
-        self.observer.committed(commit, (self.now)());
+    fn committed(&mut self, commit: &Commit, report: CommitReport, took: Duration) {
+        self.observer.committed(commit, report, (self.now)(), took);
+        let engine = &self.worker.engine;
         self.observer
-            .sizes(self.worker.engine.sizes(), self.worker.engine.counters());
+            .engine(engine.sizes(), engine.counters(), engine.now());
     }
 
     /// A partition has another owner: what it told stays out; a process that lost all of them writes nothing.
@@ -284,7 +309,7 @@ impl Loop {
         commit
             .positions
             .retain(|progress| progress.partition != *partition);
-        self.positions.remove(partition);
+        self.owned.remove(partition);
         if commit.positions.is_empty() {
             return Err(IngestError::TakenOver);
         }
@@ -292,18 +317,23 @@ impl Loop {
     }
 
     async fn save_when_due(&mut self) {
-        let busy = self.saving.as_ref().is_some_and(|task| !task.is_finished());
-        if busy || Instant::now() < self.snapshot_due {
+        if let Some(task) = self.saving.take_if(|task| task.is_finished()) {
+            if let Ok(Some(bytes)) = task.await {
+                self.observer.saved(bytes, (self.now)());
+            }
+        }
+        if self.saving.is_some() || Instant::now() < self.snapshot_due {
             return;
         }
         self.snapshot_due = Instant::now() + self.snapshot_every;
         let (store, snapshot, at) = (self.store.clone(), self.snapshot(), (self.now)());
-        let observer = Arc::clone(&self.observer);
         self.saving = Some(tokio::spawn(async move {
+            let bytes = snapshot.state.len();
             match store.save_snapshot(&snapshot, at).await {
-                Ok(()) => observer.saved(snapshot.state.len()),
+                Ok(()) => Some(bytes),
                 Err(error) => {
-                    tracing::warn!(%error, "The state could not be saved; a restart would only take longer")
+                    tracing::warn!(%error, "The state could not be saved; a restart would only take longer");
+                    None
                 }
             }
         }));
@@ -316,9 +346,9 @@ impl Loop {
         state.extend(engine);
         state.extend(policy);
         let positions = self
-            .positions
+            .owned
             .iter()
-            .filter_map(|(p, owned)| Some((p.clone(), owned.position.clone()?)))
+            .filter_map(|(p, owned)| Some((p.clone(), owned.applied.clone()?)))
             .collect();
         Snapshot {
             positions,

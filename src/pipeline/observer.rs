@@ -1,19 +1,22 @@
 //! What the ingest loop tells to whoever watches: metrics and readiness, flushed per batch and per commit.
 
+use std::time::Duration;
+
 use super::worker::Taken;
 use crate::engine::{Counters, Sizes};
 use crate::model::{Commit, RawBatch, Timestamp};
+use crate::store::CommitReport;
 
 /// Filled by `app`; nothing here may block.
-pub trait Observer: Send + Sync {
+pub trait Observer: Send {
     /// A batch was taken; `taken.seen` holds the events decoded from it.
-    fn batch(&self, batch: &RawBatch, taken: &Taken);
+    fn batch(&mut self, batch: &RawBatch, taken: &Taken, took: Duration);
     /// What was found and how far was read is durable now.
-    fn committed(&self, commit: &Commit, now: Timestamp);
+    fn committed(&mut self, commit: &Commit, report: CommitReport, now: Timestamp, took: Duration);
     /// The store cannot be written; the loop waits and tries again.
-    fn store_down(&self, why: &str);
-    /// How much the engine remembers, and what became of the input.
-    fn sizes(&self, sizes: Sizes, counters: Counters);
+    fn store_down(&mut self, why: &str);
+    /// How much the engine remembers, what became of the input, and engine time.
+    fn engine(&mut self, sizes: Sizes, counters: Counters, watermark: Option<Timestamp>);
     /// The state was saved.
-    fn saved(&self, bytes: usize);
+    fn saved(&mut self, bytes: usize, now: Timestamp);
 }

@@ -9,8 +9,8 @@ use crate::decode::Decoder;
 use crate::engine::{Engine, Found};
 use crate::enrich::{Enricher, Tables};
 use crate::model::{
-    ActionKind, Decision, Enriched, Event, EventType, Input, Outcome, Output, OwnEvent, Prefix,
-    RawBatch, RawRecord, Reason, Reject, RejectReason, SourcePartition, Text, Timestamp, limits,
+    ActionKind, Decision, Enriched, Event, Input, Output, OwnEvent, RawBatch, RawRecord, Reject,
+    RejectReason, SourcePartition, Text, Timestamp, limits,
 };
 use crate::respond::Policy;
 
@@ -39,19 +39,10 @@ pub struct Taken {
     pub seen: Vec<Seen>,
 }
 
-/// One decoded event, as far as metrics count it.
+/// One decoded event, for whoever counts.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    pub kind: EventType,
-    pub outcome: Outcome,
-    pub reason: Option<Reason>,
-    pub client_id: Option<Text>,
-    pub tenant: Option<Text>,
-    pub country: Option<Text>,
-    pub user_id: Option<Text>,
-    pub family_id: Option<Text>,
-    pub prefix: Option<Prefix>,
-    pub time: Timestamp,
+    pub event: Box<Enriched>,
     /// Read to build state only, or read again after a restart.
     pub muted: bool,
 }
@@ -175,14 +166,17 @@ impl Worker {
                 continue;
             }
             let event = Box::new(self.enricher.enrich(event));
-            taken.seen.push(seen(&event, record.muted));
+            let muted = record.muted;
             let input = Input::Event {
                 partition,
                 event,
-                muted: record.muted,
+                muted,
                 arrived_at: batch.arrived_at,
             };
             self.apply(&input, &mut taken.output);
+            if let Input::Event { event, .. } = input {
+                taken.seen.push(Seen { event, muted });
+            }
         }
         self.events = events;
     }
@@ -211,26 +205,6 @@ impl Worker {
         let number = partition_number(partition);
         self.partitions.insert(partition.clone(), number);
         number
-    }
-}
-
-fn seen(enriched: &Enriched, muted: bool) -> Seen {
-    let event = &enriched.event;
-    Seen {
-        kind: event.kind,
-        outcome: event.outcome,
-        reason: event.reason,
-        client_id: event.client_id.clone(),
-        tenant: event.tenant.clone(),
-        country: enriched
-            .place
-            .as_ref()
-            .and_then(|place| place.country.clone()),
-        user_id: event.user_id.clone(),
-        family_id: event.family_id.clone(),
-        prefix: enriched.network.as_ref().map(|network| network.prefix),
-        time: event.time,
-        muted,
     }
 }
 
