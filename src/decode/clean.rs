@@ -41,9 +41,14 @@ impl Cleaner {
     pub(super) fn id(&self, text: &str) -> Option<Text> {
         match text.len() {
             0 => None,
-            1..=limits::ID_BYTES_MAX => Some(self.scrubbed(text).as_ref().into()),
+            1..=limits::ID_BYTES_MAX => Some(self.scrubbed(text, Runs::Kept).as_ref().into()),
             _ => Some(self.hash(text)),
         }
+    }
+
+    /// The id of an event, whose length has been checked.
+    pub(super) fn event_id(&self, text: &str) -> Text {
+        self.scrubbed(text, Runs::Kept).as_ref().into()
     }
 
     /// The id of a token, which must not be the token.
@@ -59,13 +64,14 @@ impl Cleaner {
         if text.is_empty() {
             return None;
         }
-        Some(cut(&self.scrubbed(text), limits::TEXT_BYTES_MAX).into())
+        Some(cut(&self.scrubbed(text, Runs::Hashed), limits::TEXT_BYTES_MAX).into())
     }
 
     /// The text with tokens replaced by their hash and control characters by a mark.
-    fn scrubbed<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    fn scrubbed<'a>(&self, text: &'a str, long: Runs) -> Cow<'a, str> {
         // Ids and addresses, which is nearly everything, leave here.
-        if text.len() <= ID_RUN_BYTES_MAX && !text.contains("eyJ") {
+        let short = long == Runs::Kept || text.len() <= ID_RUN_BYTES_MAX;
+        if short && !text.contains("eyJ") {
             return without_controls(Cow::Borrowed(text));
         }
         let mut clean = String::new();
@@ -74,7 +80,7 @@ impl Cleaner {
             let Some(run) = text.get(start..end) else {
                 continue;
             };
-            let Some(token_start) = token_start(run) else {
+            let Some(token_start) = token_start(run, long) else {
                 continue;
             };
             clean.push_str(text.get(copied_to..start + token_start).unwrap_or_default());
@@ -101,7 +107,7 @@ impl Cleaner {
                 value.to_string()
             }
             None => self
-                .scrubbed(cut(&text, limits::RECORD_BYTES_MAX))
+                .scrubbed(cut(&text, limits::RECORD_BYTES_MAX), Runs::Hashed)
                 .into_owned(),
         };
         cut(&clean, limits::REJECT_BYTES_MAX).into()
@@ -111,7 +117,7 @@ impl Cleaner {
     pub(super) fn clean_value(&self, value: &mut Value) {
         match value {
             Value::String(text) => {
-                if let Cow::Owned(clean) = self.scrubbed(text) {
+                if let Cow::Owned(clean) = self.scrubbed(text, Runs::Hashed) {
                     *text = clean;
                 }
             }
@@ -129,6 +135,14 @@ impl Cleaner {
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
+}
+
+/// What becomes of long unbroken runs that are no JWT: in texts they are opaque tokens; an id of a user or a session may
+/// be as long (SAML allows 256 characters), and a revocation needs it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    Kept,
+    Hashed,
 }
 
 /// Collects members that no field takes, as one bounded JSON object.
@@ -177,12 +191,12 @@ fn is_presentable(text: &str) -> bool {
 }
 
 /// Where in an unbroken run a token starts.
-fn token_start(run: &str) -> Option<usize> {
+fn token_start(run: &str, long: Runs) -> Option<usize> {
     let jwt = run
         .match_indices("eyJ")
         .map(|(at, _)| at)
         .find(|at| run.get(*at..).is_some_and(is_jwt));
-    jwt.or_else(|| (run.len() > ID_RUN_BYTES_MAX).then_some(0))
+    jwt.or_else(|| (long == Runs::Hashed && run.len() > ID_RUN_BYTES_MAX).then_some(0))
 }
 
 /// Header, payload and the rest, as a signed (three parts) or encrypted (five) token has.
@@ -293,6 +307,8 @@ mod tests {
         ] {
             assert_eq!(cleaner.token_id(id).as_deref(), Some(id));
         }
+        let name_id = "x".repeat(256);
+        assert_eq!(cleaner.id(&name_id).as_deref(), Some(name_id.as_str()));
         assert_eq!(cleaner.id(""), None);
     }
 

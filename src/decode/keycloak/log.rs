@@ -170,9 +170,10 @@ impl<'a> Head<'a> {
 /// Further lines of something that was logged: stack traces, wrapped texts, the banner.
 fn is_continuation(line: &str) -> bool {
     const BEGINNINGS: &[&str] = &["at ", "Caused by:", "Suppressed:", "... "];
-    if BEGINNINGS
-        .iter()
-        .any(|beginning| line.starts_with(beginning))
+    if line.is_empty()
+        || BEGINNINGS
+            .iter()
+            .any(|beginning| line.starts_with(beginning))
     {
         return true;
     }
