@@ -15,8 +15,8 @@
 
 use std::borrow::Cow;
 
-use super::canonical::keep_as_text;
 use super::clean::{Cleaner, Extra};
+use super::fields::keep_as_text;
 use super::json::Object;
 use super::{DecodeOptions, Decoder, Rejected, UNKNOWN_REASON, address, text_of, time};
 use crate::model::{

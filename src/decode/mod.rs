@@ -10,6 +10,7 @@ mod address;
 mod auth0;
 mod canonical;
 mod clean;
+mod fields;
 mod json;
 mod keycloak;
 mod mapping;

@@ -10,6 +10,7 @@
 mod admin;
 mod forms;
 mod log;
+mod members;
 mod reasons;
 #[cfg(test)]
 mod tests;

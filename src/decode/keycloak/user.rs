@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use crate::decode::canonical::keep_as_text;
 use crate::decode::clean::Extra;
+use crate::decode::fields::keep_as_text;
 use crate::decode::{UNKNOWN_REASON, address};
 use crate::model::{Event, EventType, Initiator, Outcome, Text, TokenKind};
 
