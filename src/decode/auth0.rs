@@ -15,10 +15,10 @@
 
 use std::borrow::Cow;
 
-use super::canonical::keep_as_text;
 use super::clean::{Cleaner, Extra};
+use super::fields::keep_as_text;
 use super::json::Object;
-use super::{DecodeOptions, Decoder, Rejected, address, text_of, time};
+use super::{DecodeOptions, Decoder, Rejected, UNKNOWN_REASON, address, text_of, time};
 use crate::model::{
     Event, EventType, Initiator, Outcome, Reason, Text, Timestamp, TokenKind, limits,
 };
@@ -186,7 +186,13 @@ impl Auth0 {
         issuer: &Text,
     ) -> Result<Event, Rejected> {
         let mut extra = Extra::default();
-        let mut event = Event::new(log.id()?, log.time()?, kind, outcome, issuer.clone());
+        let mut event = Event::new(
+            self.cleaner.event_id(log.id()?),
+            log.time()?,
+            kind,
+            outcome,
+            issuer.clone(),
+        );
         self.identify(&mut event, log);
         self.context(&mut event, log, &mut extra);
         if outcome == Outcome::Failure {
@@ -195,7 +201,7 @@ impl Auth0 {
             event.error = words.and_then(|words| self.cleaner.text(&words));
             if class.is_none() {
                 let unknown = event.error.clone().unwrap_or_else(|| "".into());
-                extra.text("unknown_reason", &unknown);
+                extra.text(UNKNOWN_REASON, &unknown);
             }
         }
         event.initiator = self.initiator(&event);

@@ -41,9 +41,14 @@ impl Cleaner {
     pub(super) fn id(&self, text: &str) -> Option<Text> {
         match text.len() {
             0 => None,
-            1..=limits::ID_BYTES_MAX => Some(self.scrubbed(text).as_ref().into()),
+            1..=limits::ID_BYTES_MAX => Some(self.scrubbed(text, Runs::Kept).as_ref().into()),
             _ => Some(self.hash(text)),
         }
+    }
+
+    /// The id of an event, whose length has been checked.
+    pub(super) fn event_id(&self, text: &str) -> Text {
+        self.scrubbed(text, Runs::Kept).as_ref().into()
     }
 
     /// The id of a token, which must not be the token.
@@ -59,13 +64,14 @@ impl Cleaner {
         if text.is_empty() {
             return None;
         }
-        Some(cut(&self.scrubbed(text), limits::TEXT_BYTES_MAX).into())
+        Some(cut(&self.scrubbed(text, Runs::Hashed), limits::TEXT_BYTES_MAX).into())
     }
 
     /// The text with tokens replaced by their hash and control characters by a mark.
-    fn scrubbed<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    fn scrubbed<'a>(&self, text: &'a str, long: Runs) -> Cow<'a, str> {
         // Ids and addresses, which is nearly everything, leave here.
-        if text.len() <= ID_RUN_BYTES_MAX && !text.contains("eyJ") {
+        let short = long == Runs::Kept || text.len() <= ID_RUN_BYTES_MAX;
+        if short && !text.contains("eyJ") {
             return without_controls(Cow::Borrowed(text));
         }
         let mut clean = String::new();
@@ -74,7 +80,7 @@ impl Cleaner {
             let Some(run) = text.get(start..end) else {
                 continue;
             };
-            let Some(token_start) = token_start(run) else {
+            let Some(token_start) = token_start(run, long) else {
                 continue;
             };
             clean.push_str(text.get(copied_to..start + token_start).unwrap_or_default());
@@ -100,35 +106,58 @@ impl Cleaner {
                 self.clean_value(&mut value);
                 value.to_string()
             }
-            None => self
-                .scrubbed(cut(&text, limits::RECORD_BYTES_MAX))
-                .into_owned(),
+            None => self.unreadable(cut(&text, limits::RECORD_BYTES_MAX)),
         };
         cut(&clean, limits::REJECT_BYTES_MAX).into()
     }
 
+    /// What is no JSON, or no longer: a line, or a record that was cut. Secrets are known by the name before them, as
+    /// `"name": "secret"` or `name="secret"`, and by their form.
+    fn unreadable(&self, text: &str) -> String {
+        let mut pieces: Vec<Cow<'_, str>> = text.split('"').map(Cow::Borrowed).collect();
+        for at in 0..pieces.len() {
+            if let Some(secret) = secret_after(&pieces, at).and_then(|at| pieces.get_mut(at)) {
+                *secret = Cow::Owned(self.hash(secret).to_string());
+            }
+        }
+        self.scrubbed(&pieces.join("\""), Runs::Hashed).into_owned()
+    }
+
+    /// Cleans a member's value; all of it where the name says that it is a secret.
+    pub(super) fn clean_member(&self, name: &str, value: &mut Value) {
+        match value {
+            Value::String(secret) if names_a_secret(name) && !secret.is_empty() => {
+                *value = Value::String(self.hash(secret).to_string());
+            }
+            _ => self.clean_value(value),
+        }
+    }
+
     /// Replaces what could be presented anywhere in a value, and whatever stands under the name of a secret.
-    pub(super) fn clean_value(&self, value: &mut Value) {
+    fn clean_value(&self, value: &mut Value) {
         match value {
             Value::String(text) => {
-                if let Cow::Owned(clean) = self.scrubbed(text) {
+                if let Cow::Owned(clean) = self.scrubbed(text, Runs::Hashed) {
                     *text = clean;
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.clean_value(item)),
             Value::Object(members) => {
                 for (name, member) in members.iter_mut() {
-                    match member {
-                        Value::String(secret) if names_a_secret(name) && !secret.is_empty() => {
-                            *member = Value::String(self.hash(secret).to_string());
-                        }
-                        _ => self.clean_value(member),
-                    }
+                    self.clean_member(name, member);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
+}
+
+/// What becomes of long unbroken runs that are no JWT: in texts they are opaque tokens; an id of a user or a session may
+/// be as long (SAML allows 256 characters), and a revocation needs it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Runs {
+    Kept,
+    Hashed,
 }
 
 /// Collects members that no field takes, as one bounded JSON object.
@@ -143,11 +172,16 @@ impl Extra {
         let member = format!("{}:{value}", Value::String(name.to_owned()));
         // Room for the note on what was left out.
         if self.json.len() + member.len() + 32 > limits::EXTRA_BYTES_MAX {
-            self.left_out += 1;
+            self.leave_out();
             return;
         }
         self.json.push(if self.json.is_empty() { '{' } else { ',' });
         self.json.push_str(&member);
+    }
+
+    /// Notes a member that cannot be kept.
+    pub(super) fn leave_out(&mut self) {
+        self.left_out += 1;
     }
 
     pub(super) fn text(&mut self, name: &str, text: &Text) {
@@ -171,18 +205,34 @@ impl Extra {
     }
 }
 
+/// Which of the pieces between quotes is a secret by the name that ends the piece at `at`.
+fn secret_after(pieces: &[Cow<'_, str>], at: usize) -> Option<usize> {
+    let piece = pieces.get(at)?;
+    let name_of = |text: &str| {
+        let start = text
+            .rfind([' ', ',', '{', '&'])
+            .map_or(0, |before| before + 1);
+        names_a_secret(text.get(start..).unwrap_or_default())
+    };
+    if let Some(name) = piece.strip_suffix('=') {
+        return name_of(name).then_some(at + 1);
+    }
+    let between = pieces.get(at + 1)?.trim_matches(['\\', ' ']);
+    (between == ":" && name_of(piece)).then_some(at + 2)
+}
+
 /// Whether the text as a whole could be presented as a token.
 fn is_presentable(text: &str) -> bool {
     text.len() > ID_RUN_BYTES_MAX || is_jwt(text)
 }
 
 /// Where in an unbroken run a token starts.
-fn token_start(run: &str) -> Option<usize> {
+fn token_start(run: &str, long: Runs) -> Option<usize> {
     let jwt = run
         .match_indices("eyJ")
         .map(|(at, _)| at)
         .find(|at| run.get(*at..).is_some_and(is_jwt));
-    jwt.or_else(|| (run.len() > ID_RUN_BYTES_MAX).then_some(0))
+    jwt.or_else(|| (long == Runs::Hashed && run.len() > ID_RUN_BYTES_MAX).then_some(0))
 }
 
 /// Header, payload and the rest, as a signed (three parts) or encrypted (five) token has.
@@ -293,6 +343,8 @@ mod tests {
         ] {
             assert_eq!(cleaner.token_id(id).as_deref(), Some(id));
         }
+        let name_id = "x".repeat(256);
+        assert_eq!(cleaner.id(&name_id).as_deref(), Some(name_id.as_str()));
         assert_eq!(cleaner.id(""), None);
     }
 
@@ -320,6 +372,16 @@ mod tests {
             !broken.contains("eyJ") && broken.contains("hmac:"),
             "{broken}"
         );
+        for unreadable in [
+            r#"{"id":5,"refresh_token": "opaque""#,
+            r#"{"row":"{\"access_token\":\"opaque\",""#,
+            r#"2026-11-21 [x] type="A", client_secret="opaque", b="c"#,
+            r#"{"password":"opaque"#,
+        ] {
+            let kept = cleaner.record(unreadable.as_bytes());
+            assert!(!kept.contains("opaque"), "{kept}");
+            assert!(kept.contains("hmac:"), "{kept}");
+        }
         assert!(cleaner.record(&vec![b'x'; 1 << 20]).len() <= limits::REJECT_BYTES_MAX);
         assert!(cleaner.record(&[0xff, 0xfe]).len() < 10);
     }

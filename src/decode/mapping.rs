@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::canonical::{Field, FieldName, Fields, previous_name};
 use super::clean::{Cleaner, Extra, cut};
+use super::fields::{Field, FieldName, Fields, previous_name};
 use super::token_key::push_hex;
 use super::{DecodeOptions, Decoder, Rejected, text_of};
 use crate::model::{Event, Text};

@@ -10,6 +10,7 @@ mod address;
 mod auth0;
 mod canonical;
 mod clean;
+mod fields;
 mod json;
 mod keycloak;
 mod mapping;
@@ -19,7 +20,7 @@ mod token_key;
 pub use mapping::{MappingField, MappingSpec, MappingValue};
 pub use token_key::TokenKey;
 
-use crate::model::{Event, RejectReason, Text, limits};
+use crate::model::{Event, Reason, RejectReason, Text, limits};
 
 /// Turns one record of one provider's form into events.
 pub trait Decoder: Send + Sync {
@@ -94,6 +95,18 @@ pub fn decoder(options: DecodeOptions) -> Result<Box<dyn Decoder>, String> {
     }
     (entry.build)(options)
 }
+
+/// Whether the provider gave a reason that no table here knows: counted, so that a person adds it.
+pub fn has_unknown_reason(event: &Event) -> bool {
+    event.reason == Some(Reason::Other)
+        && event
+            .extra
+            .as_deref()
+            .is_some_and(|extra| extra.contains(&format!("\"{UNKNOWN_REASON}\":")))
+}
+
+/// The member of `extra` that holds such a reason.
+const UNKNOWN_REASON: &str = "unknown_reason";
 
 struct Entry {
     name: &'static str,

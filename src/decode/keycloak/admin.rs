@@ -20,7 +20,7 @@ impl Keycloak {
             return;
         };
         let mut translated = Event::new(
-            event.id.as_ref(),
+            self.cleaner.event_id(&event.id),
             event.time,
             done.kind,
             Outcome::Success,

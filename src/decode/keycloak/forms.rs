@@ -17,9 +17,18 @@ use crate::model::{Timestamp, limits};
 
 use super::{AdminEvent, Details, Operator, Record, UserEvent};
 
-pub(super) fn read<'a>(object: &Object<'a>) -> Result<Record<'a>, Rejected> {
+/// The details as text, without the escapes of the member they stand in; nothing where they are an object.
+pub(super) fn details_text<'a>(object: &Object<'a>) -> Option<Cow<'a, str>> {
+    details_member(object)?.text()
+}
+
+/// The record of an object; `details` is its [`details_text`].
+pub(super) fn read<'a>(
+    object: &Object<'a>,
+    details: Option<&'a str>,
+) -> Result<Record<'a>, Rejected> {
     if object.get("event_time").is_some() {
-        return row(object).map(Record::User);
+        return row(object, details).map(Record::User);
     }
     if object.get("admin_event_time").is_some() {
         return admin_row(object).map(Record::Admin);
@@ -27,10 +36,10 @@ pub(super) fn read<'a>(object: &Object<'a>) -> Result<Record<'a>, Rejected> {
     if object.get("operationType").is_some() {
         return admin_event(object).map(Record::Admin);
     }
-    event(object).map(Record::User)
+    event(object, details).map(Record::User)
 }
 
-fn event<'a>(object: &Object<'a>) -> Result<UserEvent<'a>, Rejected> {
+fn event<'a>(object: &Object<'a>, text: Option<&'a str>) -> Result<UserEvent<'a>, Rejected> {
     // Of the two, `type` is the more exact: beside it, `eventType` says only `USER`.
     let kind = required_text(object, &["type", "eventType"])?;
     let caller = object.object("authDetails");
@@ -49,15 +58,11 @@ fn event<'a>(object: &Object<'a>) -> Result<UserEvent<'a>, Rejected> {
         session_id: member("sessionId"),
         ip_address: member("ipAddress"),
         error: object.text("error"),
-        details: details(object.get("details"))?,
+        details: details(details_member(object), text)?,
     })
 }
 
-fn row<'a>(object: &Object<'a>) -> Result<UserEvent<'a>, Rejected> {
-    // Newer servers fill the long column and leave the short one null.
-    let json = object
-        .get("details_json_long_value")
-        .or_else(|| object.get("details_json"));
+fn row<'a>(object: &Object<'a>, text: Option<&'a str>) -> Result<UserEvent<'a>, Rejected> {
     Ok(UserEvent {
         id: id(object, &["id"])?,
         time: time_of(object, "event_time")?,
@@ -68,7 +73,7 @@ fn row<'a>(object: &Object<'a>) -> Result<UserEvent<'a>, Rejected> {
         session_id: object.text("session_id"),
         ip_address: object.text("ip_address"),
         error: object.text("error"),
-        details: details(json)?,
+        details: details(details_member(object), text)?,
     })
 }
 
@@ -108,35 +113,36 @@ fn admin_row<'a>(object: &Object<'a>) -> Result<AdminEvent<'a>, Rejected> {
     })
 }
 
-/// An object, or an object as text: a column holds text, and some forwarders pass it on so.
-fn details(member: Option<Member<'_>>) -> Result<Details<'_>, Rejected> {
+/// An object, or its text: a column holds text, and some forwarders pass it on so.
+fn details<'a>(member: Option<Member<'a>>, text: Option<&'a str>) -> Result<Details<'a>, Rejected> {
     let Some(member) = member else {
         return Ok(Details::Pairs(Vec::new()));
     };
     if let Some(object) = member.object() {
         return Ok(Details::Json(object));
     }
-    match member.text() {
-        Some(Cow::Borrowed(text)) => Ok(Details::Json(Object::parse(text)?)),
-        Some(Cow::Owned(text)) => {
-            let object = Object::parse(&text).map_err(|rejected| {
-                Rejected::new(rejected.reason, format!("details: {}", rejected.message))
-            })?;
-            Ok(Details::Owned(owned(&object)))
-        }
-        None => Err(Rejected::schema(format!(
-            "member `details`: expected an object, got {}",
+    let text = text.ok_or_else(|| {
+        Rejected::schema(format!(
+            "the event's details: expected an object, got {}",
             member.type_name()
-        ))),
+        ))
+    })?;
+    if text.is_empty() {
+        return Ok(Details::Pairs(Vec::new()));
     }
+    Object::parse(text).map(Details::Json).map_err(|rejected| {
+        Rejected::new(
+            rejected.reason,
+            format!("the event's details: {}", rejected.message),
+        )
+    })
 }
 
-fn owned(object: &Object<'_>) -> Vec<(String, String)> {
-    object
-        .members
+/// Where the details of the forms stand. Newer servers fill the long column and leave the short one null.
+fn details_member<'a>(object: &Object<'a>) -> Option<Member<'a>> {
+    ["details", "details_json_long_value", "details_json"]
         .iter()
-        .filter_map(|(name, member)| Some((name.to_string(), member.text()?.into_owned())))
-        .collect()
+        .find_map(|name| object.get(name))
 }
 
 fn representation(member: Option<Member<'_>>) -> Option<Cow<'_, str>> {

@@ -10,7 +10,10 @@
 mod admin;
 mod forms;
 mod log;
+mod members;
 mod reasons;
+#[cfg(test)]
+mod tests;
 mod user;
 
 use std::borrow::Cow;
@@ -78,11 +81,10 @@ struct Operator<'a> {
     ip_address: Option<Cow<'a, str>>,
 }
 
-/// The flat details of an event: a JSON object, one that stood escaped in a column, or what is left of a log line.
+/// The flat details of an event: a JSON object, or what is left of a log line.
 #[derive(Debug)]
 enum Details<'a> {
     Json(Object<'a>),
-    Owned(Vec<(String, String)>),
     Pairs(Vec<(&'a str, Cow<'a, str>)>),
 }
 
@@ -90,10 +92,6 @@ impl Details<'_> {
     fn get(&self, name: &str) -> Option<Cow<'_, str>> {
         match self {
             Self::Json(object) => object.text(name),
-            Self::Owned(pairs) => pairs
-                .iter()
-                .find(|(key, value)| key == name && !value.is_empty())
-                .map(|(_, value)| Cow::Borrowed(value.as_str())),
             Self::Pairs(pairs) => pairs
                 .iter()
                 .find(|(key, value)| *key == name && !value.is_empty())
@@ -120,7 +118,10 @@ impl Decoder for Keycloak {
         let line = if text.starts_with('{') {
             let object = Object::parse(text)?;
             if !log::is_console(&object) {
-                self.translate(&forms::read(&object)?, issuer, events);
+                // Kept here, so that the record can borrow from it.
+                let details = forms::details_text(&object);
+                let record = forms::read(&object, details.as_deref())?;
+                self.translate(&record, issuer, events);
                 return Ok(());
             }
             log::json_line(&object, &self.zone)?

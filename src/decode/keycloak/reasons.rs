@@ -106,3 +106,165 @@ const BY_ERROR: &[(&str, Reason)] = &[
     ("user_temporarily_disabled", Reason::UserDisabled),
     ("user_not_found", Reason::UserDisabled),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::TokenKey;
+    use crate::decode::{DecodeOptions, decoder, has_unknown_reason};
+    use crate::model::Event;
+    use Reason::{
+        Binding, ClientMismatch, Expired, Policy, Reuse, Revoked, SessionEnded, UnknownToken,
+        UserDisabled,
+    };
+
+    /// A refusal as the admin API lists it; `read` when the server got as far as reading the token.
+    fn refusal(error: &str, reason: Option<&str>, read: bool) -> Event {
+        let mut details = serde_json::json!({"grant_type": "refresh_token"});
+        if let Some(reason) = reason {
+            details["reason"] = reason.into();
+        }
+        if read {
+            details["refresh_token_id"] = "t1".into();
+            details["refresh_token_sub"] = "u1".into();
+        }
+        let record = serde_json::json!({
+            "id": "e1", "time": 1_795_237_643_521_i64, "type": "REFRESH_TOKEN_ERROR", "realmId": "r", "clientId": "web",
+            "ipAddress": "192.0.2.10", "error": error, "details": details,
+        });
+        let keycloak = decoder(DecodeOptions {
+            format: "keycloak".into(),
+            own_accounts: Vec::new(),
+            timezone: None,
+            mapping: None,
+            token_key: TokenKey::new(b"key"),
+            previous_key: None,
+        });
+        let mut events = Vec::new();
+        keycloak
+            .unwrap()
+            .decode(record.to_string().as_bytes(), &"kc".into(), &mut events)
+            .unwrap();
+        events.remove(0)
+    }
+
+    /// `error`, `details.reason`, whether the server had read the token, and the class.
+    const REFUSALS: &[(&str, Option<&str>, bool, Reason)] = &[
+        (
+            "invalid_token",
+            Some("Maximum allowed refresh token reuse exceeded"),
+            true,
+            Reuse,
+        ),
+        ("invalid_token", Some("Stale token"), true, Reuse),
+        ("invalid_token", Some("Stale token"), false, Revoked),
+        (
+            "invalid_token",
+            Some("Session doesn't have required client"),
+            true,
+            SessionEnded,
+        ),
+        (
+            "invalid_token",
+            Some("refresh token issued before the client session started"),
+            true,
+            SessionEnded,
+        ),
+        (
+            "invalid_token",
+            Some("Refresh toked issued before the user session started"),
+            true,
+            SessionEnded,
+        ),
+        (
+            "invalid_token",
+            Some("Session not active"),
+            true,
+            SessionEnded,
+        ),
+        (
+            "invalid_token",
+            Some("Offline session not active"),
+            true,
+            SessionEnded,
+        ),
+        (
+            "invalid_token",
+            Some("Offline user session not found"),
+            true,
+            SessionEnded,
+        ),
+        ("invalid_token", Some("User disabled"), true, UserDisabled),
+        ("invalid_token", Some("Token is not active"), false, Expired),
+        (
+            "invalid_token",
+            Some("Invalid refresh token"),
+            false,
+            UnknownToken,
+        ),
+        (
+            "invalid_token",
+            Some("Invalid refresh token. Token client and authorized client don't match"),
+            false,
+            ClientMismatch,
+        ),
+        (
+            "invalid_token",
+            Some("Unmatching clients"),
+            false,
+            ClientMismatch,
+        ),
+        (
+            "invalid_token",
+            Some("DPoP proof is missing"),
+            false,
+            Binding,
+        ),
+        (
+            "invalid_token",
+            Some("DPoP confirmation doesn't match DPoP proof"),
+            false,
+            Binding,
+        ),
+        (
+            "invalid_scope",
+            Some("Client no longer has requested consent from user"),
+            true,
+            Revoked,
+        ),
+        (
+            "invalid_token",
+            Some("Invalid token issuer. Expected 'https://a'"),
+            false,
+            Policy,
+        ),
+        ("not_allowed", None, false, Binding),
+        ("client_not_found", None, false, Policy),
+        ("client_disabled", None, false, Policy),
+        ("invalid_client_credentials", None, false, Policy),
+    ];
+
+    #[test]
+    fn every_known_refusal_has_its_class() {
+        for &(error, reason, read, class) in REFUSALS {
+            let event = refusal(error, reason, read);
+            assert_eq!(event.reason, Some(class), "{error} {reason:?} {read}");
+            assert!(!has_unknown_reason(&event), "{error} {reason:?}");
+            assert_eq!(event.error.as_deref(), Some(reason.unwrap_or(error)));
+            assert_eq!(
+                event.user_id.is_some(),
+                read,
+                "the user stands in the details"
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_words_are_marked_to_be_counted() {
+        for reason in [None, Some("The moon is full")] {
+            let event = refusal("invalid_token", reason, true);
+            assert_eq!(event.reason, Some(Reason::Other));
+            assert!(has_unknown_reason(&event));
+        }
+    }
+}

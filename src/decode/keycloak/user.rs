@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 
-use crate::decode::address;
-use crate::decode::canonical::keep_as_text;
 use crate::decode::clean::Extra;
+use crate::decode::fields::keep_as_text;
+use crate::decode::{UNKNOWN_REASON, address};
 use crate::model::{Event, EventType, Initiator, Outcome, Text, TokenKind};
 
 use super::reasons::{self, Known};
@@ -75,7 +75,7 @@ impl Keycloak {
         refresh.error = error.and_then(|text| self.cleaner.text(text));
         if known == Known::No {
             let unknown = refresh.error.clone().unwrap_or_else(|| "".into());
-            extra.text("unknown_reason", &unknown);
+            extra.text(UNKNOWN_REASON, &unknown);
         }
         refresh.extra = extra.finish();
         refresh
@@ -85,7 +85,7 @@ impl Keycloak {
     fn issued(&self, event: &UserEvent<'_>, issuer: &Text, id: &str) -> Option<Event> {
         let token = self.token_id(event, "refresh_token_id")?;
         let mut issue = self.succeeded(event, EventType::Issue, issuer);
-        issue.event_id = id.into();
+        issue.event_id = self.cleaner.event_id(id);
         issue.new_token_id = Some(token);
         Some(issue)
     }
@@ -120,7 +120,13 @@ impl Keycloak {
     ) -> Event {
         let id = |text: &Option<Cow<'_, str>>| self.cleaner.id(text.as_deref()?);
         let detail = |name| from.details.get(name);
-        let mut event = Event::new(from.id.as_ref(), from.time, kind, outcome, issuer.clone());
+        let mut event = Event::new(
+            self.cleaner.event_id(&from.id),
+            from.time,
+            kind,
+            outcome,
+            issuer.clone(),
+        );
         event.tenant = id(&from.realm_id);
         event.user_id =
             id(&from.user_id).or_else(|| self.cleaner.id(detail("refresh_token_sub")?.as_ref()));
