@@ -8,8 +8,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Config, Format, ReceiverKind, RevokerKind, Source, SourceKind};
+use crate::app::parts;
+use crate::config::{
+    Config, Format, Receiver, ReceiverKind, Revoker, RevokerKind, Source, SourceKind,
+};
 use crate::model::Mode;
+use crate::rules::kinds::Detect;
+use crate::rules::{Rule, RuleSet};
 use crate::yaml::Fault;
 
 use super::{Exit, Terminal};
@@ -24,59 +29,56 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
     let (config, mut faults) = Config::examine(&arguments.config);
-    let mut warnings = Vec::new();
-    if let Some(config) = &config {
-        faults.extend(faults_of_rules(config));
-        warnings.extend(config.warnings.iter().cloned());
-        if faults.is_empty() {
-            warnings.extend(config.require_runnable());
+    // Which rules are meant, only the configuration tells; missing paths are among its faults already.
+    let known = config.filter(|config| config.rules.iter().all(|path| path.exists()));
+    let loaded = known.and_then(|config| match parts::rule_set(&config, None) {
+        Ok(rules) => Some((config, rules)),
+        Err(of_rules) => {
+            faults.extend(of_rules);
+            None
         }
-    }
-    for warning in warnings {
-        let message = format!("warning: {}", warning.message);
-        writeln!(terminal.out, "{}", Fault { message, ..warning })?;
-    }
+    });
     for fault in &faults {
         writeln!(terminal.out, "{fault}")?;
     }
-    let Some(config) = config.filter(|_| faults.is_empty()) else {
+    let Some((config, rules)) = loaded.filter(|_| faults.is_empty()) else {
         let place = arguments.config.display();
         writeln!(terminal.err, "{place}: {}", counted(faults.len(), "fault"))?;
         return Ok(Exit::Unusable);
     };
-    write_summary(&config, terminal.out)?;
+    write_warnings(&config, &rules, terminal.out)?;
+    write_summary(&config, &rules, terminal.out)?;
     Ok(Exit::Success)
 }
 
-/// Loads and compiles the rules of the configuration.
-fn faults_of_rules(_config: &Config) -> Vec<Fault> {
-    Vec::new()
+fn write_warnings(config: &Config, rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
+    let names: Vec<&str> = rules.rules.iter().map(|rule| &*rule.name).collect();
+    let mut warnings = config.warnings.clone();
+    warnings.extend(config.exemptions_from_nothing(&names));
+    warnings.extend(config.require_runnable());
+    for warning in warnings {
+        let message = format!("warning: {}", warning.message);
+        writeln!(out, "{}", Fault { message, ..warning })?;
+    }
+    Ok(())
 }
 
-fn write_summary(config: &Config, out: &mut dyn Write) -> io::Result<()> {
-    let sources = config.sources.iter().map(describe_source);
-    let revokers = config.revokers.iter().map(|revoker| match &revoker.kind {
-        RevokerKind::Keycloak(keycloak) => {
-            format!("{} (keycloak, realm {})", revoker.name, keycloak.realm)
-        }
-        RevokerKind::Http(http) => format!("{} (http, {})", revoker.name, host(&http.url)),
-    });
-    let receivers = config
-        .receivers
-        .iter()
-        .map(|receiver| match &receiver.kind {
-            ReceiverKind::Email(email) => {
-                format!("{} (email to {})", receiver.name, email.to.join(", "))
-            }
-            ReceiverKind::Webhook(_) => format!("{} (webhook)", receiver.name),
-        });
+fn write_summary(config: &Config, rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{} is valid", config.path.display())?;
-    writeln!(out, "  mode       {}", config.mode)?;
-    write_parts("rules", describe_rules(config), out)?;
-    write_parts("sources", sources, out)?;
-    write_parts("revokers", revokers, out)?;
-    write_parts("receivers", receivers, out)?;
-    write_parts("listeners", listeners(config), out)?;
+    writeln!(out, "  {:<12} {}", "mode", config.mode)?;
+    write_parts(
+        "rule",
+        rules.rules.iter().map(|rule| describe_rule(config, rule)),
+        out,
+    )?;
+    write_parts("source", config.sources.iter().map(describe_source), out)?;
+    write_parts("revoker", config.revokers.iter().map(describe_revoker), out)?;
+    write_parts(
+        "receiver",
+        config.receivers.iter().map(describe_receiver),
+        out,
+    )?;
+    write_parts("listener", listeners(config), out)?;
     if let Some(banner) = banner(config.mode) {
         writeln!(out, "\n{banner}")?;
     }
@@ -84,30 +86,30 @@ fn write_summary(config: &Config, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn write_parts(
-    name: &str,
+    what: &str,
     parts: impl IntoIterator<Item = String>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut label = name;
-    for part in parts {
-        writeln!(out, "  {label:<10} {part}")?;
-        label = "";
+    let parts: Vec<String> = parts.into_iter().collect();
+    let mut label = counted(parts.len(), what);
+    for part in &parts {
+        writeln!(out, "  {label:<12} {part}")?;
+        label.clear();
     }
-    if label == name {
-        writeln!(out, "  {label:<10} none")?;
+    if parts.is_empty() {
+        writeln!(out, "  {label}")?;
     }
     Ok(())
 }
 
-fn describe_rules(config: &Config) -> Vec<String> {
-    if config.rules.is_empty() {
-        return vec!["those that come with the program".into()];
-    }
-    config
-        .rules
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect()
+/// With the mode that is left of the rule's own below the ceiling.
+fn describe_rule(config: &Config, rule: &Rule) -> String {
+    let blind = match rule.detect {
+        Detect::ImpossibleTravel(_) if config.geoip.city.is_none() => ", blind without geoip.city",
+        _ => "",
+    };
+    let mode = rule.mode.min(config.mode);
+    format!("{} ({}, {mode}{blind})", rule.name, rule.detect.kind())
 }
 
 fn describe_source(source: &Source) -> String {
@@ -124,6 +126,24 @@ fn describe_source(source: &Source) -> String {
         Format::Mapping(_) => "mapping",
     };
     format!("{} ({kind}, format {format})", source.name)
+}
+
+fn describe_revoker(revoker: &Revoker) -> String {
+    match &revoker.kind {
+        RevokerKind::Keycloak(keycloak) => {
+            format!("{} (keycloak, realm {})", revoker.name, keycloak.realm)
+        }
+        RevokerKind::Http(http) => format!("{} (http, {})", revoker.name, host(&http.url)),
+    }
+}
+
+fn describe_receiver(receiver: &Receiver) -> String {
+    match &receiver.kind {
+        ReceiverKind::Email(email) => {
+            format!("{} (email to {})", receiver.name, email.to.join(", "))
+        }
+        ReceiverKind::Webhook(_) => format!("{} (webhook)", receiver.name),
+    }
 }
 
 /// Only the host: the rest of a URL may hold what should not be printed.

@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{Mode, Text};
-use crate::yaml::Fault;
+use crate::yaml::{Fault, Place};
 
 /// The whole configuration, valid.
 #[derive(Debug, Clone)]
@@ -67,6 +67,8 @@ pub struct Config {
     pub log: Log,
     /// How long a stop may take before running attempts are left to their leases.
     pub grace_period: Duration,
+    /// Every rule that `exempt_from` names, with its place: whether there is such a rule shows only when rules are known.
+    pub exemptions: Vec<(Text, Place)>,
     /// What is no fault but worth knowing, with places: a GeoIP file that is missing, a page that nobody receives.
     pub warnings: Vec<Fault>,
 }

@@ -92,11 +92,16 @@ impl Node {
 
     /// A member of a mapping, for checks across a file that has been read; reading goes through [`Node::mapping`].
     pub fn member(&self, key: &str) -> Option<&Self> {
+        self.members()
+            .iter()
+            .find_map(|(_, name, node)| (**name == *key).then_some(node))
+    }
+
+    /// Place, key and value of each member of a mapping, none of anything else; for checks across a file.
+    pub fn members(&self) -> &[(Place, Text, Self)] {
         match &self.content {
-            Content::Mapping(entries) => entries
-                .iter()
-                .find_map(|(_, name, node)| (**name == *key).then_some(node)),
-            _ => None,
+            Content::Mapping(entries) => entries,
+            _ => &[],
         }
     }
 

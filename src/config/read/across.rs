@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::Mode;
+use crate::model::{Mode, Text};
 use crate::yaml::{Fault, Faults, Node, Place, nearest};
 
 use super::super::{Config, Format};
@@ -42,6 +42,34 @@ impl Config {
         }
         faults
     }
+
+    /// Exemptions from rules that there are not: a slip, or a rule that is not loaded here. Somebody believes that a
+    /// client is spared, and it may not be.
+    pub fn exemptions_from_nothing(&self, rules: &[&str]) -> Vec<Fault> {
+        let unknown = self
+            .exemptions
+            .iter()
+            .filter(|(name, _)| !rules.contains(&&**name));
+        unknown
+            .map(|(name, place)| {
+                let fault = place.fault(format!("there is no rule `{name}` to be exempt from"));
+                match nearest(name, rules.iter().copied()) {
+                    Some(meant) => fault.with_hint(format!("did you mean `{meant}`?")),
+                    None => fault,
+                }
+            })
+            .collect()
+    }
+}
+
+/// The rules named under `exempt_from` of any client.
+pub(super) fn exemptions(root: &Node) -> Vec<(Text, Place)> {
+    let clients = root.member("clients").map_or(&[][..], Node::members);
+    clients
+        .iter()
+        .flat_map(|(_, _, client)| parts(client, "exempt_from"))
+        .filter_map(|rule| Some((rule.as_str()?.into(), rule.place().clone())))
+        .collect()
 }
 
 fn parts<'a>(root: &'a Node, key: &str) -> &'a [Node] {

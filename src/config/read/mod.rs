@@ -105,6 +105,7 @@ fn read(node: &Node, text: &str, path: &Path, faults: &mut Faults) -> Option<Con
         http: map.or("http", Http::default(), faults, http::http),
         log: map.or("log", Log::default(), faults, store::log),
         grace_period: map.or("grace_period", GRACE_PERIOD_DEFAULT, faults, Node::duration),
+        exemptions: across::exemptions(node),
         warnings: Vec::new(),
     };
     map.finish(faults);

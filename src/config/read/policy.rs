@@ -19,12 +19,12 @@ pub(super) fn rule_paths(node: &Node, faults: &mut Faults) -> Option<Vec<PathBuf
     node.one_or_list(faults, rule_path)
 }
 
+/// Kept even when it is not there: a list that became empty would mean the rules that come with the program.
 fn rule_path(node: &Node, faults: &mut Faults) -> Option<PathBuf> {
     let path = node.path(faults)?;
-    if !path.is_file() && !path.is_dir() {
+    if !path.exists() {
         let message = format!("there is no rule file or folder `{}`", path.display());
         faults.push(node.fault(message));
-        return None;
     }
     Some(path)
 }
