@@ -95,3 +95,31 @@ pub const STORE_RETRY_MIN: Duration = Duration::from_millis(100);
 pub const STORE_RETRY_MAX: Duration = Duration::from_secs(10);
 /// Batches that wait for the engine; a full channel makes the sources wait.
 pub const BATCHES_WAITING_MAX: usize = 16;
+/// Wait before the second try of an action, at most: most faults of a server are over at once.
+pub const RETRY_DELAY_FIRST: Duration = Duration::from_millis(500);
+/// Waits between tries double up to this: a server that comes back is met within minutes.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_mins(5);
+/// A `Retry-After` is honoured up to this; a server must not be able to put an action off for days.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(15);
+/// Tries of one action. The delays reach it only when the process dies at each try.
+pub const ATTEMPTS_MAX: u32 = 500;
+/// A revocation that has not worked for so long needs a person: the thief has what there was to take.
+pub const REVOCATION_DEADLINE: Duration = Duration::from_mins(15);
+/// A mail that waited out a night's outage is still wanted.
+pub const NOTIFICATION_DEADLINE: Duration = Duration::from_hours(24);
+/// A notification waits so long for the outcome of the incident's other actions, so that one mail says "contained".
+pub const OUTCOME_WAIT: Duration = Duration::from_secs(15);
+/// How long a leased action is ours. Short, since it is what an action waits when its worker dies; a running try renews it.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// A running try renews its lease so often: two renewals may fail.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
+/// One call to a revoker, whatever its own time-outs are.
+pub const REVOCATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// One notification to one receiver: a mail server may greet late, and there may be many recipients.
+pub const NOTIFICATION_TIMEOUT: Duration = Duration::from_mins(2);
+/// Actions of one queue performed side by side: a storm is worked off, and an authorization server not run over.
+pub const DELIVERY_LANES: usize = 8;
+/// How often delivery looks when nothing has called it: what a second daemon or a person put into the store.
+pub const DELIVERY_LOOK_EVERY: Duration = Duration::from_secs(1);
+
+const _: () = assert!(LEASE.as_secs() > 2 * LEASE_RENEWAL.as_secs());

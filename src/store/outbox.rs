@@ -15,6 +15,8 @@ use super::{Backend, Store, StoreError, sql};
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeasedAction {
     pub action: Action,
+    /// The owner under which it was leased; whoever ends it must name it.
+    pub lease: Text,
     /// Attempts made before.
     pub attempts: u32,
     /// Wall time of the commit that brought it, or of its release by a person.
@@ -78,11 +80,24 @@ pub struct AttemptEnd {
 pub struct Finish {
     pub action_id: Text,
     pub state: FinishState,
-    /// For a person, without secrets; absent where nothing was tried.
-    pub outcome: Option<Text>,
+    /// For a person, without secrets.
+    pub outcome: Text,
     pub ends: Vec<AttemptEnd>,
     /// Told to the engine in the same transaction.
     pub own_event: Option<OwnEvent>,
+}
+
+impl Finish {
+    /// An end with nothing but its reason; the rest is filled in where there is more to say.
+    pub fn new(action: &Action, state: FinishState, outcome: impl Into<Text>) -> Self {
+        Self {
+            action_id: action.id.clone(),
+            state,
+            outcome: outcome.into(),
+            ends: Vec::new(),
+            own_event: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,9 +163,10 @@ impl Store {
         .bind(i64::from(limit))
         .fetch_all(&self.inner.writer)
         .await?;
+        let lease: Text = owner.into();
         let mut leased = rows
             .iter()
-            .map(|row| Ok((row.try_get("seq")?, leased_action(row)?)))
+            .map(|row| Ok((row.try_get("seq")?, leased_action(row, &lease)?)))
             .collect::<Result<Vec<(i64, _)>, StoreError>>()?;
         leased.sort_by_key(|(seq, _)| *seq);
         Ok(leased.into_iter().map(|(_, action)| action).collect())
@@ -232,13 +248,13 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         let finished = sqlx::query(
-            "UPDATE action SET state = $1, due_at = $2, outcome = COALESCE($3, outcome), finished_at = $4, lease_owner = NULL, lease_until = NULL
+            "UPDATE action SET state = $1, due_at = $2, outcome = $3, finished_at = $4, lease_owner = NULL, lease_until = NULL
              WHERE id = $5 AND state = 'leased' AND lease_owner = $6 RETURNING incident_id, kind",
         )
         .bind(finish.state.state().as_str())
         .bind(sql::ms(if let FinishState::RetryAt(due) = finish.state { due } else { now }))
-        .bind(finish.outcome.as_ref().map(|outcome| sql::clean(outcome)))
-        .bind(finish.outcome.as_ref().map(|_| sql::ms(now)))
+        .bind(sql::clean(&finish.outcome))
+        .bind(sql::ms(now))
         .bind(finish.action_id.as_ref())
         .bind(owner)
         .fetch_optional(&mut *transaction)
@@ -260,6 +276,33 @@ impl Store {
         transaction.commit().await?;
         self.ring();
         Ok(())
+    }
+
+    /// Gives a leased notification back until the other actions of its incident have ended, or until `until`.
+    pub async fn await_outcome(&self, leased: &LeasedAction, until: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+        let id = &leased.action.id;
+        let mut transaction = self.begin().await?;
+        let given_back = sqlx::query(
+            "UPDATE action SET state = 'ready', due_at = $1, lease_owner = NULL, lease_until = NULL
+             WHERE id = $2 AND state = 'leased' AND lease_owner = $3",
+        )
+        .bind(sql::ms(until))
+        .bind(id.as_ref())
+        .bind(leased.lease.as_ref())
+        .execute(&mut *transaction)
+        .await?;
+        ours(given_back.rows_affected(), id)?;
+        // Looked at only now that the row is locked: an action that ends meanwhile is seen here, or waits for the row and wakes it.
+        sqlx::query(
+            "UPDATE action SET due_at = $1 WHERE id = $2 AND NOT EXISTS (
+                SELECT 1 FROM action AS other WHERE other.incident_id = $3 AND other.kind <> 'notify' AND other.state IN ('ready', 'leased'))",
+        )
+        .bind(sql::ms(now))
+        .bind(id.as_ref())
+        .bind(leased.action.incident_id.as_ref())
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
     }
 
     /// A person lets a held or parked action go; its age no longer counts. False when it is neither.
@@ -307,8 +350,9 @@ fn ours(rows: u64, action_id: &Text) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn leased_action(row: &AnyRow) -> Result<LeasedAction, StoreError> {
+fn leased_action(row: &AnyRow, lease: &Text) -> Result<LeasedAction, StoreError> {
     Ok(LeasedAction {
+        lease: lease.clone(),
         action: sql::from_json("action", row.try_get("id")?, row.try_get("body")?)?,
         attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
         ready_since: sql::time(row.try_get("ready_since")?),
@@ -367,7 +411,7 @@ async fn wake_notifications(
     incident_id: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE action SET due_at = $1 WHERE incident_id = $2 AND kind = 'notify' AND state = 'ready' AND attempts = 0 AND due_at > $1")
+    sqlx::query("UPDATE action SET due_at = $1 WHERE incident_id = $2 AND kind = 'notify' AND state IN ('ready', 'leased') AND attempts = 0 AND due_at > $1")
         .bind(sql::ms(now))
         .bind(incident_id)
         .execute(connection)

@@ -4,6 +4,7 @@ mod decode;
 
 mod geo;
 
+mod delivery;
 mod store;
 #[path = "../support/store_suite.rs"]
 mod store_suite;

@@ -22,7 +22,7 @@ macro_rules! store_suite {
             first_claim_is_fresh, claim_resumes_from_the_snapshot, former_owner_is_fenced, fenced_commit_leaves_nothing,
             repeated_commit_changes_nothing, large_commit_is_whole, incident_grows, null_characters_are_survived,
             decision_gives_the_first_state, lease_is_exclusive_until_it_ends, one_of_a_lane_at_a_time, waiting_retry_does_not_block_its_lane,
-            attempt_and_end_tell_the_engine, end_after_a_lost_lease_is_refused, receivers_done_are_remembered, final_action_wakes_the_notification,
+            attempt_and_end_tell_the_engine, end_after_a_lost_lease_is_refused, receivers_done_are_remembered, final_action_wakes_the_notification, outcome_in_the_meantime_wakes_too,
             released_action_is_due_again, inbox_is_read_in_order, concurrent_own_events_leave_no_gap, snapshot_comes_back,
             two_snapshots_are_kept, token_key_is_remembered, lists_filter_and_page, gauges_count, digest_counts_by_client, retention_removes_what_is_old);
     };
@@ -219,7 +219,7 @@ fn finish(id: &str, state: FinishState) -> Finish {
     Finish {
         action_id: id.into(),
         state,
-        outcome: Some("answered".into()),
+        outcome: "answered".into(),
         ends: vec![],
         own_event: None,
     }
@@ -710,30 +710,25 @@ pub(crate) async fn receivers_done_are_remembered(store: Store) {
 }
 
 pub(crate) async fn final_action_wakes_the_notification(store: Store) {
-    store
-        .commit(
-            &Commit {
-                output: theft("u1"),
-                ..Commit::default()
-            },
-            at(0),
-        )
-        .await
-        .unwrap();
-    assert_eq!(lease(&store, 1, "a").await, ["revoke u1", "notify u1"]);
+    store.commit(&Commit { output: theft("u1"), ..Commit::default() }, at(0)).await.unwrap();
+    store.lease_due(Queue::Revocations, at(1), "a", at(31), 1).await.unwrap();
+    let notify = store.lease_due(Queue::Notifications, at(1), "a", at(31), 1).await.unwrap().remove(0);
     assert!(store.outcome_pending("incident of u1").await.unwrap());
-    let wait = Finish {
-        outcome: None,
-        ..finish("notify u1", FinishState::RetryAt(at(16)))
-    };
-    store.finish(&wait, "a", at(1)).await.unwrap();
+    store.await_outcome(&notify, at(16), at(1)).await.unwrap();
     assert!(lease(&store, 2, "a").await.is_empty());
-    store
-        .finish(&finish("revoke u1", FinishState::Done), "a", at(3))
-        .await
-        .unwrap();
+    store.finish(&finish("revoke u1", FinishState::Done), "a", at(3)).await.unwrap();
     assert!(!store.outcome_pending("incident of u1").await.unwrap());
     assert_eq!(lease(&store, 3, "a").await, ["notify u1"]);
+}
+
+/// Between the look at the other actions and the decision to wait, the last of them may have ended.
+pub(crate) async fn outcome_in_the_meantime_wakes_too(store: Store) {
+    store.commit(&Commit { output: theft("u1"), ..Commit::default() }, at(0)).await.unwrap();
+    store.lease_due(Queue::Revocations, at(1), "a", at(31), 1).await.unwrap();
+    let notify = store.lease_due(Queue::Notifications, at(1), "a", at(31), 1).await.unwrap().remove(0);
+    store.finish(&finish("revoke u1", FinishState::Parked), "a", at(2)).await.unwrap();
+    store.await_outcome(&notify, at(16), at(2)).await.unwrap();
+    assert_eq!(lease(&store, 2, "a").await, ["notify u1"]);
 }
 
 pub(crate) async fn released_action_is_due_again(store: Store) {

@@ -1,0 +1,216 @@
+//! A notification: waits a little for the outcome, says what the store knows then, and goes to each receiver once.
+//!
+//! Each receiver's answer is recorded as it comes, so that a repeated try goes only to those that are still without it.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use crate::actions::{Attempt, Notification, Notifier};
+use crate::model::limits::{
+    LEASE, NOTIFICATION_DEADLINE, NOTIFICATION_DETECTIONS_MAX, OUTCOME_WAIT,
+};
+use crate::model::{Evidence, Text};
+use crate::store::{
+    AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, IncidentDetails, LeasedAction,
+    StoreError,
+};
+
+use super::Performers;
+use super::worker::{Worker, later, result_of};
+
+impl Worker {
+    pub(super) async fn notify(
+        &self,
+        leased: &LeasedAction,
+        performers: &Performers,
+    ) -> Result<(), StoreError> {
+        let action = &leased.action;
+        if performers.notifiers.is_empty() {
+            let why =
+                "no receiver is configured; add one under `receivers:`, then release the action";
+            return self
+                .finish(leased, Finish::new(action, FinishState::Parked, why))
+                .await;
+        }
+        if let Some(until) = self.wait_for_outcome(leased).await? {
+            return self.store.await_outcome(leased, until, self.now()).await;
+        }
+        let detections_max = u32::try_from(NOTIFICATION_DETECTIONS_MAX).unwrap_or(u32::MAX);
+        let Some(details) = self
+            .store
+            .incident(&action.incident_id, detections_max)
+            .await?
+        else {
+            let why = format!("its incident {} is not in the store", action.incident_id);
+            return self
+                .finish(leased, Finish::new(action, FinishState::Parked, why))
+                .await;
+        };
+        let notification = compose(leased, details, performers);
+        let finish = self.tell_all(leased, &notification, performers).await?;
+        self.finish(leased, finish).await
+    }
+
+    /// Until when to wait for the incident's other actions, so that one notification can say how it ended.
+    async fn wait_for_outcome(
+        &self,
+        leased: &LeasedAction,
+    ) -> Result<Option<crate::model::Timestamp>, StoreError> {
+        let until = later(leased.ready_since, OUTCOME_WAIT);
+        if leased.attempts > 0
+            || self.now() >= until
+            || !self
+                .store
+                .outcome_pending(&leased.action.incident_id)
+                .await?
+        {
+            return Ok(None);
+        }
+        Ok(Some(until))
+    }
+
+    async fn tell_all(
+        &self,
+        leased: &LeasedAction,
+        notification: &Notification,
+        performers: &Performers,
+    ) -> Result<Finish, StoreError> {
+        let mut settled = self.store.settled(leased).await?;
+        let missing: Vec<&Arc<dyn Notifier>> = performers
+            .notifiers
+            .iter()
+            .filter(|notifier| !settled.iter().any(|(name, _)| name == notifier.name()))
+            .collect();
+        let names: Vec<Text> = missing
+            .iter()
+            .map(|notifier| notifier.name().clone())
+            .collect();
+        let now = self.now();
+        let attempts = self
+            .store
+            .begin_attempt(
+                &leased.action.id,
+                &leased.lease,
+                &names,
+                None,
+                now,
+                later(now, LEASE),
+            )
+            .await?;
+        let calls = missing
+            .into_iter()
+            .zip(attempts)
+            .map(|(notifier, attempt)| self.tell(leased, notification, notifier.as_ref(), attempt));
+        let mut failed = Vec::new();
+        for (answered, name) in join_all(calls).await.into_iter().zip(names) {
+            match answered? {
+                Attempt::Retry { reason, after } => failed.push((name, reason, after)),
+                settling => settled.push((name, result_of(&settling))),
+            }
+        }
+        let Some((name, reason, _)) = failed.first() else {
+            return Ok(conclude(leased, &settled));
+        };
+        let asked = failed.iter().filter_map(|(_, _, after)| *after).max();
+        Ok(self.after_failure(
+            leased,
+            &format!("{name}: {reason}"),
+            asked,
+            NOTIFICATION_DEADLINE,
+        ))
+    }
+
+    async fn tell(
+        &self,
+        leased: &LeasedAction,
+        notification: &Notification,
+        notifier: &dyn Notifier,
+        attempt: AttemptId,
+    ) -> Result<Attempt, StoreError> {
+        let answered = self
+            .attempt(
+                leased,
+                notifier.name(),
+                self.options.notification_timeout,
+                notifier.notify(notification),
+            )
+            .await?;
+        let (detail, evidence) = match &answered {
+            Attempt::Done { detail, evidence } => (detail, evidence.clone()),
+            Attempt::Retry { reason, .. } | Attempt::Refused { reason } => {
+                (reason, Evidence::new())
+            }
+        };
+        let end = AttemptEnd {
+            attempt,
+            result: result_of(&answered),
+            detail: detail.clone(),
+            evidence,
+        };
+        self.store.end_attempt(&end, self.now()).await?;
+        Ok(answered)
+    }
+}
+
+/// Everybody has answered: done, unless somebody refused, which a person must know.
+fn conclude(leased: &LeasedAction, settled: &[(Text, AttemptResult)]) -> Finish {
+    let named = |wanted: AttemptResult| -> Vec<&str> {
+        settled
+            .iter()
+            .filter(|(_, result)| *result == wanted)
+            .map(|(name, _)| name.as_ref())
+            .collect()
+    };
+    let (told, refused) = (
+        named(AttemptResult::Done).join(", "),
+        named(AttemptResult::Refused).join(", "),
+    );
+    match (told.is_empty(), refused.is_empty()) {
+        (_, true) => Finish::new(&leased.action, FinishState::Done, format!("told {told}")),
+        (true, false) => Finish::new(
+            &leased.action,
+            FinishState::Parked,
+            format!("refused by {refused}"),
+        ),
+        (false, false) => Finish::new(
+            &leased.action,
+            FinishState::Parked,
+            format!("told {told}, but refused by {refused}"),
+        ),
+    }
+}
+
+fn compose(
+    leased: &LeasedAction,
+    details: IncidentDetails,
+    performers: &Performers,
+) -> Notification {
+    let IncidentDetails {
+        incident,
+        detections,
+        actions,
+    } = details;
+    let mut rules: Vec<&Text> = detections
+        .iter()
+        .map(|detection| &detection.rule)
+        .chain([&leased.action.rule])
+        .collect();
+    rules.sort();
+    rules.dedup();
+    Notification {
+        rules: rules
+            .into_iter()
+            .filter_map(|rule| performers.rules.get(rule))
+            .cloned()
+            .collect(),
+        actions: actions
+            .into_iter()
+            .filter(|record| record.action.id != leased.action.id)
+            .collect(),
+        action: leased.action.clone(),
+        incident,
+        detections,
+        specimen: false,
+    }
+}

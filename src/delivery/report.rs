@@ -1,0 +1,21 @@
+//! What the loop tells about its work; whoever runs it makes metrics of it, so that delivery knows no metrics library.
+
+use std::time::Duration;
+
+use crate::model::{ActionKind, ActionState, Text};
+use crate::store::AttemptResult;
+
+/// Takes note of tries and ends. Called often: must be quick.
+pub trait Report: Send + Sync {
+    /// One performer has answered, or has not within its time (then a retry).
+    fn attempted(&self, kind: ActionKind, performer: &Text, result: AttemptResult, took: Duration);
+
+    /// An action has come to an end, or waits for a person. `since_event` is the time since the proof was complete.
+    fn ended(&self, kind: ActionKind, state: ActionState, since_event: Duration);
+}
+
+/// Takes no note.
+impl Report for () {
+    fn attempted(&self, _: ActionKind, _: &Text, _: AttemptResult, _: Duration) {}
+    fn ended(&self, _: ActionKind, _: ActionState, _: Duration) {}
+}
