@@ -11,4 +11,6 @@ mod store_suite;
 
 mod file_source;
 mod own_table;
+#[path = "../support/source_harness.rs"]
 mod source_harness;
+mod webhook;

@@ -1,4 +1,5 @@
 //! Runs a source against a store and a status that live in memory, and collects what it hands on.
+#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -88,7 +89,7 @@ impl Reports {
         };
         match tokio::time::timeout(PATIENCE, found).await {
             Ok(report) => report,
-            Err(_) => panic!("no report with `{what}` came, only {:?}", self.all()),
+            Err(_elapsed) => panic!("no report with `{what}` came, only {:?}", self.all()),
         }
     }
 }
