@@ -31,6 +31,7 @@ sources! {
     kafka = "topics of a Kafka cluster, as a member of a consumer group",
     file = "JSON lines or a server's log, followed through rotation and truncation",
     webhook = "HTTP POST of one object, an array or JSON lines, kept in the inbox before it is answered",
+    sql = "tables and queries of PostgreSQL, MySQL or MariaDB, and SQLite, as a reader of a table that it does not own",
     own_table = "a table of our own: the webhooks' inbox, and what was done",
 }
 

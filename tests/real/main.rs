@@ -3,3 +3,4 @@
 mod store;
 #[path = "../support/store_suite.rs"]
 mod store_suite;
+mod sql;

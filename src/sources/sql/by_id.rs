@@ -1,0 +1,427 @@
+//! Rows of a table or query by a growing id: each once, whatever order their transactions commit in.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Database, Start};
+
+use super::column::{Cell, Column, Kind, object, require};
+use super::fault::Fault;
+use super::gaps::{Horizon, Tracker};
+use super::query::{Query, as_text, quoted, quoted_whole, selected};
+use super::reader::{Begin, Page, ROWS_PER_PAGE, Record};
+use super::session::{Row, Session, Snapshot};
+use super::time::TimeColumn;
+
+/// Open gaps (ranges of ids) that are remembered; beyond, the oldest are given up. The most seen with eight writers was 953.
+const GAPS_MAX: usize = 2000;
+/// Sequence values are drawn a little before their transaction has an id.
+const GRACE_MS: i64 = 10_000;
+/// Where the database does not tell its running transactions: longer than an ordinary transaction takes.
+const GRACE_BLIND_MS: i64 = 60_000;
+/// A sequence with CACHE > 1 hands out ids that a connection may use much later.
+const GRACE_CACHED_MS: i64 = 600_000;
+/// Newest ids among which missing ones may still be on their way when reading begins at the end.
+const SETTLING_IDS: u32 = 1000;
+
+/// What is read, fixed when the source starts.
+pub(super) struct ById {
+    /// Quoted table, or the query in parentheses.
+    from: String,
+    columns: Vec<Column>,
+    id_at: usize,
+    time: Option<(usize, TimeColumn)>,
+    json_at: Option<usize>,
+    grace_ms: i64,
+    position: Option<IdPosition>,
+    /// What had been judged before the restart: rows that it covers are read muted.
+    committed: Option<Tracker>,
+}
+
+/// Where reading goes on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct IdPosition {
+    #[serde(flatten)]
+    tracker: Tracker,
+    /// Rows from before this are muted, in us since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    start_us: Option<i64>,
+}
+
+/// The names as configured.
+pub(super) struct IdLayout<'a> {
+    pub(super) table: &'a str,
+    pub(super) from: String,
+    pub(super) is_query: bool,
+    pub(super) id_column: &'a str,
+    pub(super) time_column: Option<&'a str>,
+    pub(super) json_column: Option<&'a str>,
+}
+
+impl ById {
+    pub(super) async fn open(session: &mut Session, layout: &IdLayout<'_>) -> Result<Self, Fault> {
+        let all = session
+            .columns(&format!("SELECT * FROM {} AS source", layout.from))
+            .await?;
+        let (columns, id_at) = chosen(all, layout)?;
+        let place = |name: &str| columns.iter().position(|column| column.name == name);
+        let time = layout.time_column.and_then(place);
+        let json_at = layout.json_column.and_then(place);
+        let time = time.map(|at| (at, TimeColumn::new(columns[at].clone())));
+        Ok(Self {
+            grace_ms: grace_ms(session, layout).await?,
+            from: layout.from.clone(),
+            id_at,
+            time,
+            json_at,
+            columns,
+            position: None,
+            committed: None,
+        })
+    }
+
+    /// Where to begin: where it was left, or where `start` and `warm_up` say.
+    pub(super) async fn begin(
+        &mut self,
+        session: &mut Session,
+        begin: &Begin,
+    ) -> Result<(), Fault> {
+        if let Some((from, committed)) = begin.stored::<IdPosition>()? {
+            self.committed = Some(committed.tracker);
+            self.position = Some(from);
+            return Ok(());
+        }
+        let snapshot = session.begin().await?;
+        let tracker = match (begin.start, &self.time) {
+            (Start::Earliest, _) => Tracker::at(self.bottom(session).await?),
+            (_, Some(_)) => Tracker::at(self.before(session, begin.warm_us()).await?),
+            (_, None) => self.at_end(session, snapshot, begin.now_ms()).await?,
+        };
+        session.end().await?;
+        let start_us =
+            (begin.start != Start::Earliest && self.time.is_some()).then(|| begin.start_us());
+        self.position = Some(IdPosition { tracker, start_us });
+        Ok(())
+    }
+
+    pub(super) fn position(&self) -> String {
+        let position = self
+            .position
+            .as_ref()
+            .and_then(|position| serde_json::to_string(position).ok());
+        position.unwrap_or_default()
+    }
+
+    /// One page of new rows and those that filled gaps, from one snapshot.
+    pub(super) async fn poll(&mut self, session: &mut Session, now_ms: i64) -> Result<Page, Fault> {
+        let Some(mut position) = self.position.clone() else {
+            return Ok(Page::default());
+        };
+        let snapshot = session.begin().await?;
+        let database = session.database();
+        let fresh = session
+            .rows(self.above(database, position.tracker.high()))
+            .await?;
+        let filled = match self.missing(database, &position.tracker) {
+            Some(query) => session.rows(query).await?,
+            None => Vec::new(),
+        };
+        session.end().await?;
+
+        let horizon = Horizon {
+            ceiling: snapshot.ceiling,
+            floor: snapshot.floor,
+            now_ms,
+        };
+        let is_full = |rows: &[Row]| rows.len() >= ROWS_PER_PAGE;
+        let more = is_full(&fresh) || is_full(&filled);
+        let may_close = !is_full(&filled);
+        let mut page = Page {
+            more,
+            ..Page::default()
+        };
+        let start_us = position.start_us;
+        for row in filled.into_iter().chain(fresh) {
+            let id = self.id(&row)?;
+            if position.tracker.take(id, horizon) {
+                let record = self.record(id, &row, start_us, &mut page);
+                page.records.push(record);
+            }
+        }
+        // On SQLite ids commit in order: what is missing was rolled back or deleted.
+        let grace_ms = if database == Database::Sqlite {
+            0
+        } else {
+            self.grace_ms
+        };
+        if may_close {
+            position.tracker.close(horizon, grace_ms);
+        }
+        page.given_up = position.tracker.give_up_beyond(GAPS_MAX);
+        self.position = Some(position);
+        Ok(page)
+    }
+
+    /// Rows that wait, as far as ids tell.
+    pub(super) async fn lag(&self, session: &mut Session) -> Result<u64, Fault> {
+        let newest = self.extreme(session, "MAX").await?.unwrap_or(0);
+        let high = self
+            .position
+            .as_ref()
+            .map_or(0, |position| position.tracker.high());
+        Ok(newest.saturating_sub(high).max(0).unsigned_abs())
+    }
+
+    fn record(&mut self, id: i64, row: &Row, start_us: Option<i64>, page: &mut Page) -> Record {
+        let time_us = self
+            .time
+            .as_mut()
+            .and_then(|(at, time)| time.read(row.get(*at)?));
+        page.reached_us = page.reached_us.max(time_us);
+        let before_start = start_us
+            .zip(time_us)
+            .is_some_and(|(start, time)| time < start);
+        let judged = self
+            .committed
+            .as_ref()
+            .is_some_and(|committed| committed.covers(id));
+        let payload = match self.json_at.and_then(|at| row.get(at)) {
+            Some(cell) => cell.text().unwrap_or_default().into_bytes(),
+            None => object(&self.columns, row),
+        };
+        Record {
+            place: id.to_string(),
+            payload,
+            muted: judged || before_start,
+        }
+    }
+
+    fn id(&self, row: &Row) -> Result<i64, Fault> {
+        let id = row.get(self.id_at).and_then(Cell::integer);
+        id.ok_or_else(|| {
+            let name = &self.columns[self.id_at].name;
+            Fault::Lasting(format!(
+                "column {name} is no whole number: a cursor by id needs one; use cursor: time for ids of another kind"
+            ))
+        })
+    }
+
+    fn id_name(&self, database: Database) -> String {
+        quoted_whole(database, &self.columns[self.id_at].name)
+    }
+
+    fn above(&self, database: Database, high: i64) -> Query {
+        let (columns, id) = (selected(database, &self.columns), self.source_id(database));
+        Query::new(database)
+            .push(&format!(
+                "SELECT {columns} FROM {} AS source WHERE {id} > ",
+                self.from
+            ))
+            .integer(high)
+            .push(&format!(" ORDER BY {id} LIMIT {ROWS_PER_PAGE}"))
+    }
+
+    /// The id of the table, not the text of the same name that is selected.
+    fn source_id(&self, database: Database) -> String {
+        format!("source.{}", self.id_name(database))
+    }
+
+    fn missing(&self, database: Database, tracker: &Tracker) -> Option<Query> {
+        if tracker.open().is_empty() {
+            return None;
+        }
+        let (columns, id) = (selected(database, &self.columns), self.source_id(database));
+        let one = |gap: &&super::gaps::Gap| gap.first == gap.last;
+        let mut tests: Vec<String> = tracker
+            .open()
+            .iter()
+            .filter(|gap| !one(gap))
+            .map(|gap| format!("{id} BETWEEN {} AND {}", gap.first, gap.last))
+            .collect();
+        let singles: Vec<String> = tracker
+            .open()
+            .iter()
+            .filter(one)
+            .map(|gap| gap.first.to_string())
+            .collect();
+        if !singles.is_empty() {
+            tests.push(format!("{id} IN ({})", singles.join(",")));
+        }
+        let tests = tests.join(" OR ");
+        let sql = format!(
+            "SELECT {columns} FROM {} AS source WHERE {tests} ORDER BY {id} LIMIT {ROWS_PER_PAGE}",
+            self.from
+        );
+        Some(Query::new(database).push(&sql).once())
+    }
+
+    /// The lowest (`MIN`) or highest (`MAX`) id there is.
+    async fn extreme(&self, session: &mut Session, which: &str) -> Result<Option<i64>, Fault> {
+        let database = session.database();
+        let extreme = format!("{which}({})", self.source_id(database));
+        let sql = format!(
+            "SELECT {} FROM {} AS source",
+            cast(database, &extreme),
+            self.from
+        );
+        let cell = session.one(Query::new(database).push(&sql)).await?;
+        Ok(cell.and_then(|cell| cell.integer()))
+    }
+
+    /// The id before the first row.
+    async fn bottom(&self, session: &mut Session) -> Result<i64, Fault> {
+        Ok(self
+            .extreme(session, "MIN")
+            .await?
+            .unwrap_or(1)
+            .saturating_sub(1))
+    }
+
+    /// Begins at the end; ids missing among the newest may belong to transactions that are still running.
+    async fn at_end(
+        &self,
+        session: &mut Session,
+        snapshot: Snapshot,
+        now_ms: i64,
+    ) -> Result<Tracker, Fault> {
+        let database = session.database();
+        let id = self.source_id(database);
+        let sql = format!(
+            "SELECT {} FROM {} AS source ORDER BY {id} DESC LIMIT {SETTLING_IDS}",
+            cast(database, &id),
+            self.from
+        );
+        let rows = session.rows(Query::new(database).push(&sql)).await?;
+        let mut ids: Vec<i64> = rows
+            .iter()
+            .filter_map(|row| row.first()?.integer())
+            .collect();
+        ids.sort_unstable();
+        let horizon = Horizon {
+            ceiling: snapshot.ceiling,
+            floor: snapshot.floor,
+            now_ms,
+        };
+        let mut tracker = Tracker::at(ids.first().map_or(0, |lowest| lowest - 1));
+        for id in ids {
+            tracker.take(id, horizon);
+        }
+        Ok(tracker)
+    }
+
+    /// The id below which rows are older than this time: a search by halves, so that no index on the time is needed.
+    async fn before(&mut self, session: &mut Session, time_us: i64) -> Result<i64, Fault> {
+        let bottom = self.bottom(session).await?;
+        let mut low = bottom;
+        let mut high = self.extreme(session, "MAX").await?.unwrap_or(bottom);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.first_above(session, middle).await? {
+                Some((id, Some(time))) if time < time_us => low = id,
+                _ => high = middle,
+            }
+        }
+        // Ids follow time only roughly: what was written at the same moment is within this margin.
+        Ok(low.saturating_sub(i64::from(SETTLING_IDS)).max(bottom))
+    }
+
+    async fn first_above(
+        &mut self,
+        session: &mut Session,
+        id: i64,
+    ) -> Result<Option<(i64, Option<i64>)>, Fault> {
+        let database = session.database();
+        let Some((time_at, _)) = self.time else {
+            return Ok(None);
+        };
+        let columns = [
+            self.columns[self.id_at].clone(),
+            self.columns[time_at].clone(),
+        ];
+        let name = self.source_id(database);
+        let query = Query::new(database)
+            .push(&format!(
+                "SELECT {} FROM {} AS source WHERE {name} > ",
+                selected(database, &columns),
+                self.from
+            ))
+            .integer(id)
+            .push(&format!(" ORDER BY {name} LIMIT 1"));
+        let rows = session.rows(query).await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let id = row.first().and_then(Cell::integer);
+        let time = self
+            .time
+            .as_mut()
+            .and_then(|(_, time)| time.read(row.get(1)?));
+        Ok(id.map(|id| (id, time)))
+    }
+}
+
+fn cast(database: Database, expression: &str) -> String {
+    as_text(database, expression, Kind::Integer)
+}
+
+/// The columns to select, and which of them is the id.
+fn chosen(all: Vec<Column>, layout: &IdLayout<'_>) -> Result<(Vec<Column>, usize), Fault> {
+    for name in [
+        Some(layout.id_column),
+        layout.time_column,
+        layout.json_column,
+    ]
+    .into_iter()
+    .flatten()
+    {
+        require(&all, layout.table, name)?;
+    }
+    let wanted = |column: &Column| {
+        let name = Some(column.name.as_str());
+        let named = [
+            Some(layout.id_column),
+            layout.time_column,
+            layout.json_column,
+        ]
+        .contains(&name);
+        named || layout.json_column.is_none()
+    };
+    let columns: Vec<Column> = all.into_iter().filter(wanted).collect();
+    let id_at = columns
+        .iter()
+        .position(|column| column.name == layout.id_column)
+        .unwrap_or_default();
+    Ok((columns, id_at))
+}
+
+/// How long a gap waits at least.
+async fn grace_ms(session: &mut Session, layout: &IdLayout<'_>) -> Result<i64, Fault> {
+    if session.database() == Database::Mysql && !session.sees_transactions {
+        tracing::warn!(
+            table = layout.table,
+            "The account may not see running transactions (PROCESS privilege): rows of transactions longer than a minute can be missed"
+        );
+        return Ok(GRACE_BLIND_MS);
+    }
+    if session.database() != Database::Postgres || layout.is_query {
+        return Ok(GRACE_MS);
+    }
+    let cache = Query::new(Database::Postgres)
+        .push("SELECT seqcache::text FROM pg_sequence WHERE seqrelid = pg_get_serial_sequence(")
+        .text(&quoted(Database::Postgres, layout.table))
+        .push(", ")
+        .text(layout.id_column)
+        .push(")::regclass");
+    let cache = session
+        .one(cache)
+        .await?
+        .and_then(|cell| cell.integer())
+        .unwrap_or(1);
+    if cache > 1 {
+        tracing::warn!(
+            table = layout.table,
+            cache,
+            "The id's sequence has CACHE > 1: missing ids are waited for longer"
+        );
+    }
+    Ok(if cache > 1 { GRACE_CACHED_MS } else { GRACE_MS })
+}

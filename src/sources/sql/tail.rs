@@ -1,0 +1,305 @@
+//! The loop of a table source: connect, claim, poll the part that is furthest behind, hand on, wait.
+//!
+//! Positions live here while running and go out with every batch; after a broken connection reading goes on from them.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::{Claim, RawBatch, RawRecord, SourcePartition, StartAt, Text};
+
+use super::super::{Context, SourceError};
+use super::fault::Fault;
+use super::reader::{Begin, Page, Part};
+use super::session::Session;
+use super::{SqlTail, layout};
+
+/// Pause after a poll that found some rows but no full page.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// A part that has nothing new says so this often at most.
+const TICK_EVERY: Duration = Duration::from_millis(500);
+/// Between looks at how many rows wait.
+const LAG_EVERY: Duration = Duration::from_secs(10);
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Reads until cancelled. `Err` where no waiting helps.
+pub(super) async fn run(source: SqlTail, context: Context) -> Result<(), SourceError> {
+    let cancel = context.cancel.clone();
+    let mut tail = Tail {
+        source,
+        context,
+        claims: Vec::new(),
+        parts: Vec::new(),
+        is_down: false,
+        has_read: false,
+    };
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Ok(()),
+        end = tail.keep_reading() => end,
+    }
+}
+
+struct Tail {
+    source: SqlTail,
+    context: Context,
+    claims: Vec<Claim>,
+    parts: Vec<Tended>,
+    /// What was reported last.
+    is_down: bool,
+    /// The last connection was good for something.
+    has_read: bool,
+}
+
+/// A part with its place in the schedule.
+struct Tended {
+    part: Part,
+    claim: Claim,
+    /// The last page was full: go on at once.
+    more: bool,
+    reached_us: Option<i64>,
+    due: Instant,
+    ticked: Option<Instant>,
+    lag_told: Option<Instant>,
+}
+
+/// Why the loop ends.
+enum End {
+    Fault(Fault),
+    /// Nobody takes batches any more.
+    Unwanted,
+    /// The store refuses.
+    Claim(SourceError),
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl Tail {
+    async fn keep_reading(&mut self) -> Result<(), SourceError> {
+        let mut backoff = BACKOFF_FIRST;
+        loop {
+            self.has_read = false;
+            let end = match self.read().await {
+                Ok(never) => match never {},
+                Err(end) => end,
+            };
+            match end {
+                End::Unwanted => return Ok(()),
+                End::Claim(error) => return Err(error),
+                End::Fault(Fault::Lasting(reason)) => {
+                    self.context.status.down(&self.source.name, &reason);
+                    return Err(SourceError(format!(
+                        "source {}: {reason}",
+                        self.source.name
+                    )));
+                }
+                End::Fault(Fault::Waiting(reason)) => {
+                    if self.has_read {
+                        backoff = BACKOFF_FIRST;
+                    }
+                    self.report_down(&reason, backoff);
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+            }
+        }
+    }
+
+    fn report_down(&mut self, reason: &str, backoff: Duration) {
+        if !self.is_down {
+            tracing::warn!(source = %self.source.name, reason, "The database cannot be read; trying again");
+        }
+        tracing::debug!(source = %self.source.name, reason, ?backoff, "Next try after a pause");
+        self.context.status.down(&self.source.name, reason);
+        self.is_down = true;
+    }
+
+    fn report_up(&mut self) {
+        if self.is_down {
+            tracing::info!(source = %self.source.name, "The database can be read again");
+        }
+        self.context.status.up(&self.source.name);
+        self.is_down = false;
+        self.has_read = true;
+    }
+
+    /// One connection's life.
+    async fn read(&mut self) -> Result<std::convert::Infallible, End> {
+        let mut session = Session::open(&self.source.sql).await?;
+        if self.parts.is_empty() {
+            self.parts = self.prepare(&mut session).await?;
+        }
+        self.poll(&mut session, 0).await?;
+        self.report_up();
+        loop {
+            let next = self.next();
+            tokio::time::sleep_until(self.parts[next].due).await;
+            self.poll(&mut session, next).await?;
+        }
+    }
+
+    async fn prepare(&mut self, session: &mut Session) -> Result<Vec<Tended>, End> {
+        let parts = layout::parts(session, &self.source.sql).await?;
+        if self.claims.is_empty() {
+            self.claims = self
+                .claim(parts.iter().map(|part| part.name.clone()))
+                .await?;
+        }
+        let mut tended = Vec::new();
+        for (mut part, claim) in parts.into_iter().zip(self.claims.clone()) {
+            let begin = self.begin(claim.start.clone());
+            part.reader.begin(session, &begin).await?;
+            tended.push(Tended {
+                part,
+                claim,
+                more: true,
+                reached_us: None,
+                due: Instant::now(),
+                ticked: None,
+                lag_told: None,
+            });
+        }
+        Ok(tended)
+    }
+
+    async fn claim(&self, names: impl Iterator<Item = Text>) -> Result<Vec<Claim>, End> {
+        let partition = |partition| SourcePartition {
+            source: self.source.name.clone(),
+            partition,
+        };
+        let wanted: Vec<SourcePartition> = names.map(partition).collect();
+        let claims = self
+            .context
+            .claims
+            .claim(&wanted)
+            .await
+            .map_err(End::Claim)?;
+        let of = |partition: &SourcePartition| {
+            let claim = claims
+                .iter()
+                .find(|claim| claim.partition == *partition)
+                .cloned();
+            claim.ok_or_else(|| {
+                End::Claim(SourceError(format!(
+                    "partition {} was not given to us",
+                    partition.partition
+                )))
+            })
+        };
+        wanted.iter().map(of).collect()
+    }
+
+    fn begin(&self, at: StartAt) -> Begin {
+        Begin {
+            at,
+            start: self.source.start,
+            warm_up: self.source.warm_up,
+            now: (self.context.now)(),
+        }
+    }
+
+    /// A part that was at its end and is due; else, of those with more to read, the one furthest behind in time, so that
+    /// they advance together; else the one that is due first.
+    fn next(&self) -> usize {
+        let now = Instant::now();
+        let order = |at: &usize| {
+            let part = &self.parts[*at];
+            match part.more {
+                false if part.due <= now => (0, None, None),
+                true => (1, part.reached_us, None),
+                false => (2, None, Some(part.due)),
+            }
+        };
+        (0..self.parts.len()).min_by_key(order).unwrap_or_default()
+    }
+
+    async fn poll(&mut self, session: &mut Session, at: usize) -> Result<(), End> {
+        let now = (self.context.now)();
+        let every = self.source.sql.poll_every;
+        let tended = &mut self.parts[at];
+        let page = tended
+            .part
+            .reader
+            .poll(session, now.as_millisecond())
+            .await?;
+        tended.schedule(&page, every);
+        if page.given_up > 0 {
+            tracing::warn!(
+                source = %self.source.name,
+                partition = %tended.part.name,
+                rows = page.given_up,
+                "Rows that may still appear late will no longer be looked for: a bound was reached"
+            );
+        }
+        if tended.is_worth_sending(&page) {
+            let batch = tended.batch(page, now);
+            let sent = self.context.batches.send(batch).await;
+            sent.map_err(|_| End::Unwanted)?;
+        }
+        self.tell_lag(session, at).await
+    }
+
+    async fn tell_lag(&mut self, session: &mut Session, at: usize) -> Result<(), End> {
+        let tended = &mut self.parts[at];
+        let now = Instant::now();
+        if tended.lag_told.is_some_and(|told| now < told + LAG_EVERY) {
+            return Ok(());
+        }
+        tended.lag_told = Some(now);
+        let lag = if tended.more {
+            tended.part.reader.lag(session).await?
+        } else {
+            Some(0)
+        };
+        if let Some(lag) = lag {
+            self.context.status.lag(&tended.claim.partition, lag);
+        }
+        Ok(())
+    }
+}
+
+impl Tended {
+    fn schedule(&mut self, page: &Page, every: Duration) {
+        self.more = page.more;
+        self.reached_us = self.reached_us.max(page.reached_us);
+        let pause = match (page.more, page.records.is_empty()) {
+            (true, _) => Duration::ZERO,
+            (false, true) => every,
+            (false, false) => every.min(BUSY_PAUSE),
+        };
+        self.due = Instant::now() + pause;
+    }
+
+    fn is_worth_sending(&self, page: &Page) -> bool {
+        let quiet = self
+            .ticked
+            .is_some_and(|ticked| ticked.elapsed() < TICK_EVERY);
+        !page.records.is_empty() || (!page.more && !quiet)
+    }
+
+    fn batch(&mut self, page: Page, now: crate::model::Timestamp) -> RawBatch {
+        let record = |record: super::reader::Record| RawRecord {
+            place: record.place.into(),
+            payload: record.payload,
+            muted: record.muted,
+        };
+        if !page.more {
+            self.ticked = Some(Instant::now());
+        }
+        RawBatch {
+            partition: self.claim.partition.clone(),
+            shard: 0,
+            epoch: self.claim.epoch,
+            position: self.part.reader.position(),
+            tick: (!page.more).then_some(now),
+            records: page.records.into_iter().map(record).collect(),
+            ended: false,
+            arrived_at: Some(now),
+        }
+    }
+}
