@@ -5,6 +5,17 @@
 //! In: one action with all that is to be said about it. Out: an [`Attempt`]: done, try again, or refused for good.
 //! Each is at-least-once: the action's id travels as idempotency key and `Message-ID`.
 
+mod client;
+mod http;
+mod inspection;
+mod keycloak;
+mod revokers;
+mod template;
+mod token;
+
+pub use inspection::{Declared, DeclaredClient, Finding, Gravity};
+pub use revokers::{Revokers, revoker};
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -15,8 +26,32 @@ use crate::model::{Action, ActionRecord, Detection, Evidence, Incident, Text};
 pub trait Revoker: Send + Sync {
     fn name(&self) -> &Text;
 
+    /// Whether the action is for this one: its kind, issuer and tenant.
+    fn claims<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Claim>;
+
     /// Performs the action. "Already gone" is success, and only if it really is gone.
     fn perform<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Attempt>;
+
+    /// What a person calls the user, where the server tells it; asked when a mail is written, never stored.
+    fn user_name<'a>(&'a self, _user_id: &'a str) -> BoxFuture<'a, Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    /// Asks the server whether it can do what is asked of it, for `check --online`. Changes nothing.
+    fn inspect<'a>(&'a self, _declared: &'a Declared) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+}
+
+/// A revoker's answer to "is this for you?".
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claim {
+    Mine,
+    NotMine,
+    /// It depends on what the server does not tell at the moment.
+    Unclear {
+        reason: Text,
+    },
 }
 
 /// Tells people or machines about an incident.
@@ -61,4 +96,9 @@ pub struct RuleNote {
     pub rule: Text,
     pub description: Text,
     pub runbook: Option<Text>,
+}
+
+/// An empty list is for all.
+fn is_issuer_of(issuers: &[Text], issuer: &Text) -> bool {
+    issuers.is_empty() || issuers.contains(issuer)
 }

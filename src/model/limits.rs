@@ -95,3 +95,17 @@ pub const STORE_RETRY_MIN: Duration = Duration::from_millis(100);
 pub const STORE_RETRY_MAX: Duration = Duration::from_secs(10);
 /// Batches that wait for the engine; a full channel makes the sources wait.
 pub const BATCHES_WAITING_MAX: usize = 16;
+/// What is read of an HTTP answer: a Keycloak user with some hundred sessions fits, a broken proxy's page does not matter.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// What a sentence quotes of a server's answer, in characters: enough for an OAuth error with its description.
+pub const EXCERPT_CHARS_MAX: usize = 200;
+/// A server that asks for a longer pause is asked again after this: a mistaken `Retry-After` must not park a revocation.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+/// Instructions that one template of the configuration may take: ordinary ones take below a hundred.
+pub const TEMPLATE_FUEL_MAX: u64 = 20_000;
+/// A rendered URL or header.
+pub const TEMPLATE_LINE_BYTES_MAX: usize = 8 * 1024;
+/// A token whose lifetime the server does not tell is used this long.
+pub const TOKEN_LIFETIME_DEFAULT: Duration = Duration::from_mins(1);
+/// Offline sessions of one user ended by one action; more are ended by its next attempt.
+pub const OFFLINE_SESSIONS_MAX: usize = 1000;

@@ -11,3 +11,5 @@ mod store_suite;
 mod file_source;
 mod own_table;
 mod source_harness;
+
+mod actions;
