@@ -3,3 +3,5 @@
 mod store;
 #[path = "../support/store_suite.rs"]
 mod store_suite;
+mod keycloak_realm;
+mod keycloak_revoker;
