@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config;
-use crate::model::{Action, Text};
+use crate::model::{Action, Target, Text};
 
 use super::{Attempt, Claim, Revoker, http, keycloak};
 
@@ -64,15 +64,19 @@ impl Revokers {
         }
     }
 
-    /// What a person calls the user of an action.
-    pub async fn user_name(&self, action: &Action) -> Option<String> {
-        let user_id = action.target.user_id.as_deref()?;
+    /// What a person calls the user.
+    pub async fn user_name(&self, target: &Target) -> Option<String> {
         for revoker in &self.list {
-            if let Some(name) = revoker.user_name(user_id).await {
+            if let Some(name) = revoker.user_name(target).await {
                 return Some(name);
             }
         }
         None
+    }
+
+    /// A command by which a person can do the same.
+    pub fn by_hand(&self, action: &Action) -> Option<String> {
+        self.list.iter().find_map(|revoker| revoker.by_hand(action))
     }
 
     async fn choose(&self, action: &Action) -> Result<&Arc<dyn Revoker>, Attempt> {

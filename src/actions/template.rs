@@ -12,6 +12,8 @@ use serde::Serialize;
 
 use crate::model::{Action, TokenKind, limits};
 
+use super::Notification;
+
 /// One template, checked when it is made.
 #[derive(Debug)]
 pub(super) struct Template {
@@ -79,6 +81,26 @@ pub(super) fn values_of(action: &Action) -> impl Serialize {
             "reason": action.reason, "event_time": action.event_time.to_string(),
         },
     })
+}
+
+/// What links in a notification may name.
+pub(super) fn values_of_notification(notification: &Notification) -> impl Serialize {
+    let mut values = serde_json::to_value(values_of(&notification.action)).unwrap_or_default();
+    let detection = notification.detections.first();
+    if let Some(members) = values.as_object_mut() {
+        let incident = &notification.incident;
+        members.insert(
+            "incident".to_owned(),
+            serde_json::json!({"id": incident.id, "severity": incident.severity}),
+        );
+        if let Some(detection) = detection {
+            members.insert(
+                "detection".to_owned(),
+                serde_json::json!({"id": detection.id, "rule": detection.rule}),
+            );
+        }
+    }
+    values
 }
 
 fn write_escaped(out: &mut Output, place: Place, value: &Value) -> Result<(), Error> {

@@ -109,3 +109,13 @@ pub const TEMPLATE_LINE_BYTES_MAX: usize = 8 * 1024;
 pub const TOKEN_LIFETIME_DEFAULT: Duration = Duration::from_mins(1);
 /// Offline sessions of one user ended by one action; more are ended by its next attempt.
 pub const OFFLINE_SESSIONS_MAX: usize = 1000;
+/// What a mail shows of one value, in characters: an ordinary user agent fits.
+pub const MAIL_VALUE_CHARS_MAX: usize = 300;
+/// Rows of one table in a mail; a family's last events, not its life.
+pub const MAIL_ROWS_MAX: usize = 12;
+/// Mails that wait for some of their recipients; beyond it the oldest may reach somebody twice.
+pub const MAILS_UNDER_WAY_MAX: usize = 1000;
+/// Mails that the folder transport keeps of one incident.
+pub const MAIL_FILES_MAX: u32 = 10_000;
+/// How long a mail waits for a user's name: the mail matters more.
+pub const NAME_WAIT_MAX: Duration = Duration::from_secs(3);

@@ -161,7 +161,8 @@ async fn a_user_loses_online_and_offline_sessions() {
     realm.refresh("web", &bystander).await.unwrap();
     let (detail, _) = done(revoker.perform(&act).await);
     assert!(detail.contains("0 online and 0 offline"), "{detail}");
-    assert_eq!(revoker.user_name(&other).await.as_deref(), Some("dave"));
+    let dave = action(ActionKind::Notify, &other, "", None).target;
+    assert_eq!(revoker.user_name(&dave).await.as_deref(), Some("dave"));
 
     let gone = action(
         ActionKind::RevokeUser,

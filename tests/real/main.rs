@@ -5,3 +5,4 @@ mod store;
 mod store_suite;
 mod keycloak_realm;
 mod keycloak_revoker;
+mod mail;

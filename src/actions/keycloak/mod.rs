@@ -12,9 +12,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use crate::config;
-use crate::model::{Action, ActionKind, Text};
+use crate::model::{Action, ActionKind, Target, Text, TokenKind};
 
-use super::{Attempt, Claim, Declared, Finding, Revoker};
+use super::{Attempt, Claim, Declared, Finding, Revoker, word};
 use api::Api;
 
 pub(super) struct Keycloak {
@@ -59,6 +59,16 @@ impl Keycloak {
         }
     }
 
+    async fn claims_target(&self, target: &Target) -> Claim {
+        if !super::is_issuer_of(&self.issuers, &target.issuer) {
+            return Claim::NotMine;
+        }
+        match &target.tenant {
+            Some(tenant) => self.claims_tenant(tenant).await,
+            None => Claim::Mine,
+        }
+    }
+
     async fn claims_tenant(&self, tenant: &Text) -> Claim {
         if *tenant == *self.api.realm_name() {
             return Claim::Mine;
@@ -90,13 +100,10 @@ impl Revoker for Keycloak {
 
     fn claims<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Claim> {
         Box::pin(async move {
-            if !can(action.kind) || !super::is_issuer_of(&self.issuers, &action.target.issuer) {
+            if !can(action.kind) {
                 return Claim::NotMine;
             }
-            match &action.target.tenant {
-                Some(tenant) => self.claims_tenant(tenant).await,
-                None => Claim::Mine,
-            }
+            self.claims_target(&action.target).await
         })
     }
 
@@ -108,16 +115,57 @@ impl Revoker for Keycloak {
         })
     }
 
-    fn user_name<'a>(&'a self, user_id: &'a str) -> BoxFuture<'a, Option<String>> {
+    fn user_name<'a>(&'a self, target: &'a Target) -> BoxFuture<'a, Option<String>> {
         Box::pin(async move {
-            let user = self.api.user(user_id).await.ok()??;
+            if self.claims_target(target).await != Claim::Mine {
+                return None;
+            }
+            let user = self.api.user(target.user_id.as_deref()?).await.ok()??;
             Some(user.get("username")?.as_str()?.to_owned())
         })
+    }
+
+    fn by_hand(&self, action: &Action) -> Option<String> {
+        let target = &action.target;
+        let is_known = match (&target.tenant, self.realm_id.get()) {
+            (None, _) => true,
+            (Some(tenant), Some(id)) => tenant == id || tenant == self.api.realm_name(),
+            (Some(tenant), None) => self.is_alone || tenant == self.api.realm_name(),
+        };
+        if !is_known || !super::is_issuer_of(&self.issuers, &target.issuer) {
+            return None;
+        }
+        by_hand(self.api.realm_name(), action)
     }
 
     fn inspect<'a>(&'a self, declared: &'a Declared) -> BoxFuture<'a, Vec<Finding>> {
         Box::pin(inspect::inspect(&self.api, declared))
     }
+}
+
+/// The same by Keycloak's own tool, only with ids that a shell takes as they are.
+fn by_hand(realm: &str, action: &Action) -> Option<String> {
+    let realm = word(realm)?;
+    let target = &action.target;
+    let user = || target.user_id.as_deref().and_then(word);
+    Some(match action.kind {
+        ActionKind::RevokeFamily => {
+            let session = target.session_id.as_deref().and_then(word)?;
+            let offline = match target.token_kind {
+                Some(TokenKind::Offline) => " -q isOffline=true",
+                _ => "",
+            };
+            format!("kcadm.sh delete sessions/{session} -r {realm}{offline}")
+        }
+        ActionKind::RevokeUser => format!("kcadm.sh create users/{}/logout -r {realm}", user()?),
+        ActionKind::LockUser => {
+            let user = user()?;
+            format!(
+                "kcadm.sh update users/{user} -r {realm} -s enabled=false && kcadm.sh create users/{user}/logout -r {realm}"
+            )
+        }
+        _ => return None,
+    })
 }
 
 const fn can(kind: ActionKind) -> bool {

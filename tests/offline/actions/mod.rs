@@ -5,7 +5,9 @@
 mod client_rules;
 mod http_examples;
 mod keycloak;
+mod mail;
 mod server;
+mod webhook;
 
 use std::time::Duration;
 
