@@ -5,18 +5,64 @@
 //! In: one action with all that is to be said about it. Out: an [`Attempt`]: done, try again, or refused for good.
 //! Each is at-least-once: the action's id travels as idempotency key and `Message-ID`.
 
+mod client;
+mod email;
+mod http;
+mod inspection;
+mod keycloak;
+mod notifiers;
+mod revokers;
+mod specimen;
+mod template;
+mod token;
+mod webhook;
+
+pub use inspection::{Declared, DeclaredClient, Finding, Gravity};
+pub use notifiers::{Asked, Surroundings, notifier};
+pub use revokers::{Revokers, revoker};
+pub use specimen::specimen;
+
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::model::{Action, ActionRecord, Detection, Evidence, Incident, Text};
+use crate::model::{Action, ActionRecord, Detection, Evidence, Incident, Target, Text};
 
 /// Ends tokens at an authorization server, or asks something else to throttle, block or challenge.
 pub trait Revoker: Send + Sync {
     fn name(&self) -> &Text;
 
+    /// Whether the action is for this one: its kind, issuer and tenant.
+    fn claims<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Claim>;
+
     /// Performs the action. "Already gone" is success, and only if it really is gone.
     fn perform<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Attempt>;
+
+    /// What a person calls the user, where the server tells it; asked when a mail is written, never stored.
+    fn user_name<'a>(&'a self, _target: &'a Target) -> BoxFuture<'a, Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    /// A command by which a person can do the same, safe to be pasted into a shell.
+    fn by_hand(&self, _action: &Action) -> Option<String> {
+        None
+    }
+
+    /// Asks the server whether it can do what is asked of it, for `check --online`. Changes nothing.
+    fn inspect<'a>(&'a self, _declared: &'a Declared) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+}
+
+/// A revoker's answer to "is this for you?".
+#[derive(Debug, Clone, PartialEq)]
+pub enum Claim {
+    Mine,
+    NotMine,
+    /// It depends on what the server does not tell at the moment.
+    Unclear {
+        reason: Text,
+    },
 }
 
 /// Tells people or machines about an incident.
@@ -24,6 +70,11 @@ pub trait Notifier: Send + Sync {
     fn name(&self) -> &Text;
 
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Attempt>;
+
+    /// Asks the server whether it would take notifications, for `check --online`. Sends nothing.
+    fn inspect(&self) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
 }
 
 /// How one attempt at an action ended.
@@ -61,4 +112,19 @@ pub struct RuleNote {
     pub rule: Text,
     pub description: Text,
     pub runbook: Option<Text>,
+}
+
+/// An empty list is for all.
+fn is_issuer_of(issuers: &[Text], issuer: &Text) -> bool {
+    issuers.is_empty() || issuers.contains(issuer)
+}
+
+/// Text that means itself in a shell and in YAML, or nothing: commands for a person hold no other.
+fn word(text: &str) -> Option<&str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_word = !text.is_empty()
+        && text.len() <= 128
+        && !text.starts_with('-')
+        && text.chars().all(is_plain);
+    is_word.then_some(text)
 }

@@ -123,3 +123,27 @@ pub const DELIVERY_LANES: usize = 8;
 pub const DELIVERY_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 const _: () = assert!(LEASE.as_secs() > 2 * LEASE_RENEWAL.as_secs());
+/// What is read of an HTTP answer: a Keycloak user with some hundred sessions fits, a broken proxy's page does not matter.
+pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// What a sentence quotes of a server's answer, in characters: enough for an OAuth error with its description.
+pub const EXCERPT_CHARS_MAX: usize = 200;
+/// A server that asks for a longer pause is asked again after this: a mistaken `Retry-After` must not park a revocation.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
+/// Instructions that one template of the configuration may take: ordinary ones take below a hundred.
+pub const TEMPLATE_FUEL_MAX: u64 = 20_000;
+/// A rendered URL or header.
+pub const TEMPLATE_LINE_BYTES_MAX: usize = 8 * 1024;
+/// A token whose lifetime the server does not tell is used this long.
+pub const TOKEN_LIFETIME_DEFAULT: Duration = Duration::from_mins(1);
+/// Offline sessions of one user ended by one action; more are ended by its next attempt.
+pub const OFFLINE_SESSIONS_MAX: usize = 1000;
+/// What a mail shows of one value, in characters: an ordinary user agent fits.
+pub const MAIL_VALUE_CHARS_MAX: usize = 300;
+/// Rows of one table in a mail; a family's last events, not its life.
+pub const MAIL_ROWS_MAX: usize = 12;
+/// Mails that wait for some of their recipients; beyond it the oldest may reach somebody twice.
+pub const MAILS_UNDER_WAY_MAX: usize = 1000;
+/// Mails that the folder transport keeps of one incident.
+pub const MAIL_FILES_MAX: u32 = 10_000;
+/// How long a mail waits for a user's name: the mail matters more.
+pub const NAME_WAIT_MAX: Duration = Duration::from_secs(3);

@@ -14,3 +14,5 @@ mod own_table;
 #[path = "../support/source_harness.rs"]
 mod source_harness;
 mod webhook;
+
+mod actions;

@@ -4,3 +4,6 @@ mod store;
 #[path = "../support/store_suite.rs"]
 mod store_suite;
 mod sql;
+mod keycloak_realm;
+mod keycloak_revoker;
+mod mail;

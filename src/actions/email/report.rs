@@ -1,0 +1,359 @@
+//! What a mail says, as plain data: decided here once, written twice (text and HTML).
+//!
+//! The order is that of the questions at three in the morning: what happened, what has been done, what must I do, why
+//! should I believe it, who and where, what came before, where can I look, how do I make it stop.
+
+use serde::Serialize;
+
+use crate::actions::{Asked, Notification, word};
+use crate::model::{ActionState, Detection, Evidence, Value, limits};
+
+use super::clean;
+use super::words::{self, Standing};
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Report {
+    #[serde(skip)]
+    pub(super) standing: Standing,
+    pub(super) state: &'static str,
+    pub(super) severity: &'static str,
+    pub(super) is_specimen: bool,
+    pub(super) headline: String,
+    pub(super) done: Vec<String>,
+    pub(super) to_do: Vec<Task>,
+    pub(super) findings: Vec<Finding>,
+    /// Detections that are not listed.
+    pub(super) more: u32,
+    pub(super) who: Vec<Row>,
+    pub(super) links: Vec<Link>,
+    pub(super) hints: Vec<String>,
+    pub(super) incident_id: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Task {
+    pub(super) text: String,
+    pub(super) command: Option<String>,
+}
+
+/// Why one rule fired.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Finding {
+    pub(super) rule: String,
+    pub(super) severity: &'static str,
+    pub(super) time: String,
+    pub(super) summary: String,
+    pub(super) description: String,
+    pub(super) facts: Vec<Row>,
+    pub(super) tables: Vec<Table>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) value: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Table {
+    pub(super) title: String,
+    pub(super) head: Vec<String>,
+    pub(super) rows: Vec<Vec<String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Link {
+    pub(super) name: String,
+    pub(super) url: String,
+}
+
+/// Members of the evidence that are two sides of one thing.
+const SIDES: [(&str, &str); 5] = [
+    ("owner", "thief"),
+    ("from", "to"),
+    ("known", "new"),
+    ("before", "after"),
+    ("first", "second"),
+];
+
+impl Report {
+    pub(super) fn of(notification: &Notification, asked: &Asked) -> Self {
+        let incident = &notification.incident;
+        let standing = Standing::of(&notification.actions, notification.specimen);
+        let listed = notification
+            .detections
+            .iter()
+            .map(|d| finding(d, notification));
+        let findings: Vec<Finding> = listed.take(limits::NOTIFICATION_DETECTIONS_MAX).collect();
+        let shown = u32::try_from(findings.len()).unwrap_or(u32::MAX);
+        Self {
+            standing,
+            state: standing.as_str(),
+            severity: incident.severity.as_str(),
+            is_specimen: notification.specimen,
+            headline: clean::value(&incident.summary),
+            done: done(notification),
+            to_do: to_do(notification, asked, standing),
+            more: incident.detections.saturating_sub(shown),
+            findings,
+            who: who(notification, asked),
+            links: runbooks(notification),
+            hints: hints(notification),
+            incident_id: clean::value(&incident.id),
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn new(name: &str, url: &str) -> Self {
+        Self {
+            name: clean::value(name),
+            url: clean::line(url),
+        }
+    }
+}
+
+impl Row {
+    fn new(name: &str, value: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            value: clean::value(value),
+        }
+    }
+}
+
+pub(super) fn is_web_address(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
+}
+
+fn done(notification: &Notification) -> Vec<String> {
+    let deeds: Vec<String> = notification
+        .actions
+        .iter()
+        .filter(|record| words::is_deed(record.action.kind))
+        .map(words::deed)
+        .collect();
+    if deeds.is_empty() {
+        return vec!["Nothing was ended: the rules ask only that you know.".to_owned()];
+    }
+    deeds
+}
+
+fn to_do(notification: &Notification, asked: &Asked, standing: Standing) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    for record in &notification.actions {
+        let is_open = !matches!(record.state, ActionState::Done);
+        let by_hand = asked.by_hand.iter().find(|(id, _)| *id == record.action.id);
+        if is_open && let Some((_, command)) = by_hand {
+            tasks.push(Task {
+                text: format!("To {} by hand:", words::to_do(record.action.kind)),
+                command: Some(command.clone()),
+            });
+        }
+    }
+    match standing {
+        Standing::Contained => tasks.push(Task::text(
+            "Nothing more needs to be ended. Access tokens issued before may work until they expire; ask the user and find out how the token got out.",
+        )),
+        Standing::Specimen => tasks.push(Task::text("Nothing: this mail only shows that mails arrive.")),
+        _ => {}
+    }
+    if let Some(detection) = notification.detections.first()
+        && let Some(id) = word(&detection.id)
+    {
+        tasks.push(Task {
+            text: "To see event by event why the rule fired:".to_owned(),
+            command: Some(format!(
+                "tokenwarden explain -c tokenwarden.yaml --detection {id}"
+            )),
+        });
+    }
+    tasks
+}
+
+impl Task {
+    fn text(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            command: None,
+        }
+    }
+}
+
+fn finding(detection: &Detection, notification: &Notification) -> Finding {
+    let note = notification
+        .rules
+        .iter()
+        .find(|note| note.rule == detection.rule);
+    let (facts, tables) = evidence(&detection.evidence);
+    Finding {
+        rule: clean::value(&detection.rule),
+        severity: detection.severity.as_str(),
+        time: words::moment(detection.time),
+        // The headline has said it already.
+        summary: if detection.summary == notification.incident.summary {
+            String::new()
+        } else {
+            clean::value(&detection.summary)
+        },
+        description: note.map_or_else(String::new, |note| clean::line(&note.description)),
+        facts,
+        tables,
+    }
+}
+
+/// Two sides become columns beside each other, lists of objects tables, everything else `name: value`.
+fn evidence(evidence: &Evidence) -> (Vec<Row>, Vec<Table>) {
+    let mut facts = Vec::new();
+    let mut tables = Vec::new();
+    for (name, value) in &evidence.0 {
+        if let Some((left, right)) = SIDES
+            .iter()
+            .find(|(left, right)| **left == **name || **right == **name)
+            && let (Some(Value::Map(one)), Some(Value::Map(other))) =
+                (evidence.get(left), evidence.get(right))
+        {
+            if **name == **left {
+                tables.push(side_by_side(left, one, right, other));
+            }
+            continue;
+        }
+        match value {
+            Value::List(list) if list.iter().any(|row| matches!(row, Value::Map(_))) => {
+                tables.push(listing(name, list));
+            }
+            value => {
+                let (name, value) = words::member(name, value);
+                facts.push(Row { name, value });
+            }
+        }
+    }
+    (facts, tables)
+}
+
+fn side_by_side(left: &str, one: &Evidence, right: &str, other: &Evidence) -> Table {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in one.0.iter().chain(&other.0) {
+        if !names.contains(&&**name) {
+            names.push(name);
+        }
+    }
+    let cell = |side: &Evidence, name: &str| {
+        side.get(name)
+            .map_or_else(|| "-".to_owned(), |value| words::member(name, value).1)
+    };
+    let label = |name: &str| {
+        let value = one.get(name).or_else(|| other.get(name));
+        value.map_or_else(String::new, |value| words::member(name, value).0)
+    };
+    Table {
+        title: String::new(),
+        head: vec![String::new(), left.to_owned(), right.to_owned()],
+        rows: names
+            .into_iter()
+            .take(limits::MAIL_ROWS_MAX)
+            .map(|name| vec![label(name), cell(one, name), cell(other, name)])
+            .collect(),
+    }
+}
+
+/// The last rows: what came just before matters most.
+fn listing(name: &str, list: &[Value]) -> Table {
+    let rows = list.iter().filter_map(|row| match row {
+        Value::Map(map) => Some(map),
+        _ => None,
+    });
+    let rows: Vec<&Evidence> = rows.collect();
+    let left_out = rows.len().saturating_sub(limits::MAIL_ROWS_MAX);
+    let rows = rows.get(left_out..).unwrap_or_default();
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in rows.iter().flat_map(|row| &row.0) {
+        if !names.contains(&&**name) {
+            names.push(name);
+        }
+    }
+    let mut title = clean::value(&name.replace('_', " "));
+    if left_out > 0 {
+        title = format!("{title} (the last {}, {left_out} before)", rows.len());
+    }
+    let cell = |row: &Evidence, name: &str| {
+        row.get(name)
+            .map_or_else(String::new, |value| words::member(name, value).1)
+    };
+    Table {
+        title,
+        head: names
+            .iter()
+            .map(|name| clean::value(&name.replace('_', " ")))
+            .collect(),
+        rows: rows
+            .iter()
+            .map(|row| names.iter().map(|name| cell(row, name)).collect())
+            .collect(),
+    }
+}
+
+fn who(notification: &Notification, asked: &Asked) -> Vec<Row> {
+    let target = &notification.action.target;
+    let incident = &notification.incident;
+    let mut rows = Vec::new();
+    let user = target.user_id.as_deref().or(incident.user_id.as_deref());
+    match (&asked.user_name, user) {
+        (Some(name), Some(id)) if name != id => {
+            rows.push(Row::new("user", &format!("{name} ({id})")));
+        }
+        (_, Some(id)) => rows.push(Row::new("user", id)),
+        (_, None) => rows.push(Row::new(
+            "user",
+            "not known: the server did not say whose token it was",
+        )),
+    }
+    let last = notification.detections.last();
+    let address = last.and_then(|d| d.ip_address).map(|ip| ip.to_string());
+    for (name, value) in [
+        (
+            "client",
+            target
+                .client_id
+                .as_deref()
+                .or(incident.client_id.as_deref()),
+        ),
+        ("address", address.as_deref()),
+        ("tenant", target.tenant.as_deref()),
+        ("server", Some(&*target.issuer)),
+        ("session", target.session_id.as_deref()),
+        ("family", target.family_id.as_deref()),
+    ] {
+        if let Some(value) = value {
+            rows.push(Row::new(name, value));
+        }
+    }
+    rows
+}
+
+fn runbooks(notification: &Notification) -> Vec<Link> {
+    let mut links = Vec::new();
+    for note in &notification.rules {
+        if let Some(url) = note.runbook.as_deref().filter(|url| is_web_address(url)) {
+            links.push(Link::new(&format!("Runbook of {}", note.rule), url));
+        }
+    }
+    links
+}
+
+fn hints(notification: &Notification) -> Vec<String> {
+    let target = &notification.action.target;
+    let Some(rule) = word(&notification.action.rule) else {
+        return Vec::new();
+    };
+    let mut hints = Vec::new();
+    if let Some(client) = target.client_id.as_deref().and_then(word) {
+        hints.push(format!(
+            "If this is normal for client {client}: clients: {{ {client}: {{ exempt_from: [{rule}] }} }}"
+        ));
+    }
+    hints.push(format!(
+        "To watch this rule without mails: overrides: {{ {rule}: {{ mode: observe }} }}"
+    ));
+    hints
+}

@@ -1,0 +1,205 @@
+//! How things are called in mails: actions and their states, times, names of evidence members with their units.
+
+use crate::model::{ActionKind, ActionRecord, ActionState, Decision, Timestamp, Value};
+
+use super::clean;
+
+/// What an incident's reader wants to know first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Specimen,
+    /// Something could not be done.
+    Failed,
+    /// Something waits for a person.
+    Waiting,
+    /// Something is being done.
+    UnderWay,
+    /// What had to end has ended.
+    Contained,
+    /// Something was found, nothing had to end or may be ended.
+    Alert,
+}
+
+impl Standing {
+    pub(super) fn of(actions: &[ActionRecord], is_specimen: bool) -> Self {
+        let any = |is: &dyn Fn(&ActionRecord) -> bool| {
+            actions
+                .iter()
+                .any(|record| is_deed(record.action.kind) && is(record))
+        };
+        if is_specimen {
+            Self::Specimen
+        } else if any(&|r| matches!(r.state, ActionState::Parked | ActionState::Expired)) {
+            Self::Failed
+        } else if any(&|r| r.state == ActionState::Held) {
+            Self::Waiting
+        } else if any(&|r| matches!(r.state, ActionState::Ready | ActionState::Leased)) {
+            Self::UnderWay
+        } else if any(&|r| r.state == ActionState::Done && ends_something(r.action.kind)) {
+            Self::Contained
+        } else {
+            Self::Alert
+        }
+    }
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Specimen => "SPECIMEN",
+            Self::Failed => "FAILED",
+            Self::Waiting => "WAITS FOR YOU",
+            Self::UnderWay => "UNDER WAY",
+            Self::Contained => "CONTAINED",
+            Self::Alert => "ALERT",
+        }
+    }
+}
+
+/// Telling people is no deed that a mail has to report.
+pub(super) const fn is_deed(kind: ActionKind) -> bool {
+    !matches!(kind, ActionKind::Notify | ActionKind::Review)
+}
+
+pub(super) const fn ends_something(kind: ActionKind) -> bool {
+    matches!(
+        kind,
+        ActionKind::RevokeFamily | ActionKind::RevokeUser | ActionKind::LockUser
+    )
+}
+
+/// One sentence about one action and what became of it.
+pub(super) fn deed(record: &ActionRecord) -> String {
+    let (to_do, done) = names(record.action.kind);
+    let outcome = record.outcome.as_deref().map(clean::value);
+    let reason = clean::value(&record.action.reason);
+    let with = |text: &Option<String>| match text {
+        Some(text) => format!(": {text}"),
+        None => String::new(),
+    };
+    match record.state {
+        ActionState::Done => {
+            let when = record
+                .finished_at
+                .map_or_else(String::new, |time| format!(" at {}", moment(time)));
+            format!("DONE: {done}{when}{}", with(&outcome))
+        }
+        ActionState::Parked => format!("FAILED: {to_do}{}", with(&outcome)),
+        ActionState::Expired => format!("NOT DONE, too old by now: {to_do}"),
+        ActionState::Held => format!("WAITS FOR YOU: {to_do} ({reason})"),
+        ActionState::Ready | ActionState::Leased => {
+            format!("UNDER WAY: {to_do}{}", with(&outcome))
+        }
+        ActionState::Suppressed if record.action.decision == Decision::Observe => {
+            format!("NOT DONE, only observing: {to_do} ({reason})")
+        }
+        ActionState::Suppressed => format!("NOT DONE: {to_do} ({reason})"),
+    }
+}
+
+/// What an action is, as something still to do.
+pub(super) const fn to_do(kind: ActionKind) -> &'static str {
+    names(kind).0
+}
+
+const fn names(kind: ActionKind) -> (&'static str, &'static str) {
+    match kind {
+        ActionKind::RevokeFamily => ("revoke the token family", "token family revoked"),
+        ActionKind::RevokeUser => (
+            "end all sessions of the user",
+            "all sessions of the user ended",
+        ),
+        ActionKind::LockUser => ("lock the user", "user locked and logged out"),
+        ActionKind::Challenge => (
+            "ask more of the user at the next login",
+            "more is asked of the user at the next login",
+        ),
+        ActionKind::Throttle => ("slow the client down", "client slowed down"),
+        ActionKind::BlockIp => ("block the address", "address blocked"),
+        ActionKind::Review => ("look at it", "listed for review"),
+        ActionKind::Notify => ("tell people", "people told"),
+    }
+}
+
+/// `2026-11-20 10:20:00 UTC`; with milliseconds where there are any, because races are decided by them.
+pub(super) fn moment(time: Timestamp) -> String {
+    let format = if time.subsec_millisecond() == 0 {
+        "%Y-%m-%d %H:%M:%S UTC"
+    } else {
+        "%Y-%m-%d %H:%M:%S.%3f UTC"
+    };
+    time.strftime(format).to_string()
+}
+
+/// `speed_km_per_h` and 74300.4 become `speed` and `74300 km/h`.
+pub(super) fn member(name: &str, value: &Value) -> (String, String) {
+    const UNITS: [(&str, &str); 8] = [
+        ("_km_per_h", " km/h"),
+        ("_per_h", " per hour"),
+        ("_km", " km"),
+        ("_ms", " ms"),
+        ("_s", " s"),
+        ("_min", " min"),
+        ("_percent", " %"),
+        ("_count", ""),
+    ];
+    let is_number = matches!(value, Value::Integer(_) | Value::Number(_));
+    let (name, unit) = UNITS
+        .iter()
+        .filter(|_| is_number)
+        .find_map(|(end, unit)| Some((name.strip_suffix(end)?, *unit)))
+        .unwrap_or((name, ""));
+    let label = clean::value(&name.replace('_', " "));
+    (label, format!("{}{unit}", plain(value)))
+}
+
+/// A value on one line.
+pub(super) fn plain(value: &Value) -> String {
+    match value {
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Integer(number) => number.to_string(),
+        Value::Number(number) if number.abs() >= 100.0 => format!("{number:.0}"),
+        Value::Number(number) => format!("{number:.2}")
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_owned(),
+        Value::Text(text) => match text.parse::<Timestamp>() {
+            Ok(time) => moment(time),
+            Err(_) => clean::value(text),
+        },
+        Value::List(list) => clean::line(&list.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Value::Map(map) => {
+            let members = map.0.iter().map(|(name, value)| {
+                let (name, value) = member(name, value);
+                format!("{name} {value}")
+            });
+            clean::line(&members.collect::<Vec<_>>().join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Evidence;
+
+    #[test]
+    fn members_are_shown_with_their_units() {
+        let show = |name: &str, value: Value| {
+            let (name, value) = member(name, &value);
+            format!("{name}: {value}")
+        };
+        assert_eq!(show("speed_km_per_h", 74300.44.into()), "speed: 74300 km/h");
+        assert_eq!(show("distance_km", 7.5.into()), "distance: 7.5 km");
+        assert_eq!(show("generation_gap", 1.into()), "generation gap: 1");
+        assert_eq!(show("answers", "2 s".into()), "answers: 2 s");
+        let time = show("first_seen", "2026-11-20T10:20:00.5Z".into());
+        assert_eq!(time, "first seen: 2026-11-20 10:20:00.500 UTC");
+        let nested = Evidence::new()
+            .with("ip_address", "192.0.2.1")
+            .with("tokens", 2);
+        assert_eq!(
+            show("other", nested.into()),
+            "other: ip address 192.0.2.1, tokens 2"
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! Performs actions at any API: method, URL, headers and body are templates of the configuration.
+//!
+//! Servers differ in path and body, hardly in more, so a template with the right escaping serves them all, and a new
+//! server needs no release. `deploy/examples/revokers.yaml` has tried ones for RFC 7009, Auth0 and Okta.
+//! What an API answers is judged by two lists of statuses; what is in neither is a refusal, for a person to read.
+
+use futures_util::future::BoxFuture;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, RequestBuilder, Url};
+
+use crate::config::{self, HttpAuth};
+use crate::model::{Action, ActionKind, Evidence, Text, limits};
+
+use super::client::{Answer, Client, is_transient};
+use super::template::{Place, Template, values_of};
+use super::token::{Authorized, Grant};
+use super::{Attempt, Claim, Revoker};
+
+/// The header that lets a server recognise a repeated attempt.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+pub(super) struct Http {
+    name: Text,
+    issuers: Vec<Text>,
+    actions: Vec<ActionKind>,
+    method: Method,
+    url: Template,
+    headers: Vec<(HeaderName, Template)>,
+    body: Option<Template>,
+    success: Vec<u16>,
+    retry: Vec<u16>,
+    client: Client,
+    auth: Auth,
+}
+
+enum Auth {
+    Fixed(Option<HeaderValue>),
+    Basic(Text, config::Secret),
+    Token(Box<Authorized>),
+}
+
+/// An action with everything filled in.
+struct Filled {
+    url: Url,
+    headers: HeaderMap,
+    body: Option<String>,
+}
+
+impl Http {
+    pub(super) fn new(
+        revoker: &config::Revoker,
+        settings: &config::HttpRevoker,
+    ) -> Result<Self, String> {
+        let client = Client::new(settings.timeout, settings.ca_file.as_deref())?;
+        let place = body_place(settings);
+        Ok(Self {
+            name: revoker.name.clone(),
+            issuers: revoker.issuers.clone(),
+            actions: settings.actions.clone(),
+            method: method(&settings.method)?,
+            url: Template::new("url", &settings.url, Place::Url)?,
+            headers: headers(settings)?,
+            body: match &settings.body {
+                Some(body) => Some(Template::new("body", body, place)?),
+                None => None,
+            },
+            success: settings.success.clone(),
+            retry: settings.retry.clone(),
+            auth: auth(&client, &settings.auth)?,
+            client,
+        })
+    }
+
+    async fn attempt(&self, action: &Action) -> Result<Attempt, Attempt> {
+        let filled = self.fill(action).map_err(|fault| Attempt::Refused {
+            reason: format!("{}: {fault}", self.name).into(),
+        })?;
+        let build = |client: &Client| self.request(client, &filled);
+        let answer = match &self.auth {
+            Auth::Token(authorized) => authorized.send(build).await?,
+            Auth::Fixed(_) | Auth::Basic(..) => self.client.send(build(&self.client)).await?,
+        };
+        Ok(self.judge(action, &answer))
+    }
+
+    fn fill(&self, action: &Action) -> Result<Filled, String> {
+        let values = values_of(action);
+        let url = self.url.render(&values)?;
+        if url.len() > limits::TEMPLATE_LINE_BYTES_MAX {
+            return Err("the filled-in URL is too long".to_owned());
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(IDEMPOTENCY_KEY, header_value(&action.id)?);
+        for (name, template) in &self.headers {
+            headers.insert(name, header_value(&template.render(&values)?)?);
+        }
+        Ok(Filled {
+            url: Url::parse(&url).map_err(|error| format!("the filled-in URL: {error}"))?,
+            headers,
+            body: match &self.body {
+                Some(body) => Some(body.render(&values)?),
+                None => None,
+            },
+        })
+    }
+
+    fn request(&self, client: &Client, filled: &Filled) -> RequestBuilder {
+        let mut request = client
+            .request(self.method.clone(), filled.url.clone())
+            .headers(filled.headers.clone());
+        match &self.auth {
+            Auth::Fixed(Some(value)) => request = request.header(AUTHORIZATION, value),
+            Auth::Basic(username, password) => {
+                request = request.basic_auth(username, Some(password.expose()));
+            }
+            Auth::Fixed(None) | Auth::Token(_) => {}
+        }
+        match &filled.body {
+            Some(body) => request.body(body.clone()),
+            None => request,
+        }
+    }
+
+    fn judge(&self, action: &Action, answer: &Answer) -> Attempt {
+        let done = if self.success.is_empty() {
+            answer.succeeded()
+        } else {
+            self.success.contains(&answer.status)
+        };
+        if done {
+            return Attempt::Done {
+                detail: format!("{} answered {}", answer.host, answer.status).into(),
+                evidence: Evidence::new().with("status", i64::from(answer.status)),
+            };
+        }
+        let what = format!("{} by {}", action.kind, self.name);
+        if self.retry.contains(&answer.status)
+            || (self.retry.is_empty() && is_transient(answer.status))
+        {
+            answer.retry(&what)
+        } else {
+            answer.refusal(&what)
+        }
+    }
+}
+
+impl Revoker for Http {
+    fn name(&self) -> &Text {
+        &self.name
+    }
+
+    fn claims<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Claim> {
+        let is_ours = self.actions.contains(&action.kind)
+            && super::is_issuer_of(&self.issuers, &action.target.issuer);
+        Box::pin(std::future::ready(if is_ours {
+            Claim::Mine
+        } else {
+            Claim::NotMine
+        }))
+    }
+
+    fn perform<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Attempt> {
+        Box::pin(async move {
+            match self.attempt(action).await {
+                Ok(attempt) | Err(attempt) => attempt,
+            }
+        })
+    }
+}
+
+fn method(name: &str) -> Result<Method, String> {
+    match name.to_ascii_uppercase().as_str() {
+        "POST" => Ok(Method::POST),
+        "PUT" => Ok(Method::PUT),
+        "PATCH" => Ok(Method::PATCH),
+        "DELETE" => Ok(Method::DELETE),
+        _ => Err(format!(
+            "method {name}: expected POST, PUT, PATCH or DELETE (a GET must not change anything)"
+        )),
+    }
+}
+
+fn headers(settings: &config::HttpRevoker) -> Result<Vec<(HeaderName, Template)>, String> {
+    let mut headers = Vec::new();
+    if settings.body.is_some() && !names(settings).any(|name| name == CONTENT_TYPE.as_str()) {
+        let json = Template::new("headers", "application/json", Place::Line)?;
+        headers.push((CONTENT_TYPE, json));
+    }
+    for (name, value) in &settings.headers {
+        let what = format!("headers: {name}");
+        let header = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| format!("{what}: this is no header name"))?;
+        headers.push((header, Template::new(&what, value, Place::Line)?));
+    }
+    Ok(headers)
+}
+
+fn names(settings: &config::HttpRevoker) -> impl Iterator<Item = String> {
+    settings
+        .headers
+        .keys()
+        .map(|name| name.to_ascii_lowercase())
+}
+
+/// A form is escaped as a form, everything else as JSON.
+fn body_place(settings: &config::HttpRevoker) -> Place {
+    let is_form = settings.headers.iter().any(|(name, value)| {
+        name.eq_ignore_ascii_case("content-type") && value.contains("x-www-form-urlencoded")
+    });
+    if is_form { Place::Url } else { Place::Json }
+}
+
+fn auth(client: &Client, auth: &HttpAuth) -> Result<Auth, String> {
+    Ok(match auth {
+        HttpAuth::None => Auth::Fixed(None),
+        HttpAuth::Bearer(token) => Auth::Fixed(Some(secret_value("Bearer", token)?)),
+        HttpAuth::Scheme { scheme, token } => Auth::Fixed(Some(secret_value(scheme, token)?)),
+        HttpAuth::Basic { username, password } => Auth::Basic(username.clone(), password.clone()),
+        HttpAuth::ClientCredentials {
+            token_url,
+            client_id,
+            client_secret,
+            audience,
+            scope,
+        } => {
+            let grant = Grant {
+                token_url: Url::parse(token_url).map_err(|error| format!("token_url: {error}"))?,
+                client_id: client_id.clone(),
+                client_secret: client_secret.clone(),
+                audience: audience.clone(),
+                scope: scope.clone(),
+            };
+            Auth::Token(Box::new(Authorized::new(client.clone(), grant)))
+        }
+    })
+}
+
+fn secret_value(scheme: &str, token: &config::Secret) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(&format!("{scheme} {}", token.expose()))
+        .map_err(|_| "auth: the token holds a character that no header may hold".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn header_value(text: &str) -> Result<HeaderValue, String> {
+    if text.len() > limits::TEMPLATE_LINE_BYTES_MAX {
+        return Err("a filled-in header is too long".to_owned());
+    }
+    HeaderValue::from_str(text)
+        .map_err(|_| "a filled-in header holds a control character".to_owned())
+}

@@ -1,0 +1,63 @@
+//! Makes notifiers, and asks the servers what a person reading a notification wants to know.
+
+use std::sync::Arc;
+
+use crate::config;
+use crate::model::{ActionState, Text, Timestamp, limits};
+
+use super::email::Email;
+use super::webhook::Webhook;
+use super::{Notification, Notifier, Revokers};
+
+/// What notifiers take from outside.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Wall time, for the date of a mail and the stamp of a signature.
+    pub now: fn() -> Timestamp,
+    /// Asked for names and for the commands by which a person can do what was not done.
+    pub revokers: Revokers,
+}
+
+/// What the servers told for one notification; nothing of it is stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    pub user_name: Option<String>,
+    /// Command by action id.
+    pub by_hand: Vec<(Text, String)>,
+}
+
+/// Makes one notifier.
+pub fn notifier(
+    settings: &config::Receiver,
+    surroundings: Surroundings,
+) -> Result<Arc<dyn Notifier>, String> {
+    let made: Result<Arc<dyn Notifier>, String> = match &settings.kind {
+        config::ReceiverKind::Email(email) => {
+            Email::new(settings, email, surroundings).map(|made| Arc::new(made) as _)
+        }
+        config::ReceiverKind::Webhook(webhook) => {
+            Webhook::new(settings, webhook, surroundings).map(|made| Arc::new(made) as _)
+        }
+    };
+    made.map_err(|fault| format!("receiver {}: {fault}", settings.name))
+}
+
+impl Surroundings {
+    /// Waits a bounded time and takes what has come by then: a mail without a name beats a late one.
+    pub(super) async fn ask(&self, notification: &Notification) -> Asked {
+        let name = self.revokers.user_name(&notification.action.target);
+        let user_name = tokio::time::timeout(limits::NAME_WAIT_MAX, name)
+            .await
+            .ok()
+            .flatten();
+        let mut by_hand = Vec::new();
+        for record in &notification.actions {
+            if record.state != ActionState::Done
+                && let Some(command) = self.revokers.by_hand(&record.action)
+            {
+                by_hand.push((record.action.id.clone(), command));
+            }
+        }
+        Asked { user_name, by_hand }
+    }
+}

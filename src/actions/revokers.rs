@@ -1,0 +1,112 @@
+//! All configured revokers: an action goes to the first that it is for.
+
+use std::sync::Arc;
+
+use crate::config;
+use crate::model::{Action, Target, Text};
+
+use super::{Attempt, Claim, Revoker, http, keycloak};
+
+/// The revokers in the order of the file.
+#[derive(Clone, Default)]
+pub struct Revokers {
+    list: Vec<Arc<dyn Revoker>>,
+}
+
+/// Makes one revoker. `is_alone`: no other of its kind serves the same issuers, so that an unnamed realm must be its own.
+pub fn revoker(settings: &config::Revoker, is_alone: bool) -> Result<Arc<dyn Revoker>, String> {
+    let made: Result<Arc<dyn Revoker>, String> = match &settings.kind {
+        config::RevokerKind::Keycloak(server) => {
+            keycloak::Keycloak::new(settings, server, is_alone).map(|made| Arc::new(made) as _)
+        }
+        config::RevokerKind::Http(api) => {
+            http::Http::new(settings, api).map(|made| Arc::new(made) as _)
+        }
+    };
+    made.map_err(|fault| format!("revoker {}: {fault}", settings.name))
+}
+
+impl Revokers {
+    /// Makes them all, or tells all faults.
+    pub fn new(settings: &[config::Revoker]) -> Result<Self, Vec<String>> {
+        let realms = settings
+            .iter()
+            .filter(|revoker| matches!(revoker.kind, config::RevokerKind::Keycloak(_)))
+            .count();
+        let mut list = Vec::new();
+        let mut faults = Vec::new();
+        for settings in settings {
+            match revoker(settings, realms == 1) {
+                Ok(made) => list.push(made),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if faults.is_empty() {
+            Ok(Self { list })
+        } else {
+            Err(faults)
+        }
+    }
+
+    pub fn from_list(list: Vec<Arc<dyn Revoker>>) -> Self {
+        Self { list }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Revoker>> {
+        self.list.iter()
+    }
+
+    /// Performs the action by the first revoker that it is for.
+    pub async fn perform(&self, action: &Action) -> Attempt {
+        match self.choose(action).await {
+            Ok(revoker) => revoker.perform(action).await,
+            Err(attempt) => attempt,
+        }
+    }
+
+    /// What a person calls the user.
+    pub async fn user_name(&self, target: &Target) -> Option<String> {
+        for revoker in &self.list {
+            if let Some(name) = revoker.user_name(target).await {
+                return Some(name);
+            }
+        }
+        None
+    }
+
+    /// A command by which a person can do the same.
+    pub fn by_hand(&self, action: &Action) -> Option<String> {
+        self.list.iter().find_map(|revoker| revoker.by_hand(action))
+    }
+
+    async fn choose(&self, action: &Action) -> Result<&Arc<dyn Revoker>, Attempt> {
+        let mut unclear: Option<Text> = None;
+        for revoker in &self.list {
+            match revoker.claims(action).await {
+                Claim::Mine => return Ok(revoker),
+                Claim::NotMine => {}
+                Claim::Unclear { reason } => unclear = unclear.or(Some(reason)),
+            }
+        }
+        Err(match unclear {
+            Some(reason) => Attempt::Retry {
+                reason,
+                after: None,
+            },
+            None => Attempt::Refused {
+                reason: no_revoker(action).into(),
+            },
+        })
+    }
+}
+
+fn no_revoker(action: &Action) -> String {
+    let tenant = match &action.target.tenant {
+        Some(tenant) => format!(", tenant {tenant}"),
+        None => String::new(),
+    };
+    format!(
+        "no revoker does {} for issuer {}{tenant}; add one under `revokers`",
+        action.kind, action.target.issuer
+    )
+}

@@ -1,0 +1,149 @@
+//! Revokers by template: what really goes over the wire for the servers that the documentation shows.
+
+use tokenwarden::actions::{Attempt, Claim, Revokers};
+use tokenwarden::config::{HttpAuth, HttpRevoker, Secret};
+use tokenwarden::model::ActionKind;
+
+use super::server::{Seen, Server, reply};
+use super::{action, detail, http, http_settings, reason};
+
+async fn wire(settings: impl FnOnce(&str) -> HttpRevoker) -> Vec<Seen> {
+    let server = Server::start(|seen, _| match seen.path.as_str() {
+        "/oauth/token" => reply(200, "{\"access_token\":\"m2m\",\"expires_in\":86400}"),
+        _ => reply(204, ""),
+    })
+    .await;
+    let answer = http(settings(&server.url))
+        .perform(&action(ActionKind::RevokeFamily))
+        .await;
+    assert!(detail(&answer).ends_with("answered 204"));
+    server.seen()
+}
+
+#[tokio::test]
+async fn rfc_7009_with_basic_authentication() {
+    let seen = wire(|url| {
+        let mut settings = http_settings(&format!("{url}/oauth2/revoke"));
+        settings.headers.insert(
+            "Content-Type".into(),
+            "application/x-www-form-urlencoded".into(),
+        );
+        settings.body = Some("token={{ target.family_id }}&token_type_hint=refresh_token".into());
+        settings.auth = HttpAuth::Basic {
+            username: "tokenwarden".into(),
+            password: Secret::new("pw"),
+        };
+        settings
+    })
+    .await;
+    assert_eq!(seen[0].path, "/oauth2/revoke");
+    assert_eq!(seen[0].body, "token=fam-1&token_type_hint=refresh_token");
+    assert_eq!(
+        seen[0].header("content-type"),
+        "application/x-www-form-urlencoded"
+    );
+    assert_eq!(
+        seen[0].header("authorization"),
+        "Basic dG9rZW53YXJkZW46cHc="
+    );
+    assert_eq!(seen[0].header("idempotency-key"), "act-1");
+}
+
+#[tokio::test]
+async fn auth0_with_a_machine_to_machine_token() {
+    let seen = wire(|url| {
+        let mut settings = http_settings(&format!("{url}/api/v2/refresh-tokens/revoke"));
+        settings.body = Some(
+            r#"{"user_id": "{{ target.user_id }}", "client_id": "{{ target.client_id }}"}"#.into(),
+        );
+        settings.auth = HttpAuth::ClientCredentials {
+            token_url: format!("{url}/oauth/token").into(),
+            client_id: "m2m-client".into(),
+            client_secret: Secret::new("hush"),
+            audience: Some("https://example.eu.auth0.com/api/v2/".into()),
+            scope: None,
+        };
+        settings
+    })
+    .await;
+    assert!(
+        seen[0]
+            .body
+            .contains("audience=https%3A%2F%2Fexample.eu.auth0.com%2Fapi%2Fv2%2F")
+    );
+    assert_eq!(seen[1].header("authorization"), "Bearer m2m");
+    assert_eq!(seen[1].header("content-type"), "application/json");
+    assert_eq!(
+        seen[1].body,
+        r#"{"user_id": "auth0|alice/1", "client_id": "web"}"#
+    );
+}
+
+#[tokio::test]
+async fn okta_with_its_own_scheme() {
+    let seen = wire(|url| {
+        let mut settings = http_settings(&format!(
+            "{url}/api/v1/users/{{{{ target.user_id }}}}/clients/{{{{ target.client_id }}}}/tokens"
+        ));
+        settings.method = "DELETE".into();
+        settings.auth = HttpAuth::Scheme {
+            scheme: "SSWS".into(),
+            token: Secret::new("00token"),
+        };
+        settings
+    })
+    .await;
+    assert_eq!(seen[0].method, "DELETE");
+    assert_eq!(
+        seen[0].path,
+        "/api/v1/users/auth0%7Calice%2F1/clients/web/tokens"
+    );
+    assert_eq!(seen[0].header("authorization"), "SSWS 00token");
+}
+
+#[tokio::test]
+async fn what_an_action_lacks_is_refused_before_anything_is_sent() {
+    let server = Server::start(|_, _| reply(204, "")).await;
+    let revoker = http(http_settings(&format!(
+        "{}/users/{{{{ target.user_id }}}}/tokens",
+        server.url
+    )));
+    let mut anonymous = action(ActionKind::RevokeFamily);
+    anonymous.target.user_id = None;
+    let answer = revoker.perform(&anonymous).await;
+    assert_eq!(reason(&answer), "api: there is no target.user_id");
+    assert_eq!(server.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_value_cannot_smuggle_a_header() {
+    let server = Server::start(|_, _| reply(204, "")).await;
+    let mut settings = http_settings(&server.url);
+    settings
+        .headers
+        .insert("X-User".into(), "{{ target.user_id }}".into());
+    let revoker = http(settings);
+    let mut hostile = action(ActionKind::RevokeFamily);
+    hostile.target.user_id = Some("x\r\nX-Admin: 1".into());
+    assert!(matches!(
+        revoker.perform(&hostile).await,
+        Attempt::Refused { .. }
+    ));
+    assert_eq!(server.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn an_action_goes_to_the_first_revoker_that_it_is_for() {
+    let revokers = Revokers::from_list(vec![http(http_settings("http://127.0.0.1:9/"))]);
+    let revoker = revokers.iter().next().unwrap();
+    assert_eq!(
+        revoker.claims(&action(ActionKind::RevokeFamily)).await,
+        Claim::Mine
+    );
+    let lock = action(ActionKind::LockUser);
+    assert_eq!(revoker.claims(&lock).await, Claim::NotMine);
+    assert_eq!(
+        reason(&revokers.perform(&lock).await),
+        "no revoker does lock_user for issuer sso, tenant corp; add one under `revokers`"
+    );
+}
