@@ -18,7 +18,7 @@ use scan::{Use, uses};
 const FLOORS: &[(&str, &[&str])] = &[
     // L0 and the leaves
     ("model", &[]),
-    ("yaml", &[]),
+    ("yaml", &["model"]),
     ("clock", &["model"]),
     ("telemetry", &[]),
     ("metrics", &["model"]),
@@ -27,9 +27,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("decode", &["model", "yaml"]),
     ("enrich", &["model", "yaml"]),
     ("rules", &["model", "yaml"]),
-    // L2: pure deciding
-    ("engine", &["model", "rules", "enrich"]),
-    ("respond", &["model", "rules", "enrich"]),
+    // L2: pure deciding; what the operator declared about clients and tenants is plain data of the configuration
+    ("engine", &["model", "rules", "enrich", "config"]),
+    ("respond", &["model", "rules", "enrich", "config"]),
     // L3: adapters; they never know each other
     ("sources", &["model", "config"]),
     ("actions", &["model", "config"]),
@@ -75,7 +75,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("reqwest", &["actions", "app", "simulate"]),
     ("axum", &["sources", "admin", "app", "simulate"]),
     ("rdkafka", &["sources", "app"]),
-    ("lettre", &["actions"]),
+    ("lettre", &["actions", "config"]),
     ("prometheus", &["metrics"]),
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli"]),
