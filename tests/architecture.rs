@@ -111,7 +111,15 @@ const PATHS: &[(&str, &[&str])] = &[
     (
         "Instant::now",
         &[
-            "clock", "sources", "actions", "pipeline", "delivery", "admin", "app", "simulate",
+            "clock",
+            "telemetry",
+            "sources",
+            "actions",
+            "pipeline",
+            "delivery",
+            "admin",
+            "app",
+            "simulate",
             "cli",
         ],
     ),

@@ -86,3 +86,10 @@ pub const WEBHOOK_RECORDS_MAX: usize = 10_000;
 pub const WEBHOOK_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a sender is told to wait when the store cannot take its records.
 pub const WEBHOOK_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Clients and tenants that metrics show by name; with reasons and outcomes at most some four thousand series.
+pub const METRIC_CLIENTS_MAX: usize = 30;
+pub const METRIC_TENANTS_MAX: usize = 10;
+/// Sessions and families whose last refresh is remembered for the metrics of intervals and device changes.
+pub const METRIC_CHAINS_MAX: usize = 200_000;
+/// Names that one top list counts in five minutes; a name with more than a thousandth of all is always among them.
+pub const TOP_NAMES_MAX: usize = 1000;
