@@ -21,5 +21,8 @@ pub mod app;
 pub mod cli;
 pub mod simulate;
 
+pub mod clock;
 pub mod config;
+pub mod metrics;
+pub mod telemetry;
 pub mod yaml;

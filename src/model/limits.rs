@@ -147,3 +147,10 @@ pub const MAILS_UNDER_WAY_MAX: usize = 1000;
 pub const MAIL_FILES_MAX: u32 = 10_000;
 /// How long a mail waits for a user's name: the mail matters more.
 pub const NAME_WAIT_MAX: Duration = Duration::from_secs(3);
+/// Clients and tenants that metrics show by name; with reasons and outcomes at most some four thousand series.
+pub const METRIC_CLIENTS_MAX: usize = 30;
+pub const METRIC_TENANTS_MAX: usize = 10;
+/// Sessions and families whose last refresh is remembered for the metrics of intervals and device changes.
+pub const METRIC_CHAINS_MAX: usize = 200_000;
+/// Names that one top list counts in five minutes; a name with more than a thousandth of all is always among them.
+pub const TOP_NAMES_MAX: usize = 1000;

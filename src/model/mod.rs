@@ -20,6 +20,7 @@ mod value;
 pub use action::{Action, ActionKind, ActionRecord, ActionState, Decision, Mode, Target};
 pub use batch::{Input, RawBatch, RawRecord, Reject, RejectReason};
 pub use detection::{Detection, Severity, Subject};
+pub(crate) use event::names;
 pub use event::{Event, EventType, Initiator, Outcome, Reason, TokenKind};
 pub use incident::{Incident, IncidentState};
 pub use network::{
