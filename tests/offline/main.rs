@@ -11,3 +11,4 @@ mod store_suite;
 mod file_source;
 mod own_table;
 mod source_harness;
+mod simulation_world;
