@@ -62,10 +62,10 @@ fn files_locate_documentation_addresses() {
         "a VPN"
     );
     assert_eq!(
-        locate(&tables, "198.18.7.1").0.class,
+        locate(&tables, "198.19.255.1").0.class,
         Some(NetworkClass::Tor)
     );
-    assert_eq!(locate(&tables, "198.18.8.1").1, None);
+    assert_eq!(locate(&tables, "203.0.114.1").1, None);
 }
 
 #[test]

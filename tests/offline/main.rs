@@ -16,3 +16,4 @@ mod source_harness;
 mod webhook;
 
 mod actions;
+mod simulation_world;
