@@ -70,8 +70,8 @@ pub const TICK_EVERY: Duration = Duration::from_millis(500);
 /// How long a source collects records of one batch while more keep coming: adds to the latency of every event.
 pub const BATCH_WAIT_MAX: Duration = Duration::from_millis(20);
 /// First and longest pause before an unreachable server is tried again.
-pub const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
-pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
+pub const SOURCE_RETRY_MIN: Duration = Duration::from_secs(1);
+pub const SOURCE_RETRY_MAX: Duration = Duration::from_secs(30);
 /// A broker that does not answer a question about offsets in this time counts as unreachable.
 pub const KAFKA_QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same for the question asked while reading, which holds up the other partitions meanwhile.
@@ -127,8 +127,6 @@ const _: () = assert!(LEASE.as_secs() > 2 * LEASE_RENEWAL.as_secs());
 pub const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// What a sentence quotes of a server's answer, in characters: enough for an OAuth error with its description.
 pub const EXCERPT_CHARS_MAX: usize = 200;
-/// A server that asks for a longer pause is asked again after this: a mistaken `Retry-After` must not park a revocation.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 /// Instructions that one template of the configuration may take: ordinary ones take below a hundred.
 pub const TEMPLATE_FUEL_MAX: u64 = 20_000;
 /// A rendered URL or header.

@@ -63,7 +63,7 @@ impl Source for TableTail {
 
     fn run(self: Box<Self>, context: Context) -> BoxFuture<'static, Result<(), SourceError>> {
         async move {
-            let mut delay = limits::RETRY_DELAY_MIN;
+            let mut delay = limits::SOURCE_RETRY_MIN;
             loop {
                 let mut worked = false;
                 let stopped = tail(&self, &context, &mut worked);
@@ -76,13 +76,13 @@ impl Source for TableTail {
                 };
                 context.status.down(&self.name, &reason);
                 if worked {
-                    delay = limits::RETRY_DELAY_MIN;
+                    delay = limits::SOURCE_RETRY_MIN;
                 }
                 tokio::select! {
                     () = context.cancel.cancelled() => return Ok(()),
                     () = tokio::time::sleep(delay) => {}
                 }
-                delay = (delay * 2).min(limits::RETRY_DELAY_MAX);
+                delay = (delay * 2).min(limits::SOURCE_RETRY_MAX);
             }
         }
         .boxed()

@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection};
 use tail::Running;
 use tokenwarden::config::{Database, Secret, SqlCursor, SqlLayout, SqlSource, Start};
 use tokenwarden::model::{Position, RawBatch, StartAt};
-use tokenwarden::sources::SqlTail;
+use tokenwarden::sources::sql::SqlTail;
 
 const WRITERS: u64 = 8;
 const TRANSACTIONS_PER_WRITER: u64 = 150;

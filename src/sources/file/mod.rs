@@ -104,7 +104,7 @@ impl Tail<'_> {
 
     /// The store may be away: nothing is read before it has said from where.
     async fn claim(&mut self) -> Result<Follower, SourceError> {
-        let mut delay = limits::RETRY_DELAY_MIN;
+        let mut delay = limits::SOURCE_RETRY_MIN;
         loop {
             match self.context.claims.claim(&[self.partition()]).await {
                 Ok(claims) => {
@@ -119,7 +119,7 @@ impl Tail<'_> {
                 Err(error) => self.report(Err(error.to_string())),
             }
             tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(limits::RETRY_DELAY_MAX);
+            delay = (delay * 2).min(limits::SOURCE_RETRY_MAX);
         }
     }
 

@@ -140,14 +140,14 @@ async fn wait(
 
 /// A new consumer after each failure, with growing pauses while nothing succeeds.
 fn read_until_cancelled(topic: &Arc<TopicReader>) -> Result<(), SourceError> {
-    let mut delay = limits::RETRY_DELAY_MIN;
+    let mut delay = limits::SOURCE_RETRY_MIN;
     while !topic.context.cancel.is_cancelled() {
         match reader::read(topic) {
             Stop::Cancelled => break,
             Stop::Broken(error) => return Err(error),
             Stop::Again { reason, worked } => {
                 if worked {
-                    delay = limits::RETRY_DELAY_MIN;
+                    delay = limits::SOURCE_RETRY_MIN;
                 }
                 topic.health.down(&topic.topic, reason);
                 topic.runtime.block_on(async {
@@ -156,7 +156,7 @@ fn read_until_cancelled(topic: &Arc<TopicReader>) -> Result<(), SourceError> {
                         () = tokio::time::sleep(delay) => {}
                     }
                 });
-                delay = (delay * 2).min(limits::RETRY_DELAY_MAX);
+                delay = (delay * 2).min(limits::SOURCE_RETRY_MAX);
             }
         }
     }
