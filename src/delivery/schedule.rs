@@ -8,7 +8,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::model::Timestamp;
-use crate::model::limits::{ATTEMPTS_MAX, RETRY_AFTER_MAX, RETRY_DELAY_FIRST, RETRY_DELAY_MAX};
+use crate::model::limits::{ACTION_RETRY_FIRST, ACTION_RETRY_MAX, ATTEMPTS_MAX, RETRY_AFTER_MAX};
 
 /// What is known of an action after a failed try.
 #[derive(Debug, Clone, Copy)]
@@ -75,9 +75,9 @@ fn jittered(action_id: &str, attempts: u32) -> Duration {
 
 fn bound(attempts: u32) -> Duration {
     let doublings = attempts.saturating_sub(1).min(16);
-    RETRY_DELAY_FIRST
+    ACTION_RETRY_FIRST
         .saturating_mul(1 << doublings)
-        .min(RETRY_DELAY_MAX)
+        .min(ACTION_RETRY_MAX)
 }
 
 #[cfg(test)]

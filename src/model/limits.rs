@@ -96,9 +96,9 @@ pub const STORE_RETRY_MAX: Duration = Duration::from_secs(10);
 /// Batches that wait for the engine; a full channel makes the sources wait.
 pub const BATCHES_WAITING_MAX: usize = 16;
 /// Wait before the second try of an action, at most: most faults of a server are over at once.
-pub const RETRY_DELAY_FIRST: Duration = Duration::from_millis(500);
+pub const ACTION_RETRY_FIRST: Duration = Duration::from_millis(500);
 /// Waits between tries double up to this: a server that comes back is met within minutes.
-pub const RETRY_DELAY_MAX: Duration = Duration::from_mins(5);
+pub const ACTION_RETRY_MAX: Duration = Duration::from_mins(5);
 /// A `Retry-After` is honoured up to this; a server must not be able to put an action off for days.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(15);
 /// Tries of one action. The delays reach it only when the process dies at each try.

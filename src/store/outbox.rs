@@ -279,7 +279,12 @@ impl Store {
     }
 
     /// Gives a leased notification back until the other actions of its incident have ended, or until `until`.
-    pub async fn await_outcome(&self, leased: &LeasedAction, until: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn await_outcome(
+        &self,
+        leased: &LeasedAction,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let id = &leased.action.id;
         let mut transaction = self.begin().await?;
         let given_back = sqlx::query(

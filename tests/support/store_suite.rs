@@ -710,23 +710,61 @@ pub(crate) async fn receivers_done_are_remembered(store: Store) {
 }
 
 pub(crate) async fn final_action_wakes_the_notification(store: Store) {
-    store.commit(&Commit { output: theft("u1"), ..Commit::default() }, at(0)).await.unwrap();
-    store.lease_due(Queue::Revocations, at(1), "a", at(31), 1).await.unwrap();
-    let notify = store.lease_due(Queue::Notifications, at(1), "a", at(31), 1).await.unwrap().remove(0);
+    store
+        .commit(
+            &Commit {
+                output: theft("u1"),
+                ..Commit::default()
+            },
+            at(0),
+        )
+        .await
+        .unwrap();
+    store
+        .lease_due(Queue::Revocations, at(1), "a", at(31), 1)
+        .await
+        .unwrap();
+    let notify = store
+        .lease_due(Queue::Notifications, at(1), "a", at(31), 1)
+        .await
+        .unwrap()
+        .remove(0);
     assert!(store.outcome_pending("incident of u1").await.unwrap());
     store.await_outcome(&notify, at(16), at(1)).await.unwrap();
     assert!(lease(&store, 2, "a").await.is_empty());
-    store.finish(&finish("revoke u1", FinishState::Done), "a", at(3)).await.unwrap();
+    store
+        .finish(&finish("revoke u1", FinishState::Done), "a", at(3))
+        .await
+        .unwrap();
     assert!(!store.outcome_pending("incident of u1").await.unwrap());
     assert_eq!(lease(&store, 3, "a").await, ["notify u1"]);
 }
 
 /// Between the look at the other actions and the decision to wait, the last of them may have ended.
 pub(crate) async fn outcome_in_the_meantime_wakes_too(store: Store) {
-    store.commit(&Commit { output: theft("u1"), ..Commit::default() }, at(0)).await.unwrap();
-    store.lease_due(Queue::Revocations, at(1), "a", at(31), 1).await.unwrap();
-    let notify = store.lease_due(Queue::Notifications, at(1), "a", at(31), 1).await.unwrap().remove(0);
-    store.finish(&finish("revoke u1", FinishState::Parked), "a", at(2)).await.unwrap();
+    store
+        .commit(
+            &Commit {
+                output: theft("u1"),
+                ..Commit::default()
+            },
+            at(0),
+        )
+        .await
+        .unwrap();
+    store
+        .lease_due(Queue::Revocations, at(1), "a", at(31), 1)
+        .await
+        .unwrap();
+    let notify = store
+        .lease_due(Queue::Notifications, at(1), "a", at(31), 1)
+        .await
+        .unwrap()
+        .remove(0);
+    store
+        .finish(&finish("revoke u1", FinishState::Parked), "a", at(2))
+        .await
+        .unwrap();
     store.await_outcome(&notify, at(16), at(2)).await.unwrap();
     assert_eq!(lease(&store, 2, "a").await, ["notify u1"]);
 }
