@@ -56,14 +56,6 @@ impl Revokers {
         self.list.iter()
     }
 
-    /// Performs the action by the first revoker that it is for.
-    pub async fn perform(&self, action: &Action) -> Attempt {
-        match self.choose(action).await {
-            Ok(revoker) => revoker.perform(action).await,
-            Err(attempt) => attempt,
-        }
-    }
-
     /// What a person calls the user.
     pub async fn user_name(&self, target: &Target) -> Option<String> {
         for revoker in &self.list {
@@ -79,7 +71,8 @@ impl Revokers {
         self.list.iter().find_map(|revoker| revoker.by_hand(action))
     }
 
-    async fn choose(&self, action: &Action) -> Result<&Arc<dyn Revoker>, Attempt> {
+    /// The first revoker that the action is for, or how the attempt ends without one.
+    pub async fn choose(&self, action: &Action) -> Result<&Arc<dyn Revoker>, Attempt> {
         let mut unclear: Option<Text> = None;
         for revoker in &self.list {
             match revoker.claims(action).await {

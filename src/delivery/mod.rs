@@ -24,11 +24,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::actions::{Notifier, Revoker, RuleNote};
+use crate::actions::{Notifier, Revokers, RuleNote};
 use crate::model::limits::{
     DELIVERY_LANES, DELIVERY_LOOK_EVERY, LEASE, NOTIFICATION_TIMEOUT, REVOCATION_TIMEOUT,
 };
-use crate::model::{ActionKind, Text, Timestamp};
+use crate::model::{Text, Timestamp};
 use crate::store::{Queue, Store, StoreError};
 
 use worker::Worker;
@@ -37,22 +37,13 @@ use worker::Worker;
 #[derive(Clone, Default)]
 pub struct Performers {
     /// The first that fits is taken.
-    pub revokers: Vec<RevokerRoute>,
+    pub revokers: Revokers,
     /// Each gets every notification.
     pub notifiers: Vec<Arc<dyn Notifier>>,
     /// What the rules' authors say, by rule.
     pub rules: BTreeMap<Text, RuleNote>,
     /// An action whose event is older than this is held.
     pub act_within: Duration,
-}
-
-/// A revoker with what it is for.
-#[derive(Clone)]
-pub struct RevokerRoute {
-    pub revoker: Arc<dyn Revoker>,
-    /// Empty: every issuer.
-    pub issuers: Vec<Text>,
-    pub kinds: Vec<ActionKind>,
 }
 
 /// How the loop runs.

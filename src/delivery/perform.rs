@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::actions::Attempt;
 use crate::model::limits::{LEASE, REVOCATION_DEADLINE};
-use crate::model::{Action, OwnEventKind, Timestamp};
+use crate::model::{ActionKind, OwnEventKind, Timestamp};
 use crate::store::{AttemptEnd, AttemptId, Finish, FinishState, LeasedAction, StoreError};
 
 use super::worker::{Worker, later, own_event, result_of};
-use super::{Performers, RevokerRoute};
+use super::Performers;
 
 impl Worker {
     pub(super) async fn perform(
@@ -20,21 +20,12 @@ impl Worker {
         if let Some(too_old) = too_old(leased, performers.act_within, self.now()) {
             return self.finish(leased, too_old).await;
         }
-        let Some(route) = performers
-            .revokers
-            .iter()
-            .find(|route| route.is_for(action))
-        else {
-            let why = format!(
-                "no revoker is configured for `{}` at issuer `{}`; add one under `revokers:`, then release the action",
-                action.kind, action.target.issuer
-            );
-            return self
-                .finish(leased, Finish::new(action, FinishState::Parked, why))
-                .await;
+        let revoker = match performers.revokers.choose(action).await {
+            Ok(revoker) => revoker,
+            Err(attempt) => return self.finish(leased, self.unperformed(leased, attempt)).await,
         };
         let now = self.now();
-        let name = route.revoker.name();
+        let name = revoker.name();
         let attempted = own_event(OwnEventKind::Attempted, action, now);
         let begun = self
             .store
@@ -52,11 +43,29 @@ impl Worker {
                 leased,
                 name,
                 self.options.revocation_timeout,
-                route.revoker.perform(action),
+                revoker.perform(action),
             )
             .await?;
         let finish = self.end_of(leased, attempt, begun);
         self.finish(leased, finish).await
+    }
+
+    /// Nobody performs it. A review is a queue of our own; what only slows or challenges is worth no page.
+    fn unperformed(&self, leased: &LeasedAction, attempt: Attempt) -> Finish {
+        let action = &leased.action;
+        let soft = matches!(
+            action.kind,
+            ActionKind::Challenge | ActionKind::Throttle | ActionKind::BlockIp
+        );
+        match attempt {
+            _ if action.kind == ActionKind::Review => {
+                Finish::new(action, FinishState::Done, "listed for review")
+            }
+            Attempt::Refused { reason } if soft => {
+                Finish::new(action, FinishState::Expired, reason)
+            }
+            attempt => self.end_of(leased, attempt, Vec::new()),
+        }
     }
 
     fn end_of(&self, leased: &LeasedAction, attempt: Attempt, begun: Vec<AttemptId>) -> Finish {
@@ -86,13 +95,6 @@ impl Worker {
             })
             .collect();
         Finish { ends, ..finish }
-    }
-}
-
-impl RevokerRoute {
-    fn is_for(&self, action: &Action) -> bool {
-        let issuer = self.issuers.is_empty() || self.issuers.contains(&action.target.issuer);
-        issuer && self.kinds.contains(&action.kind)
     }
 }
 

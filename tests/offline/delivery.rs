@@ -10,9 +10,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;
-use tokenwarden::actions::{Attempt, Notification, Notifier, Revoker, RuleNote};
+use tokenwarden::actions::{Attempt, Claim, Notification, Notifier, Revoker, Revokers, RuleNote};
 use tokenwarden::config::{Secret, StoreConfig};
-use tokenwarden::delivery::{Delivery, Options, Performers, Report, RevokerRoute};
+use tokenwarden::delivery::{Delivery, Options, Performers, Report};
 use tokenwarden::model::{
     Action, ActionKind, ActionRecord, ActionState, Commit, Decision, Evidence, OwnEvent,
     OwnEventKind, Text,
@@ -114,6 +114,12 @@ impl Revoker for Script {
         &self.name
     }
 
+    fn claims<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Claim> {
+        let kind = matches!(action.kind, ActionKind::RevokeFamily | ActionKind::RevokeUser);
+        let mine = kind && &*action.target.issuer == "events";
+        async move { if mine { Claim::Mine } else { Claim::NotMine } }.boxed()
+    }
+
     fn perform<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Attempt> {
         self.follow(&action.id).boxed()
     }
@@ -173,21 +179,14 @@ impl Bench {
             snapshot_every: Duration::from_mins(1),
         };
         let store = Store::open(&config, OpenAs::Daemon).await.expect("a store");
-        let route = |script: &&Arc<Script>| {
-            let revoker: Arc<dyn Revoker> = Arc::<Script>::clone(script);
-            RevokerRoute {
-                revoker,
-                issuers: vec!["events".into()],
-                kinds: vec![ActionKind::RevokeFamily, ActionKind::RevokeUser],
-            }
-        };
+        let route = |script: &&Arc<Script>| -> Arc<dyn Revoker> { Arc::<Script>::clone(script) };
         let note = RuleNote {
             rule: "token-reuse".into(),
             description: "A token came back".into(),
             runbook: None,
         };
         let performers = Performers {
-            revokers: revokers.iter().map(route).collect(),
+            revokers: Revokers::from_list(revokers.iter().map(route).collect()),
             notifiers: notifiers
                 .iter()
                 .map(|script| -> Arc<dyn Notifier> { Arc::<Script>::clone(script) })
@@ -467,14 +466,14 @@ async fn nobody_to_perform_it_says_how_to_mend() {
     elsewhere.target.issuer = "other".into();
     lock.target.issuer = "events".into();
     bench.commit(&actions(vec![lock, elsewhere])).await;
-    for (id, named) in [("lock", "`lock_user`"), ("elsewhere", "`other`")] {
+    for (id, named) in [("lock", "lock_user"), ("elsewhere", "issuer other")] {
         let outcome = bench
             .until_state(id, ActionState::Parked)
             .await
             .outcome
             .unwrap_or_default();
         assert!(
-            outcome.contains(named) && outcome.contains("`revokers:`"),
+            outcome.contains(named) && outcome.contains("`revokers`"),
             "{outcome}"
         );
     }
@@ -710,15 +709,10 @@ async fn new_performers_serve_from_the_next_action_on() {
     let id = bench.revoke("u1").await;
     bench.until_state(&id, ActionState::Parked).await;
     let keycloak = Script::new("keycloak", []);
-    let route = RevokerRoute {
-        revoker: keycloak.clone(),
-        issuers: vec![],
-        kinds: vec![ActionKind::RevokeFamily],
-    };
+    let revokers = Revokers::from_list(vec![keycloak.clone()]);
     bench.performers.send_modify(|performers| {
-        let revokers = vec![route];
         *performers = Arc::new(Performers {
-            revokers,
+            revokers: revokers.clone(),
             ..Performers::clone(performers)
         });
     });
