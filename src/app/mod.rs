@@ -2,5 +2,15 @@
 //!
 //! Uses everything; decides nothing.
 
+mod adapters;
+mod board;
+mod chores;
+mod control;
+mod daemon;
+mod key;
+mod loaded;
 pub mod parts;
 pub mod replay;
+mod watch;
+
+pub use daemon::{Daemon, StartError};

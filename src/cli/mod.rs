@@ -7,6 +7,7 @@
 mod check;
 mod completions;
 mod replay;
+mod run;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -29,6 +30,7 @@ enum Command {
     Check(check::Arguments),
     Completions(completions::Arguments),
     Replay(replay::Arguments),
+    Run(run::Arguments),
 }
 
 /// Where a command writes.
@@ -71,6 +73,7 @@ fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit
         Command::Check(arguments) => check::run(&arguments, terminal),
         Command::Completions(arguments) => completions::run(&arguments, terminal),
         Command::Replay(arguments) => replay::run(&arguments, terminal),
+        Command::Run(arguments) => run::run(&arguments, terminal),
     }
 }
 

@@ -7,8 +7,8 @@ use crate::model::limits::{LEASE, REVOCATION_DEADLINE};
 use crate::model::{ActionKind, OwnEventKind, Timestamp};
 use crate::store::{AttemptEnd, AttemptId, Finish, FinishState, LeasedAction, StoreError};
 
-use super::worker::{Worker, later, own_event, result_of};
 use super::Performers;
+use super::worker::{Worker, later, own_event, result_of};
 
 impl Worker {
     pub(super) async fn perform(

@@ -115,7 +115,10 @@ impl Revoker for Script {
     }
 
     fn claims<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Claim> {
-        let kind = matches!(action.kind, ActionKind::RevokeFamily | ActionKind::RevokeUser);
+        let kind = matches!(
+            action.kind,
+            ActionKind::RevokeFamily | ActionKind::RevokeUser
+        );
         let mine = kind && &*action.target.issuer == "events";
         async move { if mine { Claim::Mine } else { Claim::NotMine } }.boxed()
     }

@@ -1,9 +1,9 @@
 //! Tests on real servers, started by `tests/run`; each is `#[ignore]`d so that `cargo test` alone needs none.
 
-mod store;
-#[path = "../support/store_suite.rs"]
-mod store_suite;
-mod sql;
 mod keycloak_realm;
 mod keycloak_revoker;
 mod mail;
+mod sql;
+mod store;
+#[path = "../support/store_suite.rs"]
+mod store_suite;

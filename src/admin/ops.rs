@@ -1,0 +1,59 @@
+//! The `ops` listener: `/metrics`, `/-/healthy`, `/-/ready`. No personal data.
+//!
+//! Health is answered to anybody, as probes carry no tokens; the reasons for not being ready name servers, so beyond
+//! loopback they are for those with the token, like the metrics.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::metrics;
+
+use super::answer::Refusal;
+use super::{Guard, Health, Readiness};
+
+/// What the listener needs.
+#[derive(Clone)]
+pub struct Ops {
+    pub health: Arc<dyn Health>,
+    pub guard: Guard,
+}
+
+pub fn router(ops: Ops) -> Router {
+    Router::new()
+        .route("/metrics", get(scrape))
+        .route("/-/healthy", get(|| async { "alive\n" }))
+        .route("/-/ready", get(ready))
+        .with_state(ops)
+}
+
+async fn scrape(State(ops): State<Ops>, headers: HeaderMap) -> Result<Response, Refusal> {
+    ops.guard.admits(&headers)?;
+    let text = ops
+        .health
+        .metrics()
+        .await
+        .map_err(|reason| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason))?;
+    Ok(([(header::CONTENT_TYPE, metrics::SCRAPE_CONTENT_TYPE)], text).into_response())
+}
+
+async fn ready(State(ops): State<Ops>, headers: HeaderMap) -> (StatusCode, String) {
+    match ops.health.readiness() {
+        Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
+        Readiness::StandsBy => (StatusCode::OK, "stands by\n".to_owned()),
+        Readiness::NotReady(reasons) => {
+            let mut text = "not ready\n".to_owned();
+            if ops.guard.admits(&headers).is_ok() {
+                for reason in reasons {
+                    text.push_str(&reason);
+                    text.push('\n');
+                }
+            }
+            (StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
+}

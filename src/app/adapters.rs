@@ -1,0 +1,110 @@
+//! Gives sources what they need of the store, through the traits they declare: neither knows the other.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::model::{Claim, Position, SourcePartition, Text};
+use crate::pipeline::Control;
+use crate::sources::{Claims, Inbox, OwnRow, OwnTable, SourceError};
+use crate::store::{Row, Store, StoreError};
+
+/// Ownership of partitions. The ingest loop hears of a claim before the source reads the first record under it.
+pub(super) struct StoreClaims {
+    pub(super) store: Store,
+    pub(super) owner: Text,
+    /// Positions that the restored state stands for.
+    pub(super) restored: BTreeMap<SourcePartition, Position>,
+    pub(super) control: mpsc::Sender<Control>,
+}
+
+impl Claims for StoreClaims {
+    fn claim<'a>(
+        &'a self,
+        partitions: &'a [SourcePartition],
+    ) -> BoxFuture<'a, Result<Vec<Claim>, SourceError>> {
+        Box::pin(async move {
+            let claims = self
+                .store
+                .claim(partitions, &self.owner, &self.restored, clock::now())
+                .await
+                .map_err(unreadable)?;
+            let told = self.control.send(Control::Claimed(claims.clone())).await;
+            told.map_err(|_| SourceError("the daemon is stopping".to_owned()))?;
+            Ok(claims)
+        })
+    }
+}
+
+/// What was done by us.
+pub(super) struct OwnEvents(pub(super) Store);
+
+impl OwnTable for OwnEvents {
+    fn read_after(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<OwnRow>, SourceError>> {
+        Box::pin(async move { rows(self.0.own_events_after(after, limit).await) })
+    }
+
+    fn newest(&self) -> BoxFuture<'_, Result<i64, SourceError>> {
+        Box::pin(async move { self.0.newest_own_event().await.map_err(unreadable) })
+    }
+}
+
+/// What a webhook source was sent.
+pub(super) struct InboxOf {
+    pub(super) store: Store,
+    pub(super) source: Text,
+}
+
+impl OwnTable for InboxOf {
+    fn read_after(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<OwnRow>, SourceError>> {
+        Box::pin(async move { rows(self.store.inbox_after(&self.source, after, limit).await) })
+    }
+
+    fn newest(&self) -> BoxFuture<'_, Result<i64, SourceError>> {
+        Box::pin(async move { self.store.newest_inbox().await.map_err(unreadable) })
+    }
+}
+
+/// Where webhooks put what they are sent.
+pub(super) struct StoreInbox(pub(super) Store);
+
+impl Inbox for StoreInbox {
+    fn put<'a>(
+        &'a self,
+        source: &'a Text,
+        records: Vec<Vec<u8>>,
+    ) -> BoxFuture<'a, Result<(), SourceError>> {
+        Box::pin(async move {
+            self.0
+                .insert_inbox(source, records, clock::now())
+                .await
+                .map_err(unreadable)
+        })
+    }
+}
+
+fn rows(read: Result<Vec<Row>, StoreError>) -> Result<Vec<OwnRow>, SourceError> {
+    let row = |row: Row| OwnRow {
+        id: row.id,
+        payload: row.payload,
+    };
+    Ok(read.map_err(unreadable)?.into_iter().map(row).collect())
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape that map_err takes"
+)]
+fn unreadable(error: StoreError) -> SourceError {
+    SourceError(error.to_string())
+}

@@ -1,0 +1,149 @@
+//! How the sources and the store are doing: for `/-/ready`, the metrics, and the log (each change once).
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::admin::Readiness;
+use crate::metrics::Metrics;
+use crate::model::{SourcePartition, Text};
+use crate::sources::Status;
+
+pub(super) struct Board {
+    metrics: Metrics,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    sources: BTreeMap<Text, SourceState>,
+    store_down: Option<String>,
+}
+
+struct SourceState {
+    /// Why reading does not work, and since when; `None` while it does.
+    down: Option<(String, Instant)>,
+    lateness: Duration,
+}
+
+impl Board {
+    /// Every source counts as down until it has said that it reads.
+    pub(super) fn new(
+        metrics: Metrics,
+        sources: impl IntoIterator<Item = (Text, Duration)>,
+    ) -> Self {
+        let starting = |(name, lateness)| {
+            (
+                name,
+                SourceState {
+                    down: Some(("has not been read yet".to_owned(), Instant::now())),
+                    lateness,
+                },
+            )
+        };
+        let sources = sources.into_iter().map(starting).collect();
+        Self {
+            metrics,
+            state: Mutex::new(State {
+                sources,
+                store_down: None,
+            }),
+        }
+    }
+
+    pub(super) fn store_down(&self, why: &str) {
+        if self.lock().store_down.replace(why.to_owned()).is_none() {
+            tracing::warn!(
+                reason = why,
+                "The store cannot be written; reading waits until it can"
+            );
+        }
+        self.metrics.store_errors_total.inc();
+    }
+
+    pub(super) fn store_up(&self) {
+        if self.lock().store_down.take().is_some() {
+            tracing::info!("The store can be written again");
+        }
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        let state = self.lock();
+        let down = state.sources.iter().filter_map(|(name, source)| {
+            source
+                .down
+                .as_ref()
+                .map(|(why, _)| format!("source {name}: {why}"))
+        });
+        let store = state.store_down.iter().map(|why| format!("store: {why}"));
+        let reasons: Vec<String> = store.chain(down).collect();
+        self.metrics.ready.set(i64::from(reasons.is_empty()));
+        if reasons.is_empty() {
+            Readiness::Ready
+        } else {
+            Readiness::NotReady(reasons)
+        }
+    }
+
+    /// Sources that could not be read for longer than their lateness.
+    pub(super) fn out_of_time(&self) -> Vec<Text> {
+        let too_long = |source: &SourceState| {
+            source
+                .down
+                .as_ref()
+                .is_some_and(|(_, since)| since.elapsed() > source.lateness)
+        };
+        self.lock()
+            .sources
+            .iter()
+            .filter(|(_, source)| too_long(source))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Status for Board {
+    fn up(&self, source: &Text) {
+        self.metrics.source_up.with_label_values(&[source]).set(1);
+        if let Some(state) = self.lock().sources.get_mut(source) {
+            if state.down.take().is_some() {
+                tracing::info!(%source, "Source is being read");
+            }
+        }
+    }
+
+    fn down(&self, source: &Text, reason: &str) {
+        self.metrics.source_up.with_label_values(&[source]).set(0);
+        let mut state = self.lock();
+        let Some(state) = state.sources.get_mut(source) else {
+            return;
+        };
+        let changed = state.down.as_ref().is_none_or(|(why, _)| why != reason);
+        if changed {
+            tracing::warn!(%source, reason, "Source cannot be read; trying again until it can");
+            self.metrics
+                .source_failures_total
+                .with_label_values(&[source])
+                .inc();
+        }
+        let since = state
+            .down
+            .as_ref()
+            .map_or_else(Instant::now, |(_, since)| *since);
+        state.down = Some((reason.to_owned(), since));
+    }
+
+    fn lag(&self, partition: &SourcePartition, records: u64) {
+        let labels = [&*partition.source, &*partition.partition];
+        self.metrics
+            .source_lag_records
+            .with_label_values(&labels)
+            .set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+}

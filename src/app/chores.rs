@@ -1,0 +1,84 @@
+//! What has to be done now and then: leave dead sources out, read changed GeoIP files, forget old rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::control::Controls;
+use super::parts;
+use crate::clock;
+use crate::model::{Position, SourcePartition};
+use crate::pipeline::Control;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const TABLES_EVERY: u32 = 10;
+const RETENTION_EVERY: u32 = 3600;
+
+/// Runs until cancelled.
+pub(super) async fn run(controls: Arc<Controls>, cancel: CancellationToken) {
+    let mut tables = Arc::clone(&controls.loaded().tables);
+    let mut turn: u32 = 0;
+    while !cancel.is_cancelled() {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        turn = turn.wrapping_add(1);
+        let out = controls.board.out_of_time();
+        if !out.is_empty() && controls.control.send(Control::LeftOut(out)).await.is_err() {
+            return;
+        }
+        if turn % TABLES_EVERY == 0 && tables.changed() {
+            let (new, warnings) = tables.reload(&parts::tables_params(&controls.config()));
+            for warning in warnings {
+                tracing::warn!("{warning}");
+            }
+            tables = Arc::new(new);
+            if controls
+                .control
+                .send(Control::Tables(Arc::clone(&tables)))
+                .await
+                .is_err()
+            {
+                return;
+            }
+            tracing::info!("GeoIP files changed and were read again");
+        }
+        if turn % RETENTION_EVERY == 0 {
+            forget(&controls).await;
+        }
+    }
+}
+
+async fn forget(controls: &Controls) {
+    let read = match controls.store.positions().await {
+        Ok(positions) => inbox_read(&positions),
+        Err(_) => return,
+    };
+    if let Err(error) = controls
+        .store
+        .retention(&controls.config().retention, read, clock::now())
+        .await
+    {
+        tracing::warn!(%error, "Old rows could not be removed; tried again in an hour");
+    }
+}
+
+/// Up to which id every webhook source has read the inbox; 0 while one has not begun.
+fn inbox_read(positions: &BTreeMap<SourcePartition, Position>) -> i64 {
+    let id = |position: &Position| {
+        serde_json::from_str::<serde_json::Value>(&position.0)
+            .ok()?
+            .get("id")?
+            .as_i64()
+    };
+    let inboxes = positions
+        .iter()
+        .filter(|(partition, _)| &*partition.partition == "inbox");
+    inboxes
+        .map(|(_, position)| id(position).unwrap_or(0))
+        .min()
+        .unwrap_or(0)
+}

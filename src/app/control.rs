@@ -1,0 +1,244 @@
+//! What the listeners and the signals ask of the running daemon: metrics, readiness, top lists, reload.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use prometheus::Registry;
+use tokio::sync::{mpsc, watch};
+
+use super::board::Board;
+use super::key::Keys;
+use super::loaded::Loaded;
+use crate::admin::{self, Readiness};
+use crate::clock;
+use crate::config::{Config, SourceKind};
+use crate::delivery::Performers;
+use crate::metrics::top::{By, Top, TopList};
+use crate::metrics::{self, Metrics};
+use crate::model::{ActionKind, Mode, Severity};
+use crate::pipeline::Control;
+use crate::store::Store;
+
+pub(super) struct Controls {
+    loaded: RwLock<Arc<Loaded>>,
+    keys: Keys,
+    metrics: Metrics,
+    registry: Registry,
+    pub(super) store: Store,
+    top: Arc<Mutex<Top>>,
+    pub(super) board: Arc<Board>,
+    pub(super) control: mpsc::Sender<Control>,
+    performers: watch::Sender<Arc<Performers>>,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+/// A scrape does not wait longer than this for the store.
+const GAUGES_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Controls {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, by the wiring; each is a part that it shares"
+    )]
+    pub(super) fn new(
+        loaded: Loaded,
+        keys: Keys,
+        metrics: Metrics,
+        registry: Registry,
+        store: Store,
+        top: Arc<Mutex<Top>>,
+        board: Arc<Board>,
+        control: mpsc::Sender<Control>,
+        performers: watch::Sender<Arc<Performers>>,
+    ) -> Self {
+        let controls = Self {
+            loaded: RwLock::new(Arc::new(loaded)),
+            keys,
+            metrics,
+            registry,
+            store,
+            top,
+            board,
+            control,
+            performers,
+            reloading: tokio::sync::Mutex::new(()),
+        };
+        controls.describe();
+        controls
+    }
+
+    pub(super) fn config(&self) -> Config {
+        self.loaded().config.clone()
+    }
+
+    pub(super) fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn grace_period(&self) -> Duration {
+        self.loaded().config.grace_period
+    }
+
+    /// Loads the configuration again: everything is made first, then everything is replaced; on any fault nothing is.
+    pub(super) async fn load_again(&self) -> Result<String, String> {
+        let _one = self.reloading.lock().await;
+        let loaded = match self.make_again() {
+            Ok(loaded) => loaded,
+            Err(faults) => {
+                self.metrics.config_last_reload_successful.set(0);
+                tracing::error!(%faults, "The configuration was not loaded; the former one stays in force");
+                return Err(faults);
+            }
+        };
+        let rules = loaded.rules.rules.len();
+        let reload = Control::Reload(Box::new(loaded.reload()));
+        self.control
+            .send(reload)
+            .await
+            .map_err(|_| "the daemon is stopping".to_owned())?;
+        self.performers.send_replace(Arc::clone(&loaded.performers));
+        self.metrics.prepare(&loaded.known());
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        self.describe();
+        tracing::info!(rules, "The configuration was loaded again");
+        Ok(format!("loaded: {rules} rules"))
+    }
+
+    fn make_again(&self) -> Result<Loaded, String> {
+        let listed = |faults: Vec<crate::yaml::Fault>| {
+            faults
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        let path = self.loaded().config.path.clone();
+        let config = Config::load(&path).map_err(listed)?;
+        let before = self.loaded();
+        let same_sources = names(&config) == names(&before.config);
+        if !same_sources {
+            return Err(format!(
+                "{}: sources cannot be added or removed by a reload; restart the daemon",
+                path.display()
+            ));
+        }
+        Loaded::new(config, &self.keys).map_err(listed)
+    }
+
+    /// The gauges that say which configuration is in force.
+    fn describe(&self) {
+        let loaded = self.loaded();
+        self.metrics.config_info.reset();
+        self.metrics
+            .config_info
+            .with_label_values(&[&*loaded.config.sha256])
+            .set(1);
+        for mode in Mode::ALL {
+            self.metrics
+                .mode_info
+                .with_label_values(&[mode.as_str()])
+                .set(i64::from(*mode == loaded.config.mode));
+        }
+        self.metrics.config_last_reload_successful.set(1);
+        self.metrics
+            .config_last_reload_success_timestamp_seconds
+            .set(clock::seconds(clock::now()));
+        for (table, built) in loaded.tables.built() {
+            self.metrics
+                .geoip_build_timestamp_seconds
+                .with_label_values(&[table.as_str()])
+                .set(built.as_secs_f64());
+        }
+        let blind = loaded.tables.blind();
+        for rule in &loaded.rules.rules {
+            let needs_places = rule.detect.kind() == "impossible_travel";
+            let is_blind = needs_places && blind.contains(&crate::enrich::GeoTable::City);
+            self.metrics
+                .rule_blind
+                .with_label_values(&[&rule.name])
+                .set(i64::from(is_blind));
+        }
+    }
+
+    async fn gauges(&self) {
+        let Ok(Ok(gauges)) = tokio::time::timeout(GAUGES_TIMEOUT, self.store.gauges()).await else {
+            // What the store said last stays; `ready` tells that it does not answer.
+            return;
+        };
+        let as_gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        for kind in ActionKind::ALL {
+            let pending = count_of(&gauges.pending, kind);
+            self.metrics
+                .actions_pending
+                .with_label_values(&[kind.as_str()])
+                .set(as_gauge(pending));
+        }
+        for severity in Severity::ALL {
+            let open = count_of(&gauges.open_incidents, severity);
+            self.metrics
+                .incidents_open
+                .with_label_values(&[severity.as_str()])
+                .set(as_gauge(open));
+        }
+        let oldest = gauges.oldest_pending.map_or(0.0, clock::seconds);
+        self.metrics
+            .actions_oldest_pending_timestamp_seconds
+            .set(oldest);
+        self.metrics.actions_held.set(as_gauge(gauges.held));
+        self.metrics.actions_parked.set(as_gauge(gauges.parked));
+    }
+}
+
+fn kind_of(kind: &SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Kafka(_) => "kafka",
+        SourceKind::Sql(_) => "sql",
+        SourceKind::Webhook(_) => "webhook",
+        SourceKind::File(_) => "file",
+    }
+}
+
+fn count_of<K: PartialEq>(counts: &[(K, u64)], key: &K) -> u64 {
+    counts
+        .iter()
+        .find(|(known, _)| known == key)
+        .map_or(0, |(_, count)| *count)
+}
+
+fn names(config: &Config) -> Vec<(&str, &'static str)> {
+    config
+        .sources
+        .iter()
+        .map(|source| (&*source.name, kind_of(&source.kind)))
+        .collect()
+}
+
+impl admin::Health for Controls {
+    fn metrics(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(async move {
+            self.gauges().await;
+            self.board.readiness();
+            metrics::scrape(&self.registry)
+                .map_err(|error| format!("the metrics cannot be written: {error}"))
+        })
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.board.readiness()
+    }
+}
+
+impl admin::Control for Controls {
+    fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
+        Box::pin(self.load_again())
+    }
+
+    fn top(&self, by: By, window: Duration, limit: usize) -> TopList {
+        self.top
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .list(by, window, limit)
+    }
+}

@@ -1,0 +1,227 @@
+//! Makes metrics of what the ingest loop and the delivery loop tell.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::board::Board;
+use crate::clock;
+use crate::delivery;
+use crate::engine::{Counters, Sizes};
+use crate::metrics::top::Top;
+use crate::metrics::{Metrics, Names, Refreshes};
+use crate::model::{ActionKind, ActionState, Commit, RawBatch, Text, Timestamp};
+use crate::pipeline::{Observer, Taken};
+use crate::store::{AttemptResult, CommitReport};
+
+/// The ingest loop's observer; owned by its thread.
+pub(super) struct Watch {
+    pub(super) metrics: Metrics,
+    pub(super) refreshes: Refreshes,
+    pub(super) top: Arc<Mutex<Top>>,
+    pub(super) board: Arc<Board>,
+    pub(super) counted: Counters,
+    pub(super) evicted: u64,
+}
+
+impl Watch {
+    pub(super) fn new(
+        metrics: Metrics,
+        names: Names,
+        top: Arc<Mutex<Top>>,
+        board: Arc<Board>,
+    ) -> Self {
+        Self {
+            metrics,
+            refreshes: Refreshes::new(names),
+            top,
+            board,
+            counted: Counters::default(),
+            evicted: 0,
+        }
+    }
+}
+
+impl Observer for Watch {
+    fn batch(&mut self, batch: &RawBatch, taken: &Taken, took: Duration) {
+        if batch.records.is_empty() {
+            return;
+        }
+        let source = [&*batch.partition.source];
+        let again = batch.records.iter().filter(|record| record.muted).count() as u64;
+        self.metrics
+            .records_received_total
+            .with_label_values(&source)
+            .inc_by(batch.records.len() as u64 - again);
+        self.metrics
+            .records_read_again_total
+            .with_label_values(&source)
+            .inc_by(again);
+        let new = taken.seen.iter().filter(|seen| !seen.muted).count() as u64;
+        self.metrics
+            .events_total
+            .with_label_values(&source)
+            .inc_by(new);
+        self.metrics
+            .last_record_received_timestamp_seconds
+            .with_label_values(&source)
+            .set(clock::seconds(clock::now()));
+        self.metrics
+            .engine_batch_duration_seconds
+            .observe(took.as_secs_f64());
+        let mut top = self.top.lock().unwrap_or_else(PoisonError::into_inner);
+        for seen in &taken.seen {
+            self.refreshes.observe(&seen.event, seen.muted);
+            if !seen.muted {
+                top.observe(&seen.event);
+            }
+        }
+        drop(top);
+        self.refreshes.publish(&self.metrics);
+    }
+
+    fn committed(&mut self, commit: &Commit, report: CommitReport, now: Timestamp, took: Duration) {
+        self.board.store_up();
+        self.metrics
+            .commit_duration_seconds
+            .observe(took.as_secs_f64());
+        for progress in &commit.positions {
+            let source = [&*progress.partition.source];
+            self.metrics
+                .last_record_processed_timestamp_seconds
+                .with_label_values(&source)
+                .set(clock::seconds(now));
+        }
+        for reject in &commit.rejects {
+            self.metrics
+                .records_rejected_total
+                .with_label_values(&[&*reject.source, reject.reason.as_str()])
+                .inc();
+        }
+        if report.detections_new == 0 {
+            return;
+        }
+        for detection in &commit.output.detections {
+            self.metrics
+                .detections_total
+                .with_label_values(&[&*detection.rule, detection.severity.as_str()])
+                .inc();
+            let since = now.duration_since(detection.time).as_secs_f64().max(0.0);
+            self.metrics.detection_latency_seconds.observe(since);
+        }
+        for incident in commit
+            .output
+            .incidents
+            .iter()
+            .filter(|incident| incident.detections == 1)
+        {
+            self.metrics
+                .incidents_opened_total
+                .with_label_values(&[incident.severity.as_str()])
+                .inc();
+        }
+        for action in &commit.output.actions {
+            self.metrics
+                .decisions_total
+                .with_label_values(&[action.kind.as_str(), action.decision.as_str()])
+                .inc();
+        }
+    }
+
+    fn store_down(&mut self, why: &str) {
+        self.board.store_down(why);
+    }
+
+    fn engine(&mut self, sizes: Sizes, counters: Counters, watermark: Option<Timestamp>) {
+        let entries = [
+            ("families", sizes.families),
+            ("tokens", sizes.tokens),
+            ("users", sizes.users),
+            ("networks", sizes.networks),
+            ("clients", sizes.clients),
+            ("waiting", sizes.waiting),
+        ];
+        for (table, size) in entries {
+            self.metrics
+                .engine_entries
+                .with_label_values(&[table])
+                .set(i64::try_from(size).unwrap_or(i64::MAX));
+        }
+        self.metrics
+            .events_duplicate_total
+            .inc_by(counters.duplicates - self.counted.duplicates);
+        self.metrics
+            .events_late_total
+            .inc_by(counters.late - self.counted.late);
+        self.counted = counters;
+        self.metrics
+            .engine_evictions_total
+            .inc_by(sizes.evicted.saturating_sub(self.evicted));
+        self.evicted = sizes.evicted;
+        if let Some(watermark) = watermark {
+            self.metrics
+                .watermark_timestamp_seconds
+                .set(clock::seconds(watermark));
+        }
+    }
+
+    fn saved(&mut self, bytes: usize, now: Timestamp) {
+        self.metrics
+            .snapshot_last_success_timestamp_seconds
+            .set(clock::seconds(now));
+        self.metrics
+            .snapshot_size_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}
+
+/// The delivery loop's reporter.
+pub(super) struct Deliveries(pub(super) Metrics);
+
+impl delivery::Report for Deliveries {
+    fn attempted(&self, kind: ActionKind, performer: &Text, result: AttemptResult, took: Duration) {
+        let outcome = match result {
+            AttemptResult::Done => "done",
+            AttemptResult::Retry => "retry",
+            AttemptResult::Refused => "refused",
+        };
+        self.0
+            .action_attempts_total
+            .with_label_values(&[kind.as_str(), outcome])
+            .inc();
+        self.0
+            .action_duration_seconds
+            .with_label_values(&[kind.as_str()])
+            .observe(took.as_secs_f64());
+        if kind == ActionKind::Notify {
+            self.0
+                .notifications_total
+                .with_label_values(&[&**performer, outcome])
+                .inc();
+            if result == AttemptResult::Done {
+                let last = self
+                    .0
+                    .notification_last_success_timestamp_seconds
+                    .with_label_values(&[performer]);
+                last.set(clock::seconds(clock::now()));
+            }
+        }
+    }
+
+    fn ended(&self, kind: ActionKind, state: ActionState, since_event: Duration) {
+        if state.is_final() {
+            self.0
+                .actions_finished_total
+                .with_label_values(&[kind.as_str(), state.as_str()])
+                .inc();
+        }
+        let revoked = matches!(
+            kind,
+            ActionKind::RevokeFamily | ActionKind::RevokeUser | ActionKind::LockUser
+        );
+        if revoked && state == ActionState::Done {
+            self.0
+                .containment_latency_seconds
+                .observe(since_event.as_secs_f64());
+        }
+    }
+}

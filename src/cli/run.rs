@@ -1,0 +1,108 @@
+//! `tokenwarden run`: the daemon, in the foreground, until it is told to stop.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Exit, Terminal};
+use crate::app::{Daemon, StartError};
+use crate::config::{Config, LogFormat};
+use crate::model::Mode;
+use crate::telemetry::{self, LogSettings};
+
+/// Run the daemon: SIGTERM and Ctrl-C stop it cleanly, SIGHUP loads the configuration again
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(faults) => return super::report(&faults, terminal),
+    };
+    telemetry::init(&log_settings(&config)).context("logging cannot be set up")?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no threads for the daemon")?;
+    runtime.block_on(serve(config, terminal))
+}
+
+fn log_settings(config: &Config) -> LogSettings {
+    LogSettings {
+        format: match config.log.format {
+            LogFormat::Text => telemetry::LogFormat::Text,
+            LogFormat::Json => telemetry::LogFormat::Json,
+        },
+        level: config.log.level.as_str().to_owned(),
+        color: std::io::stderr().is_terminal(),
+    }
+}
+
+async fn serve(config: Config, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
+    // Heard from the first moment on: a stop during the start is a clean stop too.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let (mode, path) = (config.mode, config.path.display().to_string());
+    let mut daemon = match Daemon::start(config).await {
+        Ok(daemon) => daemon,
+        Err(StartError::Faults(faults)) => return super::report(&faults, terminal),
+        Err(StartError::Failed(error)) => {
+            writeln!(terminal.err, "tokenwarden: cannot start: {error:#}")?;
+            return Ok(Exit::Failure);
+        }
+    };
+    announce(mode, &path, &daemon);
+    let ended = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            // The answer is in the log already.
+            _ = hang_up.recv() => drop(daemon.reload().await),
+            ended = daemon.ended() => break ended,
+        }
+    };
+    tracing::info!("Stopping: what was read is judged and committed first");
+    let stopped = daemon.stop().await;
+    match ended.and(stopped) {
+        Ok(()) => {
+            tracing::info!("Stopped");
+            Ok(Exit::Success)
+        }
+        Err(error) => {
+            writeln!(terminal.err, "tokenwarden: {error:#}")?;
+            Ok(Exit::Failure)
+        }
+    }
+}
+
+fn announce(mode: Mode, path: &str, daemon: &Daemon) {
+    for (name, address) in &daemon.addresses {
+        tracing::info!(%address, "Listener {name} is open");
+    }
+    match mode {
+        Mode::Enforce => tracing::info!(config = path, "tokenwarden runs and enforces"),
+        Mode::Alert => tracing::warn!(
+            config = path,
+            "tokenwarden runs in mode alert: people are told, nothing is revoked"
+        ),
+        Mode::Observe => tracing::warn!(
+            config = path,
+            "tokenwarden runs in mode observe: nothing is sent or revoked until `mode` is raised"
+        ),
+        Mode::Off => tracing::warn!(
+            config = path,
+            "tokenwarden runs in mode off: nothing is done"
+        ),
+    }
+}
