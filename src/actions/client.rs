@@ -240,7 +240,6 @@ fn redirected_to(headers: &HeaderMap, from: &Url) -> Option<String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 mod tests {
     use super::*;
 

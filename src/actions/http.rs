@@ -169,15 +169,7 @@ impl Revoker for Http {
 }
 
 fn method(name: &str) -> Result<Method, String> {
-    match name.to_ascii_uppercase().as_str() {
-        "POST" => Ok(Method::POST),
-        "PUT" => Ok(Method::PUT),
-        "PATCH" => Ok(Method::PATCH),
-        "DELETE" => Ok(Method::DELETE),
-        _ => Err(format!(
-            "method {name}: expected POST, PUT, PATCH or DELETE (a GET must not change anything)"
-        )),
-    }
+    Method::from_bytes(name.as_bytes()).map_err(|_| format!("method {name}: no HTTP method"))
 }
 
 fn headers(settings: &config::HttpRevoker) -> Result<Vec<(HeaderName, Template)>, String> {

@@ -168,7 +168,6 @@ fn fault(error: &Error, source: &str) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 mod tests {
     use super::*;
     use serde_json::json;
