@@ -1,6 +1,6 @@
 //! `tokenwarden run`: the daemon, in the foreground, until it is told to stop.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;

@@ -66,6 +66,10 @@ impl Incidents {
         });
         let incident = &mut open.incident;
         incident.detections += 1;
+        if detection.severity > incident.severity && !open.notified {
+            // The subject of a mail thread stays what it was in the first mail.
+            incident.summary = detection.summary.clone();
+        }
         incident.severity = incident.severity.max(detection.severity);
         incident.opened_at = incident.opened_at.min(detection.time);
         incident.updated_at = incident.updated_at.max(detection.time);
