@@ -7,9 +7,11 @@
 //! In: a [`Commit`](crate::model::Commit) per few tens of milliseconds, answers of the delivery loop. Out: claims,
 //! leases, records for the API and the mail. There is no clock here: whoever calls says what time it is.
 
+mod attempt;
 mod claim;
 mod commit;
 mod error;
+mod gauges;
 mod migrate;
 mod open;
 mod outbox;
@@ -20,15 +22,14 @@ mod snapshot;
 mod sql;
 mod token_key;
 
+pub use attempt::{AttemptEnd, AttemptId, AttemptResult};
 pub use commit::CommitReport;
 pub use error::{OpenError, StoreError};
+pub use gauges::{Gauges, WouldHaveBeen};
 pub use open::OpenAs;
-pub use outbox::{AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, LeasedAction, Queue};
+pub use outbox::{Finish, FinishState, LeasedAction, Queue};
 pub use own::Row;
-pub use queries::{
-    ActionFilter, DetectionFilter, Gauges, IncidentDetails, IncidentFilter, Listed, Page,
-    WouldHaveBeen,
-};
+pub use queries::{ActionFilter, DetectionFilter, IncidentDetails, IncidentFilter, Listed, Page};
 pub use retention::Removed;
 pub use snapshot::Snapshot;
 

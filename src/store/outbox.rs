@@ -6,8 +6,9 @@
 
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
-use crate::model::{Action, ActionKind, ActionState, Evidence, OwnEvent, Text, Timestamp};
+use crate::model::{Action, ActionKind, ActionState, OwnEvent, Text, Timestamp};
 
+use super::attempt::{AttemptEnd, write_attempt_end};
 use super::own::insert_own_event;
 use super::{Backend, Store, StoreError, sql};
 
@@ -42,37 +43,6 @@ impl Queue {
         };
         statement.replace("/*queue*/", comparison)
     }
-}
-
-/// One try by one performer, begun before the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AttemptId(pub i64);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AttemptResult {
-    Done,
-    Retry,
-    Refused,
-}
-
-impl AttemptResult {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Retry => "retry",
-            Self::Refused => "refused",
-        }
-    }
-}
-
-/// What one performer answered.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AttemptEnd {
-    pub attempt: AttemptId,
-    pub result: AttemptResult,
-    /// For a person, without secrets.
-    pub detail: Text,
-    pub evidence: Evidence,
 }
 
 /// What becomes of a leased action.
@@ -199,46 +169,6 @@ impl Store {
         ours(renewed.rows_affected(), action_id)
     }
 
-    /// Records, before any call is made, that the performers are about to try; the event is told with the first attempt.
-    pub async fn begin_attempt(
-        &self,
-        action_id: &Text,
-        owner: &str,
-        performers: &[Text],
-        first: Option<&OwnEvent>,
-        now: Timestamp,
-        lease_until: Timestamp,
-    ) -> Result<Vec<AttemptId>, StoreError> {
-        let mut transaction = self.begin().await?;
-        let row = sqlx::query(
-            "UPDATE action SET attempts = attempts + 1, lease_until = $1 WHERE id = $2 AND state = 'leased' AND lease_owner = $3 RETURNING attempts",
-        )
-        .bind(sql::ms(lease_until))
-        .bind(action_id.as_ref())
-        .bind(owner)
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let row = row.ok_or_else(|| StoreError::LeaseLost {
-            action_id: action_id.clone(),
-        })?;
-        give_up_lost_attempts(&mut transaction, action_id, now).await?;
-        let mut attempts = Vec::with_capacity(performers.len());
-        for performer in performers {
-            attempts.push(insert_attempt(&mut transaction, action_id, performer, now).await?);
-        }
-        if let (1, Some(event)) = (row.try_get::<i64, _>("attempts")?, first) {
-            insert_own_event(&mut transaction, event).await?;
-        }
-        transaction.commit().await?;
-        Ok(attempts)
-    }
-
-    /// Records one performer's answer at once, while others are still at it.
-    pub async fn end_attempt(&self, end: &AttemptEnd, now: Timestamp) -> Result<(), StoreError> {
-        let mut connection = self.inner.writer.acquire().await?;
-        write_attempt_end(&mut connection, end, now).await
-    }
-
     /// Ends the lease: the action's new state, what was answered and the own event become durable together.
     pub async fn finish(
         &self,
@@ -320,30 +250,6 @@ impl Store {
         self.ring();
         Ok(released.rows_affected() > 0)
     }
-
-    /// Which performers need not be tried again since the action became ready: they have done their part, or refused for good.
-    pub async fn settled(
-        &self,
-        action: &LeasedAction,
-    ) -> Result<Vec<(Text, AttemptResult)>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT performer, result FROM action_attempt WHERE action_id = $1
-             AND (result = 'done' OR (result = 'refused' AND started_at >= $2)) ORDER BY seq",
-        )
-        .bind(action.action.id.as_ref())
-        .bind(sql::ms(action.ready_since))
-        .fetch_all(self.reader())
-        .await?;
-        rows.iter()
-            .map(|row| {
-                let result = match row.try_get("result")? {
-                    "done" => AttemptResult::Done,
-                    _ => AttemptResult::Refused,
-                };
-                Ok((row.try_get::<String, _>("performer")?.into(), result))
-            })
-            .collect()
-    }
 }
 
 fn ours(rows: u64, action_id: &Text) -> Result<(), StoreError> {
@@ -363,51 +269,6 @@ fn leased_action(row: &AnyRow, lease: &Text) -> Result<LeasedAction, StoreError>
         ready_since: sql::time(row.try_get("ready_since")?),
         approved: row.try_get::<i64, _>("approved")? != 0,
     })
-}
-
-/// Their process died between the call and its answer: whether they worked is not known.
-async fn give_up_lost_attempts(
-    connection: &mut AnyConnection,
-    action_id: &Text,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE action_attempt SET ended_at = $1, result = 'lost' WHERE action_id = $2 AND ended_at IS NULL")
-        .bind(sql::ms(now))
-        .bind(action_id.as_ref())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn insert_attempt(
-    connection: &mut AnyConnection,
-    action_id: &Text,
-    performer: &Text,
-    now: Timestamp,
-) -> Result<AttemptId, StoreError> {
-    let row = sqlx::query("INSERT INTO action_attempt (action_id, performer, started_at) VALUES ($1, $2, $3) RETURNING seq")
-        .bind(action_id.as_ref())
-        .bind(performer.as_ref())
-        .bind(sql::ms(now))
-        .fetch_one(connection)
-        .await?;
-    Ok(AttemptId(row.try_get("seq")?))
-}
-
-async fn write_attempt_end(
-    connection: &mut AnyConnection,
-    end: &AttemptEnd,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE action_attempt SET ended_at = $1, result = $2, detail = $3, evidence = $4 WHERE seq = $5")
-        .bind(sql::ms(now))
-        .bind(end.result.as_str())
-        .bind(sql::clean(&end.detail))
-        .bind(sql::to_json(&end.evidence)?)
-        .bind(end.attempt.0)
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 /// A notification that waits for the outcome need not wait longer than that.

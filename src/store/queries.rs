@@ -1,4 +1,4 @@
-//! What people ask: lists for the API, one incident for the mail, counts for the gauges, and what would have been done.
+//! What people ask: lists for the API, and one incident for the mail.
 //!
 //! Lists are newest first and go on where the last one ended (`Page::before`), not at an offset: rows that arrive
 //! between two pages then shift nothing.
@@ -74,29 +74,6 @@ pub struct IncidentDetails {
     /// Oldest first, at most as many as were asked for.
     pub detections: Vec<Detection>,
     pub actions: Vec<ActionRecord>,
-}
-
-/// What the gauges show.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Gauges {
-    /// Ready or leased, by kind.
-    pub pending: Vec<(ActionKind, u64)>,
-    /// When the oldest pending action was decided.
-    pub oldest_pending: Option<Timestamp>,
-    pub held: u64,
-    pub parked: u64,
-    /// Open or acknowledged, by severity.
-    pub open_incidents: Vec<(Severity, u64)>,
-}
-
-/// Actions of one client that `observe` kept back.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WouldHaveBeen {
-    pub client_id: Option<Text>,
-    pub kind: ActionKind,
-    pub rule: Text,
-    pub actions: u64,
-    pub users: u64,
 }
 
 impl Store {
@@ -241,91 +218,12 @@ impl Store {
         Ok(row.is_some())
     }
 
-    pub async fn gauges(&self) -> Result<Gauges, StoreError> {
-        let mut gauges = Gauges::default();
-        for row in sqlx::query("SELECT kind, state, COUNT(*) AS actions, MIN(created_at) AS oldest FROM action WHERE state IN ('ready', 'leased', 'held', 'parked') GROUP BY kind, state")
-            .fetch_all(self.reader())
-            .await?
-        {
-            gauges.add_actions(&row)?;
-        }
-        for row in sqlx::query("SELECT severity, COUNT(*) AS incidents FROM incident WHERE state IN ('open', 'acknowledged') GROUP BY severity ORDER BY severity")
-            .fetch_all(self.reader())
-            .await?
-        {
-            gauges.open_incidents.push((sql::severity(row.try_get("severity")?), sql::count(row.try_get("incidents")?)));
-        }
-        Ok(gauges)
-    }
-
-    /// What was decided `observe` in a stretch of wall time, by client, most first: the digest's content.
-    pub async fn would_have_been(
-        &self,
-        since: Timestamp,
-        until: Timestamp,
-    ) -> Result<Vec<WouldHaveBeen>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT client_id, kind, rule, COUNT(*) AS actions, COUNT(DISTINCT user_id) AS users FROM action
-             WHERE decision = 'observe' AND kind <> 'notify' AND created_at >= $1 AND created_at < $2
-             GROUP BY client_id, kind, rule ORDER BY COUNT(*) DESC, client_id, kind, rule",
-        )
-        .bind(sql::ms(since))
-        .bind(sql::ms(until))
-        .fetch_all(self.reader())
-        .await?;
-        rows.iter().map(would_have_been).collect()
-    }
-
     async fn one(&self, statement: &'static str, id: &str) -> Result<Option<AnyRow>, StoreError> {
         Ok(sqlx::query(statement)
             .bind(id)
             .fetch_optional(self.reader())
             .await?)
     }
-}
-
-impl Gauges {
-    fn add_actions(&mut self, row: &AnyRow) -> Result<(), StoreError> {
-        let actions = sql::count(row.try_get("actions")?);
-        let kind: &str = row.try_get("kind")?;
-        match (row.try_get("state")?, ActionKind::parse(kind)) {
-            ("held", _) => self.held += actions,
-            ("parked", _) => self.parked += actions,
-            (_, None) => {
-                return Err(StoreError::unreadable(
-                    "action",
-                    kind,
-                    &"its kind is not known",
-                ));
-            }
-            (_, Some(kind)) => {
-                let oldest = sql::time(row.try_get("oldest")?);
-                self.oldest_pending = Some(
-                    self.oldest_pending
-                        .map_or(oldest, |known| known.min(oldest)),
-                );
-                match self.pending.iter_mut().find(|(known, _)| *known == kind) {
-                    Some((_, sum)) => *sum += actions,
-                    None => self.pending.push((kind, actions)),
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-fn would_have_been(row: &AnyRow) -> Result<WouldHaveBeen, StoreError> {
-    let kind: &str = row.try_get("kind")?;
-    Ok(WouldHaveBeen {
-        client_id: row
-            .try_get::<Option<String>, _>("client_id")?
-            .map(Into::into),
-        kind: ActionKind::parse(kind)
-            .ok_or_else(|| StoreError::unreadable("action", kind, &"its kind is not known"))?,
-        rule: row.try_get::<String, _>("rule")?.into(),
-        actions: sql::count(row.try_get("actions")?),
-        users: sql::count(row.try_get("users")?),
-    })
 }
 
 fn body<T: serde::de::DeserializeOwned>(table: &str, row: &AnyRow) -> Result<T, StoreError> {
