@@ -263,18 +263,29 @@ impl ConsumerContext for Callbacks {
 impl ClientContext for Callbacks {
     /// Refused credentials and broken TLS are told here and nowhere else: reading merely finds nothing.
     fn error(&self, error: KafkaError, reason: &str) {
+        use RDKafkaErrorCode as Code;
         // The tail changes with every attempt: `(after 12ms in state AUTH_REQ, 3 identical error(s) suppressed)`.
         let reason = reason.split(" (after ").next().unwrap_or(reason);
         let topic = &self.topic;
-        debug!(source = %topic.source, topic = %topic.topic, %error, "Kafka client: {reason}");
-        let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
-        if !all_down {
-            self.remember(Some(reason.to_owned()));
-        }
-        // One of several brokers may go while all is read from the others: the probe finds out.
-        if all_down || refused(&error) || !self.assigned().joined {
-            topic.health.down(&topic.topic, self.why(reason));
-        }
+        let reason = match error.rdkafka_error_code() {
+            // Not failures of a connection; the reader gets them too.
+            Some(Code::PartitionEOF | Code::AutoOffsetReset | Code::PollExceeded) => return,
+            // It says only how many: what they said before is the reason.
+            Some(Code::AllBrokersDown) => self.why(reason),
+            code => {
+                self.remember(Some(reason.to_owned()));
+                let connection = matches!(
+                    code,
+                    Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut)
+                );
+                // One of several brokers may go while all is read from the others: the probe finds out.
+                if connection && self.assigned().joined {
+                    return;
+                }
+                reason.to_owned()
+            }
+        };
+        topic.health.down(&topic.topic, reason);
     }
 
     fn log(&self, _: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -285,18 +296,4 @@ impl ClientContext for Callbacks {
     fn stats(&self, statistics: Statistics) {
         debug!(source = %self.topic.source, rx_messages = statistics.rxmsgs, "Kafka client statistics");
     }
-}
-
-fn refused(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::Authentication
-                | RDKafkaErrorCode::SaslAuthenticationFailed
-                | RDKafkaErrorCode::SSL
-                | RDKafkaErrorCode::Fatal
-                | RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed
-        )
-    )
 }
