@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokenwarden::config::{KafkaSource, Secret, Start};
 use tokenwarden::model::{Position, RawBatch, SourcePartition, Text, Timestamp, limits};
 use tokenwarden::sources::kafka::Kafka;
@@ -368,6 +368,36 @@ async fn a_position_that_the_broker_no_longer_has_is_never_skipped() {
     assert!(report.contains(&format!("{}/0", topic.name)), "{report}");
     let idle = running.tick().await;
     assert_eq!(idle.partition, topic.partition(1));
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real servers: tests/run"]
+async fn what_retention_took_unread_is_never_skipped() {
+    let topic = Topic::new(1).await;
+    topic.send_numbered(0, 0..2);
+    let mut running = topic.read_all();
+    running.records(2).await;
+    running.stop().await.unwrap();
+    topic.send_numbered(0, 2..10);
+    let mut before = TopicPartitionList::new();
+    before
+        .add_partition_offset(&topic.name, 0, Offset::Offset(5))
+        .unwrap();
+    admin()
+        .delete_records(&before, &AdminOptions::new())
+        .await
+        .unwrap();
+
+    let mut running = topic.read_all();
+    let report = running.reports.wait_for("down").await;
+    assert!(
+        report.contains("has deleted the records 2 to 4 before"),
+        "{report}"
+    );
+    let announced = running.batch().await;
+    assert!(announced.records.is_empty());
+    assert_eq!(&*announced.position.0, r#"{"offset":2}"#);
     running.stop().await.unwrap();
 }
 
