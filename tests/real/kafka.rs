@@ -424,6 +424,23 @@ async fn a_stored_position_that_is_none_is_reported() {
     running.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real servers: tests/run"]
+async fn a_store_that_cannot_grant_partitions_is_asked_again() {
+    let topic = Topic::new(1).await;
+    topic.send(0, "kept");
+    topic.claims.fail_next();
+    let mut running = topic.read_all();
+    let report = running.reports.wait_for("down").await;
+    assert_eq!(
+        report,
+        "down: claiming partitions in the store: the store is away"
+    );
+    assert_eq!(texts(&running.records(1).await), ["kept"]);
+    running.reports.wait_for_last("up").await;
+    running.stop().await.unwrap();
+}
+
 fn encrypted(topic: &Topic, password: &str, ca: &str) -> Kafka {
     let properties = [
         ("security.protocol", "SASL_SSL"),

@@ -73,8 +73,9 @@ impl Callbacks {
     ) -> Result<(), String> {
         let numbers = numbers(given);
         let readings = self.claim(consumer, &numbers).inspect_err(|_| {
-            // The group waits for an answer all the same.
-            assign(consumer, &TopicPartitionList::new()).err();
+            // The group waits for an answer all the same, and closing the consumer will give back what was given.
+            // Nothing is read: the reader knows of no partition and drops the consumer.
+            assign(consumer, given).err();
         })?;
         let mut list = TopicPartitionList::with_capacity(numbers.len());
         for (number, reading) in &readings {
@@ -271,7 +272,9 @@ impl ClientContext for Callbacks {
             // Not failures of a connection; the reader gets them too.
             Some(Code::PartitionEOF | Code::AutoOffsetReset | Code::PollExceeded) => return,
             // It says only how many: what they said before is the reason.
-            Some(Code::AllBrokersDown) => self.why(reason),
+            Some(Code::AllBrokersDown) => {
+                self.why(&format!("{}: {reason}", topic.kafka.brokers))
+            }
             code => {
                 self.remember(Some(reason.to_owned()));
                 let connection = matches!(
