@@ -171,7 +171,7 @@ impl Running {
         match tokio::time::timeout(PATIENCE, self.batches.recv()).await {
             Ok(Some(batch)) => batch,
             Ok(None) => panic!("the source ended; it reported {:?}", self.reports.all()),
-            Err(_) => panic!(
+            Err(_elapsed) => panic!(
                 "no batch came; the source reported {:?}",
                 self.reports.all()
             ),

@@ -17,7 +17,7 @@ use rdkafka::{Offset, Statistics, TopicPartitionList};
 use tracing::{debug, error, info};
 
 use super::TopicReader;
-use super::assigned::{Assigned, Reading};
+use super::assigned::{Assigned, Reading, Removal};
 use super::offsets::{self, Offsets};
 use super::start::{self, FreshStart, Kept};
 use crate::model::{Claim, SourcePartition, StartAt, limits};
@@ -98,9 +98,14 @@ impl Callbacks {
         taken: &TopicPartitionList,
     ) -> Result<(), String> {
         let numbers = numbers(taken);
+        let why = if consumer.assignment_lost() {
+            Removal::Lost
+        } else {
+            Removal::Handover
+        };
         let mut assigned = self.assigned();
         for number in &numbers {
-            assigned.remove(*number);
+            assigned.remove(*number, why);
         }
         drop(assigned);
         info!(source = %self.topic.source, topic = %self.topic.topic, partitions = ?numbers, "Partitions were taken away");
