@@ -10,6 +10,7 @@ mod store;
 mod store_suite;
 
 mod file_source;
+mod kafka_outage;
 mod own_table;
 #[path = "../support/source_harness.rs"]
 mod source_harness;

@@ -1,8 +1,11 @@
 //! Tests on real servers, started by `tests/run`; each is `#[ignore]`d so that `cargo test` alone needs none.
 
+mod kafka;
 mod keycloak_realm;
 mod keycloak_revoker;
 mod mail;
+#[path = "../support/source_harness.rs"]
+mod source_harness;
 mod sql;
 mod store;
 #[path = "../support/store_suite.rs"]

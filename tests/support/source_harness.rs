@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,12 +20,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Epochs and positions, as the store would keep them. Shared by all sources of a test.
 #[derive(Default)]
-pub(crate) struct MemoryClaims(Mutex<BTreeMap<SourcePartition, (u64, Option<Position>)>>);
+pub(crate) struct MemoryClaims {
+    partitions: Mutex<BTreeMap<SourcePartition, (u64, Option<Position>)>>,
+    failing: AtomicBool,
+}
 
 impl MemoryClaims {
     /// What a fenced transaction does: false when another owner came since.
     pub(crate) fn commit(&self, batch: &RawBatch) -> bool {
-        let mut partitions = self.0.lock().unwrap();
+        let mut partitions = self.partitions.lock().unwrap();
         let (epoch, position) = partitions.entry(batch.partition.clone()).or_default();
         if *epoch == batch.epoch {
             *position = Some(batch.position.clone());
@@ -32,8 +36,13 @@ impl MemoryClaims {
         *epoch == batch.epoch
     }
 
+    /// The next claim fails, as when the database is away.
+    pub(crate) fn fail_next(&self) {
+        self.failing.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn epoch(&self, partition: &str) -> u64 {
-        let partitions = self.0.lock().unwrap();
+        let partitions = self.partitions.lock().unwrap();
         let found = partitions
             .iter()
             .find(|(it, _)| &*it.partition == partition);
@@ -46,7 +55,10 @@ impl Claims for MemoryClaims {
         &'a self,
         wanted: &'a [SourcePartition],
     ) -> BoxFuture<'a, Result<Vec<Claim>, SourceError>> {
-        let mut partitions = self.0.lock().unwrap();
+        if self.failing.swap(false, Ordering::Relaxed) {
+            return async { Err(SourceError("the store is away".into())) }.boxed();
+        }
+        let mut partitions = self.partitions.lock().unwrap();
         let claims = wanted
             .iter()
             .map(|partition| {
@@ -79,9 +91,23 @@ impl Reports {
     }
 
     pub(crate) async fn wait_for(&self, what: &str) -> String {
+        self.wait(what, |all| {
+            all.into_iter().rev().find(|it| it.contains(what))
+        })
+        .await
+    }
+
+    pub(crate) async fn wait_for_last(&self, what: &str) -> String {
+        self.wait(what, |all| {
+            all.into_iter().next_back().filter(|it| it.contains(what))
+        })
+        .await
+    }
+
+    async fn wait(&self, what: &str, pick: impl Fn(Vec<String>) -> Option<String>) -> String {
         let found = async {
             loop {
-                if let Some(report) = self.all().into_iter().rev().find(|it| it.contains(what)) {
+                if let Some(report) = pick(self.all()) {
                     return report;
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -145,7 +171,7 @@ impl Running {
         match tokio::time::timeout(PATIENCE, self.batches.recv()).await {
             Ok(Some(batch)) => batch,
             Ok(None) => panic!("the source ended; it reported {:?}", self.reports.all()),
-            Err(_) => panic!(
+            Err(_elapsed) => panic!(
                 "no batch came; the source reported {:?}",
                 self.reports.all()
             ),
@@ -182,6 +208,11 @@ impl Running {
                 return batch;
             }
         }
+    }
+
+    /// Takes the batches that have come without waiting for more.
+    pub(crate) fn forget_waiting(&mut self) -> Vec<RawBatch> {
+        std::iter::from_fn(|| self.batches.try_recv().ok()).collect()
     }
 
     pub(crate) async fn stop(self) -> Result<(), SourceError> {

@@ -22,6 +22,15 @@ pub(super) struct Assigned {
     revoked: Vec<RawBatch>,
 }
 
+/// Why a partition is read here no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// The group gives it to another member.
+    Handover,
+    /// The group has lost sight of us, or we of it.
+    Lost,
+}
+
 /// One partition.
 pub(super) struct Reading {
     pub(super) partition: SourcePartition,
@@ -55,9 +64,11 @@ impl Assigned {
         self.partitions.insert(number, reading);
     }
 
-    /// Drops what was pulled and not handed on: the next owner reads it again.
-    pub(super) fn remove(&mut self, number: i32) {
-        if let Some(mut reading) = self.partitions.remove(&number) {
+    /// Drops what was pulled and not handed on: the next owner reads it again. Where another member takes over, the
+    /// partition is said to have ended here, so that it no longer holds time back; in an outage nobody reads it on.
+    pub(super) fn remove(&mut self, number: i32, why: Removal) {
+        let removed = self.partitions.remove(&number);
+        if let (Some(mut reading), Removal::Handover) = (removed, why) {
             reading.next = reading.handed_on;
             let mut last = reading.batch(Vec::new(), None);
             last.ended = true;
@@ -282,10 +293,18 @@ mod tests {
         assigned.pull(0, 0, b"{}");
         assigned.batches(second(1));
         assigned.pull(0, 1, b"{}");
-        assigned.remove(0);
+        assigned.remove(0, Removal::Handover);
         let last = assigned.batches(second(2)).remove(0);
         assert!(last.ended && last.records.is_empty());
         assert_eq!(&*last.position.0, r#"{"offset":1}"#);
+    }
+
+    #[test]
+    fn a_partition_lost_in_an_outage_has_not_ended() {
+        let mut assigned = reading(0, 0);
+        assigned.pull(0, 0, b"{}");
+        assigned.remove(0, Removal::Lost);
+        assert!(assigned.batches(second(1)).is_empty());
     }
 
     #[test]

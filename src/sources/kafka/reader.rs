@@ -224,10 +224,8 @@ impl Reader<'_> {
                 warn!(source = %self.topic.source, topic = %name, "The daemon took no events of {name} for longer than max.poll.interval.ms; the group gives its partitions away");
                 Ok(())
             }
-            _ => {
-                self.topic.health.down(name, format!("reading {name}: {error}"));
-                Ok(())
-            }
+            // Told to the error callback before, with a reason.
+            _ => Ok(()),
         }
     }
 

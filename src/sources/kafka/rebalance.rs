@@ -17,7 +17,7 @@ use rdkafka::{Offset, Statistics, TopicPartitionList};
 use tracing::{debug, error, info};
 
 use super::TopicReader;
-use super::assigned::{Assigned, Reading};
+use super::assigned::{Assigned, Reading, Removal};
 use super::offsets::{self, Offsets};
 use super::start::{self, FreshStart, Kept};
 use crate::model::{Claim, SourcePartition, StartAt, limits};
@@ -73,8 +73,9 @@ impl Callbacks {
     ) -> Result<(), String> {
         let numbers = numbers(given);
         let readings = self.claim(consumer, &numbers).inspect_err(|_| {
-            // The group waits for an answer all the same.
-            assign(consumer, &TopicPartitionList::new()).err();
+            // The group waits for an answer all the same, and closing the consumer will give back what was given.
+            // Nothing is read: the reader knows of no partition and drops the consumer.
+            assign(consumer, given).err();
         })?;
         let mut list = TopicPartitionList::with_capacity(numbers.len());
         for (number, reading) in &readings {
@@ -97,9 +98,14 @@ impl Callbacks {
         taken: &TopicPartitionList,
     ) -> Result<(), String> {
         let numbers = numbers(taken);
+        let why = if consumer.assignment_lost() {
+            Removal::Lost
+        } else {
+            Removal::Handover
+        };
         let mut assigned = self.assigned();
         for number in &numbers {
-            assigned.remove(*number);
+            assigned.remove(*number, why);
         }
         drop(assigned);
         info!(source = %self.topic.source, topic = %self.topic.topic, partitions = ?numbers, "Partitions were taken away");
@@ -263,18 +269,31 @@ impl ConsumerContext for Callbacks {
 impl ClientContext for Callbacks {
     /// Refused credentials and broken TLS are told here and nowhere else: reading merely finds nothing.
     fn error(&self, error: KafkaError, reason: &str) {
+        use RDKafkaErrorCode as Code;
         // The tail changes with every attempt: `(after 12ms in state AUTH_REQ, 3 identical error(s) suppressed)`.
         let reason = reason.split(" (after ").next().unwrap_or(reason);
         let topic = &self.topic;
-        debug!(source = %topic.source, topic = %topic.topic, %error, "Kafka client: {reason}");
-        let all_down = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
-        if !all_down {
-            self.remember(Some(reason.to_owned()));
-        }
-        // One of several brokers may go while all is read from the others: the probe finds out.
-        if all_down || refused(&error) || !self.assigned().joined {
-            topic.health.down(&topic.topic, self.why(reason));
-        }
+        let reason = match error.rdkafka_error_code() {
+            // Not failures of a connection; the reader gets them too.
+            Some(Code::PartitionEOF | Code::AutoOffsetReset | Code::PollExceeded) => return,
+            // It says only how many: what they said before is the reason.
+            Some(Code::AllBrokersDown) => {
+                self.why(&format!("{}: {reason}", topic.kafka.brokers))
+            }
+            code => {
+                self.remember(Some(reason.to_owned()));
+                let connection = matches!(
+                    code,
+                    Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut)
+                );
+                // One of several brokers may go while all is read from the others: the probe finds out.
+                if connection && self.assigned().joined {
+                    return;
+                }
+                reason.to_owned()
+            }
+        };
+        topic.health.down(&topic.topic, reason);
     }
 
     fn log(&self, _: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -285,18 +304,4 @@ impl ClientContext for Callbacks {
     fn stats(&self, statistics: Statistics) {
         debug!(source = %self.topic.source, rx_messages = statistics.rxmsgs, "Kafka client statistics");
     }
-}
-
-fn refused(error: &KafkaError) -> bool {
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            RDKafkaErrorCode::Authentication
-                | RDKafkaErrorCode::SaslAuthenticationFailed
-                | RDKafkaErrorCode::SSL
-                | RDKafkaErrorCode::Fatal
-                | RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed
-        )
-    )
 }

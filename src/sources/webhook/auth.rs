@@ -17,9 +17,10 @@ pub(super) fn before_body(auth: &WebhookAuth, headers: &HeaderMap) -> Result<(),
         WebhookAuth::Bearer(secret) => {
             let given = text(headers, header::AUTHORIZATION.as_str())?;
             let given = without_prefix(given, "bearer ");
-            match given.as_bytes().ct_eq(secret.expose().as_bytes()).into() {
-                true => Ok(()),
-                false => Err(denied("the secret in `authorization` is wrong")),
+            if given.as_bytes().ct_eq(secret.expose().as_bytes()).into() {
+                Ok(())
+            } else {
+                Err(denied("the secret in `authorization` is wrong"))
             }
         }
         WebhookAuth::Hmac { header, .. } => text(headers, header).map(|_| ()),
