@@ -9,9 +9,6 @@ use super::fault::Fault;
 use super::query::{Query, quoted};
 use super::session::Session;
 
-/// Rows of a real Keycloak appear up to 200 ms behind later ones; a loaded one may take longer.
-pub(super) const OVERLAP_US: i64 = 5_000_000;
-
 /// The partitions: table, and its column of times in ms.
 pub(super) const TABLES: [(&str, &str); 2] = [
     ("event_entity", "event_time"),

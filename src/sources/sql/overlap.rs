@@ -8,12 +8,10 @@ use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::limits;
+
 use super::session::Snapshot;
 
-/// Ids remembered within the window, 16 bytes each in the stored position. Beyond, the window is cut at its old end.
-const SEEN_MAX: usize = 10_000;
-/// Polls remembered to tell when a running transaction began: an hour at half a second.
-const HISTORY_MAX: usize = 7200;
 /// The time of a row that is known from before a restart and has not been met again.
 const UNMET: i64 = i64::MAX;
 
@@ -74,8 +72,11 @@ impl Window {
         self.from_us
     }
 
-    /// Takes a row in; `false` when it has been taken before.
+    /// Takes a row in; `false` when it has been taken before. A bound on seconds or text gives rows of before the window too.
     pub(super) fn take(&mut self, id: &str, time_us: i64) -> bool {
+        if self.from_us.is_some_and(|from| time_us < from) {
+            return false;
+        }
         self.newest_us = self.newest_us.max(Some(time_us));
         self.seen.insert(hash(id), time_us).is_none()
     }
@@ -119,7 +120,7 @@ impl Window {
         {
             self.history.pop_front();
         }
-        if self.history.len() > HISTORY_MAX {
+        if self.history.len() > limits::SQL_SNAPSHOTS_MAX {
             self.history.remove(1);
         }
         let (ceiling, time_us) = *self.history.front()?;
@@ -137,7 +138,7 @@ impl Window {
         let Some(excess) = self
             .seen
             .len()
-            .checked_sub(SEEN_MAX)
+            .checked_sub(limits::SQL_SEEN_MAX)
             .filter(|excess| *excess > 0)
         else {
             return 0;
@@ -209,7 +210,7 @@ mod tests {
     #[test]
     fn beyond_the_bound_the_old_end_is_cut_and_counted() {
         let mut window = Window::starting(Some(0));
-        for n in 0..=SEEN_MAX {
+        for n in 0..=limits::SQL_SEEN_MAX {
             window.take(&n.to_string(), 10 + i64::try_from(n).unwrap());
         }
         assert_eq!(window.settle(snapshot(1, 1, 10), None, 100), 1);

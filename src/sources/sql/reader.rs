@@ -46,19 +46,8 @@ impl Begin {
         self.now.as_millisecond()
     }
 
-    /// Records from before this are muted.
-    pub(super) fn start_us(&self) -> i64 {
-        match self.start {
-            Start::Latest => self.now.as_microsecond(),
-            Start::Earliest => i64::MIN,
-            Start::At(time) => time.as_microsecond(),
-        }
-    }
-
-    /// Records from before this are not read.
-    pub(super) fn warm_us(&self) -> i64 {
-        let warm_up = i64::try_from(self.warm_up.as_micros()).unwrap_or(i64::MAX);
-        self.start_us().saturating_sub(warm_up)
+    pub(super) fn warm_up_us(&self) -> i64 {
+        i64::try_from(self.warm_up.as_micros()).unwrap_or(i64::MAX)
     }
 
     /// The stored positions: where to go on, and what was committed.
