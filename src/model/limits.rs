@@ -174,3 +174,7 @@ pub const SQL_BUSY_PAUSE: Duration = Duration::from_millis(50);
 pub const SQL_LAG_EVERY: Duration = Duration::from_secs(10);
 /// A connection that takes longer counts as unreachable.
 pub const SQL_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Unexpired rows of an application's token table: each is some 300 bytes in memory. Beyond, the oldest are not watched.
+pub const SQL_TOKEN_ROWS_MAX: usize = 200_000;
+/// How late a change in such a table may become visible around a restart.
+pub const SQL_TOKEN_OVERLAP: Duration = Duration::from_mins(1);

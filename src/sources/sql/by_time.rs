@@ -113,7 +113,7 @@ impl ByTime {
             self.take(row, &mut position, &mut page);
         }
         let hold_us = hold_us(session.database(), snapshot, &mut position.window);
-        page.given_up = position.window.settle(snapshot, hold_us, self.overlap_us);
+        page.given_up = position.window.settle(snapshot.now_us, hold_us, self.overlap_us);
         position.after = rows.last().filter(|_| more).map(|row| self.place(row));
         if self.is_whole && position.after.is_none() {
             position.window.completed();
