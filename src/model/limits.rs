@@ -152,3 +152,29 @@ pub const METRIC_TENANTS_MAX: usize = 10;
 pub const METRIC_CHAINS_MAX: usize = 200_000;
 /// Names that one top list counts in five minutes; a name with more than a thousandth of all is always among them.
 pub const TOP_NAMES_MAX: usize = 1000;
+/// Ranges of missing ids that a cursor by id remembers; beyond, the oldest are given up and counted. Eight writers left 953 open.
+pub const SQL_GAPS_MAX: usize = 2000;
+/// Newest ids among which missing ones may still be on their way when reading begins at the end of a table.
+pub const SQL_SETTLING_IDS: u32 = 1000;
+/// A missing id is waited for at least this long: it is drawn a moment before its transaction can be seen to run.
+pub const SQL_GAP_GRACE: Duration = Duration::from_secs(10);
+/// The same where the database does not tell its running transactions: longer than an ordinary transaction takes.
+pub const SQL_GAP_GRACE_BLIND: Duration = Duration::from_mins(1);
+/// The same where a sequence has CACHE > 1, so that a connection may use an id long after it was drawn.
+pub const SQL_GAP_GRACE_CACHED: Duration = Duration::from_mins(10);
+/// Ids that a cursor by time remembers, 16 bytes each in its position. Beyond, its window is cut at the old end and the rows counted.
+pub const SQL_SEEN_MAX: usize = 10_000;
+/// Polls remembered to tell when a running transaction began: an hour at half a second.
+pub const SQL_SNAPSHOTS_MAX: usize = 7200;
+/// How far Keycloak's tables are read again: rows of a real one appear up to 200 ms late, a loaded one takes longer.
+pub const SQL_KEYCLOAK_OVERLAP: Duration = Duration::from_secs(5);
+/// Pause after a poll that found some rows but no full page.
+pub const SQL_BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// Between looks at how many rows wait.
+pub const SQL_LAG_EVERY: Duration = Duration::from_secs(10);
+/// A connection that takes longer counts as unreachable.
+pub const SQL_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Unexpired rows of an application's token table: each is some 300 bytes in memory. Beyond, the oldest are not watched.
+pub const SQL_TOKEN_ROWS_MAX: usize = 200_000;
+/// How late a change in such a table may become visible around a restart.
+pub const SQL_TOKEN_OVERLAP: Duration = Duration::from_mins(1);

@@ -18,3 +18,7 @@ mod webhook;
 
 mod actions;
 mod simulation_world;
+
+mod sql;
+#[path = "../support/sql_suite.rs"]
+mod sql_suite;

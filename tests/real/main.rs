@@ -7,6 +7,9 @@ mod mail;
 #[path = "../support/source_harness.rs"]
 mod source_harness;
 mod sql;
+mod sql_keycloak;
+#[path = "../support/sql_suite.rs"]
+mod sql_suite;
 mod store;
 #[path = "../support/store_suite.rs"]
 mod store_suite;

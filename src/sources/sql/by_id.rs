@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::time::Duration;
+
 use crate::config::{Database, Start};
+use crate::model::limits;
 
 use super::column::{Cell, Column, Kind, object, require};
 use super::fault::Fault;
@@ -12,17 +15,6 @@ use super::reader::{Begin, Page, ROWS_PER_PAGE, Record};
 use super::session::{Row, Session, Snapshot};
 use super::time::TimeColumn;
 
-/// Open gaps (ranges of ids) that are remembered; beyond, the oldest are given up. The most seen with eight writers was 953.
-const GAPS_MAX: usize = 2000;
-/// Sequence values are drawn a little before their transaction has an id.
-const GRACE_MS: i64 = 10_000;
-/// Where the database does not tell its running transactions: longer than an ordinary transaction takes.
-const GRACE_BLIND_MS: i64 = 60_000;
-/// A sequence with CACHE > 1 hands out ids that a connection may use much later.
-const GRACE_CACHED_MS: i64 = 600_000;
-/// Newest ids among which missing ones may still be on their way when reading begins at the end.
-const SETTLING_IDS: u32 = 1000;
-
 /// What is read, fixed when the source starts.
 pub(super) struct ById {
     /// Quoted table, or the query in parentheses.
@@ -31,7 +23,7 @@ pub(super) struct ById {
     id_at: usize,
     time: Option<(usize, TimeColumn)>,
     json_at: Option<usize>,
-    grace_ms: i64,
+    grace: Duration,
     position: Option<IdPosition>,
     /// What had been judged before the restart: rows that it covers are read muted.
     committed: Option<Tracker>,
@@ -42,9 +34,23 @@ pub(super) struct ById {
 pub(super) struct IdPosition {
     #[serde(flatten)]
     tracker: Tracker,
-    /// Rows from before this are muted, in us since 1970.
+    /// `start: latest` with a warm-up: what was there at the start, muted until reading has passed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    past: Option<Tracker>,
+    /// `start: TIME`: rows from before this are muted, in us since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     start_us: Option<i64>,
+}
+
+impl IdPosition {
+    /// Once everything of the past has been read, it mutes nothing any more.
+    fn forget_past(&mut self) {
+        let border = self.past.as_ref().map(Tracker::high);
+        let open = self.tracker.open().first().map_or(i64::MAX, |gap| gap.first);
+        if border.is_some_and(|border| border <= self.tracker.high() && border < open) {
+            self.past = None;
+        }
+    }
 }
 
 /// The names as configured.
@@ -68,7 +74,7 @@ impl ById {
         let json_at = layout.json_column.and_then(place);
         let time = time.map(|at| (at, TimeColumn::new(columns[at].clone())));
         Ok(Self {
-            grace_ms: grace_ms(session, layout).await?,
+            grace: grace(session, layout).await?,
             from: layout.from.clone(),
             id_at,
             time,
@@ -91,16 +97,35 @@ impl ById {
             return Ok(());
         }
         let snapshot = session.begin().await?;
-        let tracker = match (begin.start, &self.time) {
-            (Start::Earliest, _) => Tracker::at(self.bottom(session).await?),
-            (_, Some(_)) => Tracker::at(self.before(session, begin.warm_us()).await?),
-            (_, None) => self.at_end(session, snapshot, begin.now_ms()).await?,
-        };
+        let position = self.fresh(session, snapshot, begin).await?;
         session.end().await?;
-        let start_us =
-            (begin.start != Start::Earliest && self.time.is_some()).then(|| begin.start_us());
-        self.position = Some(IdPosition { tracker, start_us });
+        self.position = Some(position);
         Ok(())
+    }
+
+    async fn fresh(&mut self, session: &mut Session, snapshot: Snapshot, begin: &Begin) -> Result<IdPosition, Fault> {
+        let mut position = IdPosition {
+            tracker: Tracker::at(self.bottom(session).await?),
+            past: None,
+            start_us: None,
+        };
+        match begin.start {
+            Start::Earliest => {}
+            // Without a time nobody can say which rows are within the warm-up: begin at the end.
+            _ if self.time.is_none() => position.tracker = self.at_end(session, snapshot, begin.now_ms()).await?,
+            Start::Latest => {
+                let warm_us = snapshot.now_us.saturating_sub(begin.warm_up_us());
+                position.past = Some(self.at_end(session, snapshot, begin.now_ms()).await?);
+                position.tracker = Tracker::at(self.before(session, warm_us).await?);
+            }
+            Start::At(time) => {
+                let start_us = time.as_microsecond();
+                position.start_us = Some(start_us);
+                let warm_us = start_us.saturating_sub(begin.warm_up_us());
+                position.tracker = Tracker::at(self.before(session, warm_us).await?);
+            }
+        }
+        Ok(position)
     }
 
     pub(super) fn position(&self) -> String {
@@ -139,24 +164,20 @@ impl ById {
             more,
             ..Page::default()
         };
-        let start_us = position.start_us;
         for row in filled.into_iter().chain(fresh) {
             let id = self.id(&row)?;
             if position.tracker.take(id, horizon) {
-                let record = self.record(id, &row, start_us, &mut page);
+                let record = self.record(id, &row, &position, &mut page);
                 page.records.push(record);
             }
         }
         // On SQLite ids commit in order: what is missing was rolled back or deleted.
-        let grace_ms = if database == Database::Sqlite {
-            0
-        } else {
-            self.grace_ms
-        };
+        let grace = if database == Database::Sqlite { Duration::ZERO } else { self.grace };
         if may_close {
-            position.tracker.close(horizon, grace_ms);
+            position.tracker.close(horizon, i64::try_from(grace.as_millis()).unwrap_or(i64::MAX));
         }
-        page.given_up = position.tracker.give_up_beyond(GAPS_MAX);
+        page.given_up = position.tracker.give_up_beyond(limits::SQL_GAPS_MAX);
+        position.forget_past();
         self.position = Some(position);
         Ok(page)
     }
@@ -171,15 +192,14 @@ impl ById {
         Ok(newest.saturating_sub(high).max(0).unsigned_abs())
     }
 
-    fn record(&mut self, id: i64, row: &Row, start_us: Option<i64>, page: &mut Page) -> Record {
+    fn record(&mut self, id: i64, row: &Row, position: &IdPosition, page: &mut Page) -> Record {
         let time_us = self
             .time
             .as_mut()
             .and_then(|(at, time)| time.read(row.get(*at)?));
         page.reached_us = page.reached_us.max(time_us);
-        let before_start = start_us
-            .zip(time_us)
-            .is_some_and(|(start, time)| time < start);
+        let before_start = position.start_us.zip(time_us).is_some_and(|(start, time)| time < start);
+        let past = position.past.as_ref().is_some_and(|past| past.covers(id));
         let judged = self
             .committed
             .as_ref()
@@ -191,7 +211,7 @@ impl ById {
         Record {
             place: id.to_string(),
             payload,
-            muted: judged || before_start,
+            muted: judged || before_start || past,
         }
     }
 
@@ -286,9 +306,10 @@ impl ById {
         let database = session.database();
         let id = self.source_id(database);
         let sql = format!(
-            "SELECT {} FROM {} AS source ORDER BY {id} DESC LIMIT {SETTLING_IDS}",
+            "SELECT {} FROM {} AS source ORDER BY {id} DESC LIMIT {}",
             cast(database, &id),
-            self.from
+            self.from,
+            limits::SQL_SETTLING_IDS
         );
         let rows = session.rows(Query::new(database).push(&sql)).await?;
         let mut ids: Vec<i64> = rows
@@ -321,7 +342,7 @@ impl ById {
             }
         }
         // Ids follow time only roughly: what was written at the same moment is within this margin.
-        Ok(low.saturating_sub(i64::from(SETTLING_IDS)).max(bottom))
+        Ok(low.saturating_sub(i64::from(limits::SQL_SETTLING_IDS)).max(bottom))
     }
 
     async fn first_above(
@@ -394,16 +415,16 @@ fn chosen(all: Vec<Column>, layout: &IdLayout<'_>) -> Result<(Vec<Column>, usize
 }
 
 /// How long a gap waits at least.
-async fn grace_ms(session: &mut Session, layout: &IdLayout<'_>) -> Result<i64, Fault> {
+async fn grace(session: &mut Session, layout: &IdLayout<'_>) -> Result<Duration, Fault> {
     if session.database() == Database::Mysql && !session.sees_transactions {
         tracing::warn!(
             table = layout.table,
             "The account may not see running transactions (PROCESS privilege): rows of transactions longer than a minute can be missed"
         );
-        return Ok(GRACE_BLIND_MS);
+        return Ok(limits::SQL_GAP_GRACE_BLIND);
     }
     if session.database() != Database::Postgres || layout.is_query {
-        return Ok(GRACE_MS);
+        return Ok(limits::SQL_GAP_GRACE);
     }
     let cache = Query::new(Database::Postgres)
         .push("SELECT seqcache::text FROM pg_sequence WHERE seqrelid = pg_get_serial_sequence(")
@@ -423,5 +444,5 @@ async fn grace_ms(session: &mut Session, layout: &IdLayout<'_>) -> Result<i64, F
             "The id's sequence has CACHE > 1: missing ids are waited for longer"
         );
     }
-    Ok(if cache > 1 { GRACE_CACHED_MS } else { GRACE_MS })
+    Ok(if cache > 1 { limits::SQL_GAP_GRACE_CACHED } else { limits::SQL_GAP_GRACE })
 }

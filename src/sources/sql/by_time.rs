@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::{Database, Start};
+use crate::model::limits;
 
 use super::column::{Cell, Column, Kind, object};
 use super::fault::Fault;
@@ -58,17 +59,24 @@ impl ByTime {
         session: &mut Session,
         begin: &Begin,
     ) -> Result<(), Fault> {
-        self.learn_style(session).await?;
+        let newest_us = self.newest_us(session).await?;
         if let Some((from, committed)) = begin.stored::<TimePosition>()? {
             self.committed = Some(committed.window);
             self.position = Some(from);
             return Ok(());
         }
-        let starts = begin.start != Start::Earliest;
+        let now_us = session.begin().await?.now_us;
+        session.end().await?;
+        let start_us = match begin.start {
+            Start::Earliest => None,
+            // What is there is the past, whatever the clocks say; but not a row from the future.
+            Start::Latest => Some(newest_us.map_or(now_us, |newest| newest.saturating_add(1).min(now_us))),
+            Start::At(time) => Some(time.as_microsecond()),
+        };
         self.position = Some(TimePosition {
-            window: Window::starting(starts.then(|| begin.warm_us())),
+            window: Window::starting(start_us.map(|start| start.saturating_sub(begin.warm_up_us()))),
             after: None,
-            start_us: starts.then(|| begin.start_us()),
+            start_us,
         });
         Ok(())
     }
@@ -105,7 +113,7 @@ impl ByTime {
             self.take(row, &mut position, &mut page);
         }
         let hold_us = hold_us(session.database(), snapshot, &mut position.window);
-        page.given_up = position.window.settle(snapshot, hold_us, self.overlap_us);
+        page.given_up = position.window.settle(snapshot.now_us, hold_us, self.overlap_us);
         position.after = rows.last().filter(|_| more).map(|row| self.place(row));
         if self.is_whole && position.after.is_none() {
             position.window.completed();
@@ -188,10 +196,10 @@ impl ByTime {
         query.push(&format!(" ORDER BY {time}, {id} LIMIT {ROWS_PER_PAGE}"))
     }
 
-    /// How numbers and text are written is learnt from the newest row.
-    async fn learn_style(&mut self, session: &mut Session) -> Result<(), Fault> {
+    /// The time of the newest row, from which is also learnt how numbers and text are written.
+    async fn newest_us(&mut self, session: &mut Session) -> Result<Option<i64>, Fault> {
         let From::Rows(from) = &self.from else {
-            return Ok(());
+            return Ok(None);
         };
         let database = session.database();
         let time = self.time_name(database);
@@ -199,13 +207,16 @@ impl ByTime {
         let sql = format!(
             "SELECT {newest} FROM {from} AS source WHERE {time} IS NOT NULL ORDER BY {time} DESC LIMIT 1"
         );
-        if let Some(newest) = session.one(Query::new(database).push(&sql)).await? {
-            self.time.read(&newest).ok_or_else(|| {
-                let name = &self.time.column.name;
-                Fault::Lasting(format!("column {name} is no time: expected a timestamp, a number since 1970, or RFC 3339 text"))
-            })?;
-        }
-        Ok(())
+        let Some(newest) = session.one(Query::new(database).push(&sql)).await? else {
+            return Ok(None);
+        };
+        let newest = self.time.read(&newest).ok_or_else(|| {
+            Fault::Lasting(format!(
+                "column {} is no time: expected a timestamp, a number since 1970, or RFC 3339 text",
+                self.time.column.name
+            ))
+        });
+        newest.map(Some)
     }
 
     fn place(&self, row: &Row) -> (Value, String) {
@@ -236,6 +247,10 @@ impl ByTime {
             _ => as_text(database, &name, self.columns[self.id_at].kind),
         }
     }
+}
+
+fn us(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn cell(value: &Value) -> Cell {
@@ -290,7 +305,7 @@ impl ByTime {
             json_at,
             time: TimeColumn::new(columns[time_at].clone()),
             columns,
-            overlap_us: i64::try_from(layout.overlap.as_micros()).unwrap_or(i64::MAX),
+            overlap_us: us(layout.overlap),
             position: None,
             committed: None,
             is_whole: false,
@@ -322,7 +337,7 @@ impl ByTime {
             json_at: None,
             time: TimeColumn::per_second(time, 1000),
             columns,
-            overlap_us: super::keycloak::OVERLAP_US,
+            overlap_us: us(limits::SQL_KEYCLOAK_OVERLAP),
             position: None,
             committed: None,
             is_whole: false,

@@ -14,14 +14,6 @@ pub(super) enum Fault {
     Lasting(String),
 }
 
-impl Fault {
-    pub(super) fn text(&self) -> &str {
-        match self {
-            Self::Waiting(text) | Self::Lasting(text) => text,
-        }
-    }
-}
-
 /// Codes that no waiting mends. PostgreSQL: undefined table, column, function, schema; syntax; privilege; type.
 /// MySQL: syntax, no such table or column, table and column privilege.
 const LASTING: [&str; 16] = [

@@ -9,9 +9,6 @@ use super::fault::Fault;
 use super::query::{Query, quoted};
 use super::session::Session;
 
-/// Rows of a real Keycloak appear up to 200 ms behind later ones; a loaded one may take longer.
-pub(super) const OVERLAP_US: i64 = 5_000_000;
-
 /// The partitions: table, and its column of times in ms.
 pub(super) const TABLES: [(&str, &str); 2] = [
     ("event_entity", "event_time"),
@@ -67,7 +64,7 @@ impl Realms {
     ) -> Result<Option<Query>, Fault> {
         if session.database() == Database::Postgres {
             let query = self.chosen(query.push("(")).push(&format!(
-                ") AS realms CROSS JOIN LATERAL (SELECT source.* FROM {} AS source WHERE source.realm_id = realms.id AND ",
+                ") AS realms CROSS JOIN LATERAL (SELECT source.* FROM {} AS source WHERE source.realm_id = realms.wanted_realm AND ",
                 self.events
             ));
             return Ok(Some(part(query).push(") AS source")));
@@ -113,7 +110,7 @@ impl Realms {
     }
 
     fn chosen(&self, query: Query) -> Query {
-        let query = query.push(&format!("SELECT id FROM {}", self.realms));
+        let query = query.push(&format!("SELECT id AS wanted_realm FROM {}", self.realms));
         if self.wanted.is_empty() {
             return query;
         }

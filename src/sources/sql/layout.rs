@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::keycloak::{Realms, TABLES};
 use super::query::quoted;
 use super::reader::{Part, Reader};
+use super::refresh_tokens::RefreshTokens;
 use super::session::Session;
 
 /// Names of the partitions, in the order of [`parts`].
@@ -37,10 +38,9 @@ pub(super) async fn parts(session: &mut Session, source: &SqlSource) -> Result<V
             let from = from(source.database, table, *query);
             vec![rows(session, table, from, *query, cursor, json_column.as_deref()).await?]
         }
-        SqlLayout::RefreshTokens { .. } => {
-            return Err(Fault::Lasting(
-                "the layout refresh_tokens cannot be read yet".into(),
-            ));
+        SqlLayout::RefreshTokens { table, columns } => {
+            let reader = RefreshTokens::open(session, table, columns).await?;
+            vec![Reader::Tokens(Box::new(reader))]
         }
     };
     Ok(names

@@ -1,7 +1,7 @@
 //! Tails any table or query of PostgreSQL, MySQL/MariaDB or SQLite with a read-only account.
 //!
 //! `tail` is the loop: poll, hand on, wait, reconnect. `by_id` and `by_time` are the two cursors, with their pure halves
-//! `gaps` and `overlap`; `keycloak` is a layout that needs no configuration. `session` is the
+//! `gaps` and `overlap`; `keycloak` is a layout over the second; `refresh_tokens` compares states, with `token_rows` as its pure half. `session` is the
 //! connection and its snapshot, `query`, `column` and `time` are the three dialects, `fault` says what waiting mends.
 //!
 //! A notification channel of the database would save some polls; it asks the customer for triggers, takes a global lock at
@@ -17,9 +17,11 @@ mod layout;
 mod overlap;
 mod query;
 mod reader;
+mod refresh_tokens;
 mod session;
 mod tail;
 mod time;
+mod token_rows;
 
 use std::time::Duration;
 

@@ -8,12 +8,10 @@ use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::limits;
+
 use super::session::Snapshot;
 
-/// Ids remembered within the window, 16 bytes each in the stored position. Beyond, the window is cut at its old end.
-const SEEN_MAX: usize = 10_000;
-/// Polls remembered to tell when a running transaction began: an hour at half a second.
-const HISTORY_MAX: usize = 7200;
 /// The time of a row that is known from before a restart and has not been met again.
 const UNMET: i64 = i64::MAX;
 
@@ -34,17 +32,14 @@ pub(super) struct Window {
 struct Stored {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from: Option<i64>,
-    /// 16 hexadecimal digits an id, in order, so that the same state has one form.
     seen: String,
 }
 
 impl From<Stored> for Window {
     fn from(stored: Stored) -> Self {
-        let digits = stored.seen.as_bytes().chunks(16);
-        let hash = |digits| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
         Self {
             from_us: stored.from,
-            seen: digits.filter_map(hash).map(|hash| (hash, UNMET)).collect(),
+            seen: of_hashes(&stored.seen).map(|hash| (hash, UNMET)).collect(),
             ..Self::default()
         }
     }
@@ -52,11 +47,9 @@ impl From<Stored> for Window {
 
 impl From<Window> for Stored {
     fn from(window: Window) -> Self {
-        let mut hashes: Vec<u64> = window.seen.into_keys().collect();
-        hashes.sort_unstable();
         Self {
             from: window.from_us,
-            seen: hashes.iter().map(|hash| format!("{hash:016x}")).collect(),
+            seen: hashes(window.seen.into_keys()),
         }
     }
 }
@@ -74,8 +67,11 @@ impl Window {
         self.from_us
     }
 
-    /// Takes a row in; `false` when it has been taken before.
+    /// Takes a row in; `false` when it has been taken before. A bound on seconds or text gives rows of before the window too.
     pub(super) fn take(&mut self, id: &str, time_us: i64) -> bool {
+        if self.from_us.is_some_and(|from| time_us < from) {
+            return false;
+        }
         self.newest_us = self.newest_us.max(Some(time_us));
         self.seen.insert(hash(id), time_us).is_none()
     }
@@ -86,14 +82,9 @@ impl Window {
     }
 
     /// Moves the window on after a page. Says how many rows at its old end will not be recognised any more.
-    pub(super) fn settle(
-        &mut self,
-        snapshot: Snapshot,
-        hold_us: Option<i64>,
-        overlap_us: i64,
-    ) -> u64 {
+    pub(super) fn settle(&mut self, now_us: i64, hold_us: Option<i64>, overlap_us: i64) -> u64 {
         // A row from the future (a broken clock) must not drag the window away from the present.
-        let newest = self.newest_us.map(|newest| newest.min(snapshot.now_us));
+        let newest = self.newest_us.map(|newest| newest.min(now_us));
         if let (Some(newest), Some(hold)) = (newest, hold_us) {
             self.move_to(newest.min(hold).saturating_sub(overlap_us));
         }
@@ -119,7 +110,7 @@ impl Window {
         {
             self.history.pop_front();
         }
-        if self.history.len() > HISTORY_MAX {
+        if self.history.len() > limits::SQL_SNAPSHOTS_MAX {
             self.history.remove(1);
         }
         let (ceiling, time_us) = *self.history.front()?;
@@ -137,7 +128,7 @@ impl Window {
         let Some(excess) = self
             .seen
             .len()
-            .checked_sub(SEEN_MAX)
+            .checked_sub(limits::SQL_SEEN_MAX)
             .filter(|excess| *excess > 0)
         else {
             return 0;
@@ -150,8 +141,20 @@ impl Window {
     }
 }
 
-fn hash(id: &str) -> u64 {
+pub(super) fn hash(id: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(id.as_bytes())
+}
+
+/// 16 hexadecimal digits each, in order, so that the same set has one form.
+pub(super) fn hashes(set: impl Iterator<Item = u64>) -> String {
+    let mut set: Vec<u64> = set.collect();
+    set.sort_unstable();
+    set.iter().map(|hash| format!("{hash:016x}")).collect()
+}
+
+pub(super) fn of_hashes(text: &str) -> impl Iterator<Item = u64> {
+    let one = |digits| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+    text.as_bytes().chunks(16).filter_map(one)
 }
 
 #[cfg(test)]
@@ -188,12 +191,12 @@ mod tests {
             window.take("later", now);
             let hold = window.hold_us(busy);
             assert_eq!(hold, Some(1000), "10 was still unused at 1000");
-            window.settle(busy, hold, 100);
+            window.settle(busy.now_us, hold, 100);
         }
         assert_eq!(window.from_us(), Some(900));
         let over = snapshot(5000, 5000, 5000);
         let hold = window.hold_us(over);
-        window.settle(over, hold, 100);
+        window.settle(over.now_us, hold, 100);
         assert_eq!(window.from_us(), Some(3900));
     }
 
@@ -201,7 +204,7 @@ mod tests {
     fn a_row_from_the_future_does_not_move_the_window_past_the_present() {
         let mut window = Window::starting(Some(0));
         window.take("broken", i64::MAX / 2);
-        window.settle(snapshot(1, 1, 1000), Some(1000), 100);
+        window.settle(1000, Some(1000), 100);
         assert_eq!(window.from_us(), Some(900));
         assert!(window.take("ordinary", 950) && !window.take("broken", i64::MAX / 2));
     }
@@ -209,10 +212,10 @@ mod tests {
     #[test]
     fn beyond_the_bound_the_old_end_is_cut_and_counted() {
         let mut window = Window::starting(Some(0));
-        for n in 0..=SEEN_MAX {
+        for n in 0..=limits::SQL_SEEN_MAX {
             window.take(&n.to_string(), 10 + i64::try_from(n).unwrap());
         }
-        assert_eq!(window.settle(snapshot(1, 1, 10), None, 100), 1);
+        assert_eq!(window.settle(10, None, 100), 1);
         assert_eq!(window.from_us(), Some(11));
         assert!(
             window.covers("0", 10),

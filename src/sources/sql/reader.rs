@@ -8,6 +8,7 @@ use crate::model::{Position, StartAt, Text, Timestamp};
 use super::by_id::ById;
 use super::by_time::ByTime;
 use super::fault::Fault;
+use super::refresh_tokens::RefreshTokens;
 use super::session::Session;
 
 /// Rows of one statement. A page is one batch; rows that fill gaps may double it.
@@ -46,19 +47,8 @@ impl Begin {
         self.now.as_millisecond()
     }
 
-    /// Records from before this are muted.
-    pub(super) fn start_us(&self) -> i64 {
-        match self.start {
-            Start::Latest => self.now.as_microsecond(),
-            Start::Earliest => i64::MIN,
-            Start::At(time) => time.as_microsecond(),
-        }
-    }
-
-    /// Records from before this are not read.
-    pub(super) fn warm_us(&self) -> i64 {
-        let warm_up = i64::try_from(self.warm_up.as_micros()).unwrap_or(i64::MAX);
-        self.start_us().saturating_sub(warm_up)
+    pub(super) fn warm_up_us(&self) -> i64 {
+        i64::try_from(self.warm_up.as_micros()).unwrap_or(i64::MAX)
     }
 
     /// The stored positions: where to go on, and what was committed.
@@ -90,6 +80,7 @@ pub(super) struct Part {
 pub(super) enum Reader {
     ById(Box<ById>),
     ByTime(Box<ByTime>),
+    Tokens(Box<RefreshTokens>),
 }
 
 impl Reader {
@@ -101,6 +92,7 @@ impl Reader {
         match self {
             Self::ById(reader) => reader.begin(session, begin).await,
             Self::ByTime(reader) => reader.begin(session, begin).await,
+            Self::Tokens(reader) => reader.begin(session, begin).await,
         }
     }
 
@@ -108,6 +100,7 @@ impl Reader {
         match self {
             Self::ById(reader) => reader.poll(session, now_ms).await,
             Self::ByTime(reader) => reader.poll(session).await,
+            Self::Tokens(reader) => reader.poll(session).await,
         }
     }
 
@@ -115,6 +108,7 @@ impl Reader {
         Position(match self {
             Self::ById(reader) => reader.position().into(),
             Self::ByTime(reader) => reader.position().into(),
+            Self::Tokens(reader) => reader.position().into(),
         })
     }
 
@@ -122,7 +116,7 @@ impl Reader {
     pub(super) async fn lag(&self, session: &mut Session) -> Result<Option<u64>, Fault> {
         match self {
             Self::ById(reader) => reader.lag(session).await.map(Some),
-            Self::ByTime(_) => Ok(None),
+            Self::ByTime(_) | Self::Tokens(_) => Ok(None),
         }
     }
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row as _};
 use sqlx::{MySqlConnection, PgConnection, SqliteConnection, Statement, TypeInfo, ValueRef};
 
 use crate::config::{Database, SqlSource};
+use crate::model::limits::SQL_CONNECT_TIMEOUT;
 
 use super::column::{Cell, Column, Kind};
 use super::fault::Fault;
@@ -52,9 +53,9 @@ pub(super) struct Snapshot {
 impl Session {
     pub(super) async fn open(source: &SqlSource) -> Result<Self, Fault> {
         let connecting = Self::connect(source);
-        tokio::time::timeout(CONNECT_WAIT, connecting)
+        tokio::time::timeout(SQL_CONNECT_TIMEOUT, connecting)
             .await
-            .map_err(|_| Fault::Waiting(format!("no connection within {CONNECT_WAIT:?}")))?
+            .map_err(|_| Fault::Waiting(format!("no connection within {SQL_CONNECT_TIMEOUT:?}")))?
     }
 
     async fn connect(source: &SqlSource) -> Result<Self, Fault> {
@@ -252,21 +253,7 @@ impl Session {
         }
         Ok(())
     }
-
-    pub(super) async fn close(self) {
-        let closed = match self.driver {
-            Driver::Postgres(connection) => connection.close().await,
-            Driver::Mysql(connection) => connection.close().await,
-            Driver::Sqlite(connection) => connection.close().await,
-        };
-        if let Err(error) = closed {
-            tracing::debug!(%error, "The connection was not closed in order");
-        }
-    }
 }
-
-/// Longer than any network that works, shorter than a person's patience.
-const CONNECT_WAIT: Duration = Duration::from_secs(10);
 
 const SNAPSHOT: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text, pg_snapshot_xmin(pg_current_snapshot())::text, \
      (extract(epoch FROM clock_timestamp()) * 1000000)::bigint::text";

@@ -6,22 +6,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::{Claim, RawBatch, RawRecord, SourcePartition, StartAt, Text};
+use crate::model::{Claim, RawBatch, RawRecord, SourcePartition, StartAt, Text, Timestamp, limits};
 
+use super::super::pace::Pace;
 use super::super::{Context, SourceError};
 use super::fault::Fault;
-use super::reader::{Begin, Page, Part};
+use super::reader::{Begin, Page, Part, Record};
 use super::session::Session;
 use super::{SqlTail, layout};
-
-/// Pause after a poll that found some rows but no full page.
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
-/// A part that has nothing new says so this often at most.
-const TICK_EVERY: Duration = Duration::from_millis(500);
-/// Between looks at how many rows wait.
-const LAG_EVERY: Duration = Duration::from_secs(10);
-const BACKOFF_FIRST: Duration = Duration::from_millis(500);
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// Reads until cancelled. `Err` where no waiting helps.
 pub(super) async fn run(source: SqlTail, context: Context) -> Result<(), SourceError> {
@@ -60,7 +52,7 @@ struct Tended {
     more: bool,
     reached_us: Option<i64>,
     due: Instant,
-    ticked: Option<Instant>,
+    pace: Pace,
     lag_told: Option<Instant>,
 }
 
@@ -81,7 +73,7 @@ impl From<Fault> for End {
 
 impl Tail {
     async fn keep_reading(&mut self) -> Result<(), SourceError> {
-        let mut backoff = BACKOFF_FIRST;
+        let mut backoff = limits::RETRY_DELAY_MIN;
         loop {
             self.has_read = false;
             let end = match self.read().await {
@@ -100,11 +92,11 @@ impl Tail {
                 }
                 End::Fault(Fault::Waiting(reason)) => {
                     if self.has_read {
-                        backoff = BACKOFF_FIRST;
+                        backoff = limits::RETRY_DELAY_MIN;
                     }
                     self.report_down(&reason, backoff);
                     tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                    backoff = (backoff * 2).min(limits::RETRY_DELAY_MAX);
                 }
             }
         }
@@ -160,7 +152,7 @@ impl Tail {
                 more: true,
                 reached_us: None,
                 due: Instant::now(),
-                ticked: None,
+                pace: Pace::default(),
                 lag_told: None,
             });
         }
@@ -236,8 +228,9 @@ impl Tail {
                 "Rows that may still appear late will no longer be looked for: a bound was reached"
             );
         }
-        if tended.is_worth_sending(&page) {
-            let batch = tended.batch(page, now);
+        let tick = tended.tick(&page, now);
+        if tick.is_some() || !page.records.is_empty() {
+            let batch = tended.batch(page, now, tick);
             let sent = self.context.batches.send(batch).await;
             sent.map_err(|_| End::Unwanted)?;
         }
@@ -247,7 +240,7 @@ impl Tail {
     async fn tell_lag(&mut self, session: &mut Session, at: usize) -> Result<(), End> {
         let tended = &mut self.parts[at];
         let now = Instant::now();
-        if tended.lag_told.is_some_and(|told| now < told + LAG_EVERY) {
+        if tended.lag_told.is_some_and(|told| now < told + limits::SQL_LAG_EVERY) {
             return Ok(());
         }
         tended.lag_told = Some(now);
@@ -270,33 +263,30 @@ impl Tended {
         let pause = match (page.more, page.records.is_empty()) {
             (true, _) => Duration::ZERO,
             (false, true) => every,
-            (false, false) => every.min(BUSY_PAUSE),
+            (false, false) => every.min(limits::SQL_BUSY_PAUSE),
         };
         self.due = Instant::now() + pause;
     }
 
-    fn is_worth_sending(&self, page: &Page) -> bool {
-        let quiet = self
-            .ticked
-            .is_some_and(|ticked| ticked.elapsed() < TICK_EVERY);
-        !page.records.is_empty() || (!page.more && !quiet)
+    fn tick(&mut self, page: &Page, now: Timestamp) -> Option<Timestamp> {
+        if !page.records.is_empty() {
+            self.pace.read_something();
+        }
+        (!page.more && self.pace.at_end(now)).then_some(now)
     }
 
-    fn batch(&mut self, page: Page, now: crate::model::Timestamp) -> RawBatch {
-        let record = |record: super::reader::Record| RawRecord {
+    fn batch(&self, page: Page, now: Timestamp, tick: Option<Timestamp>) -> RawBatch {
+        let record = |record: Record| RawRecord {
             place: record.place.into(),
             payload: record.payload,
             muted: record.muted,
         };
-        if !page.more {
-            self.ticked = Some(Instant::now());
-        }
         RawBatch {
             partition: self.claim.partition.clone(),
             shard: 0,
             epoch: self.claim.epoch,
             position: self.part.reader.position(),
-            tick: (!page.more).then_some(now),
+            tick,
             records: page.records.into_iter().map(record).collect(),
             ended: false,
             arrived_at: Some(now),
