@@ -17,3 +17,4 @@ mod webhook;
 
 mod actions;
 mod simulation_world;
+mod admin;
