@@ -27,9 +27,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("decode", &["model", "yaml"]),
     ("enrich", &["model", "yaml"]),
     ("rules", &["model", "yaml"]),
-    // L2: pure deciding; what the operator declared about clients and tenants is plain data of the configuration
+    // L2: pure deciding; the policy takes what the engine found, never the other way; what the operator declared about clients and tenants is plain data of the configuration
     ("engine", &["model", "rules", "enrich", "config"]),
-    ("respond", &["model", "rules", "enrich", "config"]),
+    ("respond", &["model", "rules", "enrich", "config", "engine"]),
     // L3: adapters; they never know each other
     ("sources", &["model", "config"]),
     ("actions", &["model", "config"]),

@@ -22,3 +22,4 @@ mod simulation_world;
 mod sql;
 #[path = "../support/sql_suite.rs"]
 mod sql_suite;
+mod admin;
