@@ -16,4 +16,5 @@ mod source_harness;
 mod webhook;
 
 mod actions;
+mod replay;
 mod simulation_world;
