@@ -33,10 +33,10 @@ const PHONE_APPS: &[&str] = &[
 const THIEF_TOOLS: &[&str] = &["python-requests/2.31.0", "Go-http-client/1.1", "curl/8.5.0"];
 
 const THIEF_PLACES: &[Locality] = &[
-    places::FRANKFURT_HOSTING,
-    places::SINGAPORE_HOSTING,
-    places::SAO_PAULO_HOME,
-    places::BERLIN_HOME,
+    places::FRANKFURT_SERVERS,
+    places::SINGAPORE_CLOUD,
+    places::SAO_PAULO_LINE,
+    places::BERLIN_LINE,
 ];
 
 impl Cast {

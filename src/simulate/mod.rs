@@ -49,3 +49,6 @@ pub const LEGACY: &str = "legacy-portal";
 
 /// Short, because the demo packs a working day into half a minute: apps refresh about as often.
 pub const ACCESS_TOKEN_TTL_SECONDS: u32 = 2;
+
+/// The part of the daemon's configuration that describes the simulated world; the GeoIP files stand beside it.
+pub const WORLD_CONFIG: &str = include_str!("world.yaml");

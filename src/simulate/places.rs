@@ -8,8 +8,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 pub use super::geo_files::write_city_asn;
-use crate::enrich::DeclaredRange;
-use crate::model::NetworkClass;
 
 /// A network as the three GeoIP files describe it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -152,6 +150,24 @@ pub const LONDON_HOMES: Locality = Locality {
     ..LONDON_HOME
 };
 
+// Where thieves work. A /24 each, because addresses of one /24 count as one network wherever they are said to be.
+pub const FRANKFURT_SERVERS: Locality = Locality {
+    network: "198.19.1.0/24",
+    ..FRANKFURT_HOSTING
+};
+pub const SINGAPORE_CLOUD: Locality = Locality {
+    network: "198.19.2.0/24",
+    ..SINGAPORE_HOSTING
+};
+pub const SAO_PAULO_LINE: Locality = Locality {
+    network: "198.19.3.0/24",
+    ..SAO_PAULO_HOME
+};
+pub const BERLIN_LINE: Locality = Locality {
+    network: "198.19.4.0/24",
+    ..BERLIN_HOME
+};
+
 /// Every network of the simulated world.
 pub const WORLD: &[Locality] = &[
     NEW_YORK_HOME,
@@ -172,6 +188,10 @@ pub const WORLD: &[Locality] = &[
     CHICAGO_HOMES,
     NEW_YORK_CARRIER,
     LONDON_HOMES,
+    FRANKFURT_SERVERS,
+    SINGAPORE_CLOUD,
+    SAO_PAULO_LINE,
+    BERLIN_LINE,
 ];
 
 impl Locality {
@@ -198,26 +218,6 @@ impl Locality {
             .parse()
             .expect("a locality is written with a network")
     }
-}
-
-/// What the operator of the example company tells the daemon about networks.
-pub fn declared() -> Vec<DeclaredRange> {
-    let declare = |name: &str, class, locality: Locality| DeclaredRange {
-        name: name.into(),
-        class,
-        cidrs: vec![locality.net()],
-        asns: Vec::new(),
-    };
-    vec![
-        declare("company-vpn", NetworkClass::Egress, OFFICE_EGRESS),
-        declare("company-servers", NetworkClass::Backend, ASHBURN_BACKEND),
-        DeclaredRange {
-            name: "carrier".into(),
-            class: NetworkClass::Mobile,
-            cidrs: Vec::new(),
-            asns: vec![NEW_YORK_CARRIER.asn],
-        },
-    ]
 }
 
 #[cfg(test)]

@@ -7,11 +7,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{Connection, Row, SqliteConnection};
-use tokenwarden::model::EventType;
+use sqlx::{Column, Connection, Row, SqliteConnection};
+use tokenwarden::app::parts;
+use tokenwarden::app::replay::{Listener, Replay, replay_key};
+use tokenwarden::config::Config;
+use tokenwarden::model::{
+    Action, ActionKind, Decision, Detection, EventType, Output, Reject, Timestamp,
+};
 use tokenwarden::simulate::{
     Answer, App, Attack, AuthorizationServer, CLIENTS, Habit, Internet, Planted, Report, Scenario,
-    Story, WEB,
+    Story, TruthLog, WEB, WORLD_CONFIG, places,
 };
 use tokio::sync::mpsc;
 
@@ -296,4 +301,164 @@ async fn robbed(seed: u64) -> BTreeSet<String> {
     }
     server.stop().await.unwrap();
     presenters
+}
+
+/// The recorded day through the real decoder, rules and policy: what the demo's daemon must find.
+#[tokio::test]
+async fn the_rules_find_every_theft_and_leave_the_twins_alone() {
+    for seed in seeds() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = AuthorizationServer::start(folder.path(), seed, CLIENTS)
+            .await
+            .unwrap();
+        let (report, _) = play(&server, seed).await;
+        record(folder.path(), server.audit_file()).await;
+        let found = replayed(folder.path());
+        assert_eq!(found.rejected, Vec::<String>::new());
+
+        let truth = server.truth();
+        let robbed: BTreeSet<String> = report
+            .planted
+            .iter()
+            .map(|planted| truth.family_of(&planted.token_id).unwrap())
+            .collect();
+        let revoked: BTreeSet<String> = found
+            .executed(ActionKind::RevokeFamily)
+            .filter_map(|action| action.target.family_id.as_ref().map(ToString::to_string))
+            .collect();
+        assert_eq!(
+            revoked,
+            robbed,
+            "seed {seed}:\n{}",
+            found.told(&report, truth)
+        );
+        let paged = found.executed(ActionKind::Notify).count();
+        assert_eq!(
+            paged,
+            robbed.len(),
+            "seed {seed}:\n{}",
+            found.told(&report, truth)
+        );
+        server.stop().await.unwrap();
+    }
+}
+
+/// A few, or as many as the environment asks for.
+fn seeds() -> std::ops::Range<u64> {
+    let wanted = std::env::var("TW_SEEDS")
+        .ok()
+        .and_then(|count| count.parse().ok());
+    1..1 + wanted.unwrap_or(2)
+}
+
+/// Writes the audit table as JSON lines, GeoIP files and a configuration into the folder.
+async fn record(folder: &Path, audit_file: &Path) {
+    let mut lines = String::new();
+    for row in audit_rows(audit_file).await {
+        let mut object = serde_json::Map::new();
+        for column in row.columns() {
+            let name = column.name().to_owned();
+            let text: Option<serde_json::Value> =
+                match row.try_get::<Option<String>, _>(name.as_str()) {
+                    Ok(text) => text.map(Into::into),
+                    Err(_) => row.get::<Option<i64>, _>(name.as_str()).map(Into::into),
+                };
+            object.insert(name, text.into());
+        }
+        lines += &serde_json::Value::Object(object).to_string();
+        lines.push('\n');
+    }
+    std::fs::write(folder.join("audit.jsonl"), lines).unwrap();
+    places::write_city_asn(folder, places::WORLD, Timestamp::now()).unwrap();
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    let config = format!("rules: [{}]\n{WORLD_CONFIG}", rules.display());
+    std::fs::write(folder.join("tokenwarden.yaml"), config).unwrap();
+}
+
+fn replayed(folder: &Path) -> Found {
+    let fail = |faults: Vec<tokenwarden::yaml::Fault>| -> String {
+        faults.iter().map(|fault| format!("{fault}\n")).collect()
+    };
+    let config = Config::load(&folder.join("tokenwarden.yaml"))
+        .map_err(fail)
+        .unwrap();
+    let rules = parts::rule_set(&config, None).map_err(fail).unwrap();
+    let decoder = parts::named_decoder("tokenwarden", None, replay_key()).unwrap();
+    let mut found = Found::default();
+    let replay = Replay {
+        config: &config,
+        rules,
+        files: vec![folder.join("audit.jsonl")],
+        decoder,
+        source: "demo".into(),
+    };
+    replay.run(&mut found).unwrap();
+    found
+}
+
+#[derive(Default)]
+struct Found {
+    detections: Vec<Detection>,
+    actions: Vec<Action>,
+    rejected: Vec<String>,
+}
+
+impl Listener for Found {
+    fn output(&mut self, output: &Output) -> anyhow::Result<()> {
+        self.detections.extend(output.detections.iter().cloned());
+        self.actions.extend(output.actions.iter().cloned());
+        Ok(())
+    }
+
+    fn rejected(&mut self, reject: &Reject) -> anyhow::Result<()> {
+        self.rejected.push(reject.message.to_string());
+        Ok(())
+    }
+
+    fn progress(&mut self, _bytes: u64) {}
+}
+
+impl Found {
+    fn executed(&self, kind: ActionKind) -> impl Iterator<Item = &Action> {
+        self.actions
+            .iter()
+            .filter(move |action| action.kind == kind && action.decision == Decision::Execute)
+    }
+
+    /// For the person who reads a failure.
+    fn told(&self, report: &Report, truth: &TruthLog) -> String {
+        let mut lines = Vec::new();
+        for planted in &report.planted {
+            let family = truth.family_of(&planted.token_id);
+            lines.push(format!(
+                "planted {:?} {} {family:?}",
+                planted.attack, planted.user_id
+            ));
+        }
+        for honest in &report.honest {
+            if honest.habit != Habit::Ordinary {
+                let family = truth.family_of(&honest.token_id);
+                lines.push(format!(
+                    "honest {:?} {} {family:?}",
+                    honest.habit, honest.user_id
+                ));
+            }
+        }
+        for detection in &self.detections {
+            let (severity, family, user) =
+                (detection.severity, &detection.family_id, &detection.user_id);
+            lines.push(format!(
+                "{severity} {} {user:?} {family:?}: {}",
+                detection.rule, detection.summary
+            ));
+        }
+        for action in &self.actions {
+            let (user, family) = (&action.target.user_id, &action.target.family_id);
+            lines.push(format!(
+                "{} {} {user:?} {family:?}: {}",
+                action.kind, action.decision, action.reason
+            ));
+        }
+        lines.join("\n")
+    }
 }
