@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::actions::Attempt;
-use crate::model::limits::{LEASE, REVOCATION_DEADLINE};
+use crate::model::limits::{LEASE, REVOCATION_DEADLINE, UNCLEAR_RETRY};
 use crate::model::{ActionKind, OwnEventKind, Timestamp};
 use crate::store::{AttemptEnd, AttemptId, Finish, FinishState, LeasedAction, StoreError};
 
@@ -63,6 +63,11 @@ impl Worker {
             }
             Attempt::Refused { reason } if soft => {
                 Finish::new(action, FinishState::Expired, reason)
+            }
+            // Nobody was asked, so no try is counted: it waits until the server that knows may answer again.
+            Attempt::Retry { reason, .. } => {
+                let due = later(self.now(), UNCLEAR_RETRY);
+                Finish::new(action, FinishState::RetryAt(due), reason)
             }
             attempt => self.end_of(leased, attempt, Vec::new()),
         }

@@ -178,3 +178,5 @@ pub const SQL_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const SQL_TOKEN_ROWS_MAX: usize = 200_000;
 /// How late a change in such a table may become visible around a restart.
 pub const SQL_TOKEN_OVERLAP: Duration = Duration::from_mins(1);
+/// Pause before a revoker is asked again whether an action is its own, when its server does not tell at the moment.
+pub const UNCLEAR_RETRY: Duration = Duration::from_secs(10);

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Clients, Response, Tenants};
 use crate::engine::{Found, stable_id};
-use crate::model::{Action, ActionKind, Decision, Mode, Output, Severity, Subject, Target, Text};
+use crate::model::{
+    Action, ActionKind, Decision, Member, Mode, Output, Severity, Subject, Target, Text,
+};
 use budget::Spent;
 use incidents::{Incidents, Open};
 use storm::Storms;
@@ -94,6 +96,10 @@ impl Policy {
             (action.decision, action.reason) = self.decision(&action, mode, &found);
             out.actions.push(action);
         }
+        out.members.push(Member {
+            incident_id: incident.id.clone(),
+            detection_id: found.detection.id.clone(),
+        });
         out.incidents.retain(|known| known.id != incident.id);
         out.incidents.push(incident);
         out.detections.push(found.detection);

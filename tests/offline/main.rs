@@ -20,7 +20,7 @@ mod actions;
 mod replay;
 mod simulation_world;
 
+mod admin;
 mod sql;
 #[path = "../support/sql_suite.rs"]
 mod sql_suite;
-mod admin;

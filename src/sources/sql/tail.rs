@@ -73,7 +73,7 @@ impl From<Fault> for End {
 
 impl Tail {
     async fn keep_reading(&mut self) -> Result<(), SourceError> {
-        let mut backoff = limits::RETRY_DELAY_MIN;
+        let mut backoff = limits::SOURCE_RETRY_MIN;
         loop {
             self.has_read = false;
             let end = match self.read().await {
@@ -92,11 +92,11 @@ impl Tail {
                 }
                 End::Fault(Fault::Waiting(reason)) => {
                     if self.has_read {
-                        backoff = limits::RETRY_DELAY_MIN;
+                        backoff = limits::SOURCE_RETRY_MIN;
                     }
                     self.report_down(&reason, backoff);
                     tokio::time::sleep(backoff).await;
-                    backoff = (backoff * 2).min(limits::RETRY_DELAY_MAX);
+                    backoff = (backoff * 2).min(limits::SOURCE_RETRY_MAX);
                 }
             }
         }

@@ -114,11 +114,7 @@ impl Expected {
         let mut sessions = BTreeSet::new();
         for action in printed.executed("revoke_family") {
             let session = action["target"]["session_id"].as_str();
-            sessions.insert(
-                session
-                    .expect("a Keycloak family has a session")
-                    .to_owned(),
-            );
+            sessions.insert(session.expect("a Keycloak family has a session").to_owned());
         }
         for action in printed.actions(&["revoke_user", "lock_user"], "execute") {
             sessions.extend(self.sessions_of_user(action["target"]["user_id"].as_str().unwrap()));
