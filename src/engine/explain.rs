@@ -142,8 +142,8 @@ impl ReuseFound<'_> {
             .collect();
         let tokens: Vec<Value> = theirs
             .iter()
-            .filter_map(|e| e.token.as_ref())
-            .map(|t| Value::Text(t.clone()))
+            .filter_map(|e| e.names()?.token.clone())
+            .map(Value::Text)
             .collect();
         who(context)
             .with_some("first_seen", theirs.first().map(|e| instant(e.time)))
@@ -170,9 +170,12 @@ impl ReuseFound<'_> {
                 let line = Evidence::new()
                     .with("time", instant(entry.time))
                     .with("answer", entry.answer.as_str())
-                    .with_some("token", entry.token.as_ref())
-                    .with_some("issued", entry.issued.as_ref())
-                    .with("event_id", &entry.event_id);
+                    .with_some("token", entry.token_name())
+                    .with_some(
+                        "issued",
+                        entry.names().and_then(|names| names.issued.as_ref()),
+                    )
+                    .with_some("event_id", entry.event_id());
                 Value::Map(Evidence([line.0, who(ledger.context(entry)).0].concat()))
             })
             .collect()
@@ -194,7 +197,11 @@ impl DeviceFound<'_> {
             finding,
             late,
         } = self;
-        let token = finding.entry.token.as_deref().unwrap_or(&family.id);
+        let name = finding
+            .entry
+            .token_name()
+            .unwrap_or_else(|| family.id.clone());
+        let token = &*name;
         let scope = family.scope();
         let id = stable_id(&[&rule.name, scope.0, scope.1, token]);
         let what = if finding.fingerprint_only {
@@ -235,7 +242,7 @@ fn detection(rule: &Arc<Rule>, family: &Family, completed: &Entry, id: Text) -> 
         kind: rule.detect.kind().into(),
         severity: rule.severity,
         time: Timestamp::from_millisecond(completed.time).unwrap_or(Timestamp::UNIX_EPOCH),
-        event_id: completed.event_id.clone(),
+        event_id: completed.event_id().cloned().unwrap_or_else(|| "".into()),
         subject: Subject::Family(family.id.clone()),
         issuer: family.issuer.clone(),
         tenant: family.tenant.clone(),

@@ -10,7 +10,7 @@ use super::state::{Ended, State, Waiting};
 use super::table::key;
 use crate::model::{Enriched, Event, EventType, Initiator};
 use crate::rules::context::Context;
-use crate::rules::kinds::reuse::{Reuse, Scope};
+use crate::rules::kinds::reuse::Scope;
 
 /// Files a presentation with its family, and asks what it may have decided. `false` when it was known already.
 pub(super) fn presented(
@@ -66,7 +66,7 @@ fn ask_now(state: &mut State, compiled: &Compiled, key: u64, late: bool, out: &m
     let Some(family) = state.families.get(key) else {
         return;
     };
-    if Reuse::disputed(&family.ledger) {
+    if family.ledger.disputed() {
         judge_reuse(state, compiled, key, Scope::Certain, late, out);
     }
 }
@@ -85,7 +85,7 @@ fn wait_or_ask(
     };
     let now = state.now();
     let mut cuts: Vec<i64> = Vec::new();
-    if Reuse::disputed(&family.ledger) {
+    if family.ledger.disputed() {
         cuts.extend(
             compiled
                 .reuse
@@ -123,6 +123,9 @@ fn settled(family: &Family, settle: std::time::Duration) -> impl Iterator<Item =
 
 /// More than one kind of client or fingerprint: something to compare.
 fn has_agents(family: &Family) -> bool {
+    if !family.ledger.varies() {
+        return false;
+    }
     let mut contexts = family
         .ledger
         .entries()

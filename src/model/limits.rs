@@ -24,9 +24,11 @@ pub const REPLAY_JUMP_MAX: Duration = Duration::from_hours(1);
 pub const LATENESS_DEFAULT: Duration = Duration::from_mins(2);
 /// Detections that one notification lists; beyond it says how many more there are.
 pub const NOTIFICATION_DETECTIONS_MAX: usize = 20;
-/// Presentations remembered of one family: at one refresh in five minutes more than five hours of full detail; the
-/// contexts of older ones stay known.
-pub const LEDGER_ENTRIES_MAX: usize = 64;
+/// Presentations remembered of one family (48 bytes each): eight hours at one refresh in five minutes. Beyond it undisputed
+/// links of a chain are drawn together: a token from between is then no longer told from an unknown one.
+pub const LEDGER_ENTRIES_MAX: usize = 96;
+/// Of so many newest presentations the names are kept, for the timeline of a detection.
+pub const LEDGER_NAMED_ENTRIES: usize = 12;
 /// Contexts remembered of presentations older than that.
 pub const LEDGER_SETTLED_MAX: usize = 16;
 /// Event ids are remembered for one to two of these, in event time: far longer than any redelivery seen.

@@ -198,7 +198,9 @@ impl Loop {
             .batch(batch, &self.pending.taken, started.elapsed());
         self.pending.taken.seen.clear();
         let found = !self.pending.taken.output.detections.is_empty();
-        if batch.records.is_empty() && !found {
+        // An empty batch that is no tick pins where a fresh partition begins.
+        let pins = batch.records.is_empty() && batch.tick.is_none() && !batch.ended;
+        if batch.records.is_empty() && !found && !pins {
             return;
         }
         self.pending.records += batch.records.len();

@@ -1,7 +1,11 @@
 //! The ledger of a family: who presented which token when, from where, with what answer, and what it issued.
 //!
 //! A set, not a log: adding an entry gives the same ledger whatever the order of arrival, so that verdicts over it do
-//! not depend on delivery. Entries are bounded; the oldest by event time goes first, and what its context made known stays.
+//! not depend on delivery. Entries are small and bounded. Names (token, event id) are kept of the newest entries and of
+//! those in dispute; of the others a hash is enough. At the bound, links of a chain that nobody disputes are drawn
+//! together: the chain stays connected, only the tokens in between are no longer told from unknown ones.
+
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,25 +18,38 @@ pub struct Ledger {
     /// Ordered by time, then token, then answer, so that equal sets are equal vectors.
     entries: Vec<Entry>,
     contexts: Vec<Context>,
-    /// Last accepted presentation by context, of entries that had to go.
+    /// Contexts of accepted presentations whose entries had to go.
     settled: Vec<Settled>,
+    disputed: bool,
 }
+
+/// The hash of a token's id: 64 bits tell the few tokens of one family apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TokenHash(NonZeroU64);
 
 /// One presentation of a token, or the issue of the family's first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Event time, milliseconds since 1970.
     pub time: i64,
-    pub answer: Answer,
     /// The presented token; absent for the issue, and where the source names no tokens.
-    pub token: Option<Text>,
-    /// The token issued in answer.
-    pub issued: Option<Text>,
-    pub generation: Option<u64>,
-    pub latest_generation: Option<u64>,
-    pub client_id: Option<Text>,
-    pub event_id: Text,
+    pub token: Option<TokenHash>,
+    /// The token issued in answer, or the last of a chain drawn together.
+    pub issued: Option<TokenHash>,
+    pub generation: Option<u32>,
+    pub latest_generation: Option<u32>,
+    client: u32,
     context: u16,
+    pub answer: Answer,
+    names: Option<Box<Names>>,
+}
+
+/// What a person reads of an entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Names {
+    pub event_id: Text,
+    pub token: Option<Text>,
+    pub issued: Option<Text>,
 }
 
 /// What the server answered.
@@ -51,7 +68,8 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Settled {
     context: u16,
-    time: i64,
+    first: i64,
+    last: i64,
 }
 
 impl Answer {
@@ -72,7 +90,20 @@ impl Answer {
     }
 }
 
-/// An entry before its context is filed.
+impl TokenHash {
+    pub fn of(token: &str) -> Self {
+        let hash = xxhash_rust::xxh3::xxh3_64(token.as_bytes());
+        Self(NonZeroU64::new(hash).unwrap_or(NonZeroU64::MAX))
+    }
+}
+
+impl std::fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// An entry before it is filed.
 #[derive(Debug, Clone)]
 pub struct NewEntry {
     pub time: i64,
@@ -89,34 +120,23 @@ pub struct NewEntry {
 impl Ledger {
     /// Adds a presentation; `false` when it is already there (a repeat beyond the memory of event ids).
     pub fn add(&mut self, new: NewEntry) -> bool {
-        let repeat = |e: &Entry| {
-            e.time == new.time
-                && e.answer == new.answer
-                && e.token == new.token
-                && e.issued == new.issued
-                && e.event_id == new.event_id
-        };
-        if self.entries.iter().any(repeat) {
-            return false;
-        }
-        let context = self.file(new.context);
-        let entry = Entry {
-            time: new.time,
-            answer: new.answer,
+        let names = Names {
+            event_id: new.event_id,
             token: new.token,
             issued: new.issued,
-            generation: new.generation,
-            latest_generation: new.latest_generation,
-            client_id: new.client_id,
-            event_id: new.event_id,
-            context,
         };
-        let at = self.entries.partition_point(|e| e.order() <= entry.order());
-        self.entries.insert(at, entry);
-        if self.entries.len() > limits::LEDGER_ENTRIES_MAX {
-            self.fold_oldest();
-        }
-        true
+        let entry = Entry {
+            time: new.time,
+            token: names.token.as_deref().map(TokenHash::of),
+            issued: names.issued.as_deref().map(TokenHash::of),
+            generation: new.generation.map(narrow),
+            latest_generation: new.latest_generation.map(narrow),
+            client: new.client_id.as_deref().map_or(0, client_hash),
+            context: 0,
+            answer: new.answer,
+            names: Some(Box::new(names)),
+        };
+        self.file(entry, new.context)
     }
 
     /// Takes over what another family's ledger knew, when a late event shows that the two are one.
@@ -127,22 +147,12 @@ impl Ledger {
                 .get(usize::from(entry.context))
                 .cloned()
                 .unwrap_or_default();
-            self.add(NewEntry {
-                time: entry.time,
-                answer: entry.answer,
-                token: entry.token,
-                issued: entry.issued,
-                generation: entry.generation,
-                latest_generation: entry.latest_generation,
-                client_id: entry.client_id,
-                event_id: entry.event_id,
-                context,
-            });
+            self.file(entry, context);
         }
         for settled in other.settled {
             if let Some(context) = other.contexts.get(usize::from(settled.context)) {
-                let context = self.file(context.clone());
-                self.settle(context, settled.time);
+                let context = self.number(context.clone());
+                self.settle(context, settled.first, settled.last);
             }
         }
     }
@@ -150,6 +160,16 @@ impl Ledger {
     /// Entries in order of event time.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Whether any token was presented in a way that needs judging at all.
+    pub const fn disputed(&self) -> bool {
+        self.disputed
+    }
+
+    /// Whether there is more than one context to compare.
+    pub fn varies(&self) -> bool {
+        self.contexts.len() > 1
     }
 
     pub fn context(&self, entry: &Entry) -> &Context {
@@ -164,19 +184,125 @@ impl Ledger {
         }
     }
 
-    /// Contexts of accepted presentations so old that their entries had to go.
-    pub fn settled(&self) -> impl Iterator<Item = Seen<'_>> {
-        self.settled.iter().filter_map(|s| {
-            self.contexts
-                .get(usize::from(s.context))
-                .map(|context| Seen {
-                    context,
-                    time: s.time,
-                })
-        })
+    /// Contexts of accepted presentations so old that their entries had to go, first seen before `time`.
+    pub fn settled_before(&self, time: i64) -> impl Iterator<Item = Seen<'_>> {
+        self.settled
+            .iter()
+            .filter(move |s| s.first < time)
+            .filter_map(|s| {
+                self.contexts
+                    .get(usize::from(s.context))
+                    .map(|context| Seen {
+                        context,
+                        time: s.last,
+                    })
+            })
     }
 
-    fn file(&mut self, context: Context) -> u16 {
+    fn file(&mut self, mut entry: Entry, context: Context) -> bool {
+        let repeat = |e: &Entry| {
+            (e.time, e.answer, e.token, e.issued)
+                == (entry.time, entry.answer, entry.token, entry.issued)
+                && (entry.token.is_some()
+                    || entry.issued.is_some()
+                    || e.event_id() == entry.event_id())
+        };
+        if self.entries.iter().any(repeat) {
+            return false;
+        }
+        entry.context = self.number(context);
+        self.disputed |= self.disputes(&entry);
+        let at = self.entries.partition_point(|e| e.order() <= entry.order());
+        self.entries.insert(at, entry);
+        self.forget_names();
+        if self.entries.len() > limits::LEDGER_ENTRIES_MAX {
+            self.make_room();
+        }
+        true
+    }
+
+    /// Whether the entry sets something in question: a refusal, a token again, another client, another proof key.
+    fn disputes(&self, entry: &Entry) -> bool {
+        let key = &self.context(entry).key_thumbprint;
+        entry.answer.may_be_reuse()
+            || self.entries.iter().any(|e| {
+                let other_key = || {
+                    let theirs = &self.context(e).key_thumbprint;
+                    key.is_some() && theirs.is_some() && theirs != key
+                };
+                (entry.token.is_some() && e.token == entry.token)
+                    || e.other_client(entry)
+                    || (e.context != entry.context && other_key())
+            })
+    }
+
+    /// Names stay with the newest entries, and with everything a dispute may be about.
+    fn forget_names(&mut self) {
+        let Some(last) = self
+            .entries
+            .len()
+            .checked_sub(limits::LEDGER_NAMED_ENTRIES + 1)
+        else {
+            return;
+        };
+        // One leaves the newest at each addition; in disorder a few more.
+        for i in last.saturating_sub(4)..=last {
+            let entry = &self.entries[i];
+            if entry.names.is_none() || !entry.answer.accepted() {
+                continue;
+            }
+            let again = self
+                .entries
+                .iter()
+                .filter(|e| e.token.is_some() && e.token == entry.token)
+                .count()
+                > 1;
+            if !again {
+                self.entries[i].names = None;
+            }
+        }
+    }
+
+    /// Draws a dull link into the one before it, or lets the oldest entry go.
+    fn make_room(&mut self) {
+        match self.dull_link() {
+            Some((before, link)) => {
+                let entry = self.entries.remove(link);
+                self.entries[before].issued = entry.issued;
+            }
+            None => {
+                let oldest = self.entries.remove(0);
+                if oldest.answer.accepted() {
+                    self.settle(oldest.context, oldest.time, oldest.time);
+                }
+                self.drop_unused_contexts();
+            }
+        }
+    }
+
+    /// The oldest link of a chain that nobody disputes: used once, in the context of the link that issued it.
+    fn dull_link(&self) -> Option<(usize, usize)> {
+        self.entries
+            .iter()
+            .enumerate()
+            .skip(1)
+            .find_map(|(i, entry)| {
+                let (token, _) = (entry.token?, entry.issued?);
+                let plain = entry.answer == Answer::Accepted && entry.generation.is_none();
+                let alone = self
+                    .entries
+                    .iter()
+                    .filter(|e| e.token == Some(token))
+                    .count()
+                    == 1;
+                let before = self.entries[..i]
+                    .iter()
+                    .position(|e| e.issued == Some(token) && e.context == entry.context)?;
+                (plain && alone).then_some((before, i))
+            })
+    }
+
+    fn number(&mut self, context: Context) -> u16 {
         let at = self
             .contexts
             .iter()
@@ -188,22 +314,21 @@ impl Ledger {
         u16::try_from(at).unwrap_or(u16::MAX)
     }
 
-    fn fold_oldest(&mut self) {
-        let oldest = self.entries.remove(0);
-        if oldest.answer.accepted() {
-            self.settle(oldest.context, oldest.time);
-        }
-        self.drop_unused_contexts();
-    }
-
-    fn settle(&mut self, context: u16, time: i64) {
+    fn settle(&mut self, context: u16, first: i64, last: i64) {
         match self.settled.iter_mut().find(|s| s.context == context) {
-            Some(settled) => settled.time = settled.time.max(time),
-            None => self.settled.push(Settled { context, time }),
+            Some(settled) => {
+                settled.first = settled.first.min(first);
+                settled.last = settled.last.max(last);
+            }
+            None => self.settled.push(Settled {
+                context,
+                first,
+                last,
+            }),
         }
         if self.settled.len() > limits::LEDGER_SETTLED_MAX {
             let oldest = (0..self.settled.len())
-                .min_by_key(|&i| (self.settled[i].time, self.settled[i].context));
+                .min_by_key(|&i| (self.settled[i].last, self.settled[i].context));
             if let Some(oldest) = oldest {
                 self.settled.remove(oldest);
             }
@@ -244,13 +369,137 @@ impl Ledger {
 }
 
 impl Entry {
-    fn order(&self) -> (i64, Option<&Text>, Answer, Option<&Text>, &Text) {
-        (
-            self.time,
-            self.token.as_ref(),
-            self.answer,
-            self.issued.as_ref(),
-            &self.event_id,
-        )
+    /// What a person reads of it, while it is kept.
+    pub fn names(&self) -> Option<&Names> {
+        self.names.as_deref()
+    }
+
+    /// The event, or nothing where its id is no longer kept.
+    pub fn event_id(&self) -> Option<&Text> {
+        self.names.as_ref().map(|names| &names.event_id)
+    }
+
+    /// The presented token as the source names it; its hash where the name is no longer kept.
+    pub fn token_name(&self) -> Option<Text> {
+        let named = self.names.as_ref().and_then(|names| names.token.clone());
+        named.or_else(|| self.token.map(|hash| hash.to_string().into()))
+    }
+
+    /// Whether both name a client, and not the same.
+    pub fn other_client(&self, other: &Self) -> bool {
+        self.client != 0 && other.client != 0 && self.client != other.client
+    }
+
+    fn order(&self) -> (i64, Option<TokenHash>, Answer, Option<TokenHash>) {
+        (self.time, self.token, self.answer, self.issued)
+    }
+}
+
+fn narrow(generation: u64) -> u32 {
+    u32::try_from(generation).unwrap_or(u32::MAX)
+}
+
+/// Never 0, which stands for no client.
+fn client_hash(client_id: &str) -> u32 {
+    let hash = xxhash_rust::xxh3::xxh3_64(client_id.as_bytes());
+    u32::try_from(hash >> 32).unwrap_or_default() | 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refresh(n: i64, context: &Context) -> NewEntry {
+        NewEntry {
+            time: n * 1000,
+            answer: Answer::Accepted,
+            token: Some(format!("t{n}").into()),
+            issued: Some(format!("t{}", n + 1).into()),
+            generation: None,
+            latest_generation: None,
+            client_id: Some("web".into()),
+            event_id: format!("e{n}").into(),
+            context: context.clone(),
+        }
+    }
+
+    fn context(address: &str) -> Context {
+        Context {
+            ip_address: address.parse().ok(),
+            ..Context::default()
+        }
+    }
+
+    #[test]
+    fn a_long_chain_stays_connected_within_its_bound() {
+        let home = context("192.0.2.1");
+        let mut ledger = Ledger::default();
+        for n in 0..1000 {
+            assert!(ledger.add(refresh(n, &home)));
+        }
+        assert_eq!(ledger.entries().len(), limits::LEDGER_ENTRIES_MAX);
+        assert!(!ledger.disputed());
+        let connected = ledger
+            .entries()
+            .windows(2)
+            .all(|pair| pair[0].issued == pair[1].token);
+        assert!(connected);
+    }
+
+    #[test]
+    fn the_first_use_from_another_place_outlives_any_burst() {
+        let (home, away) = (context("192.0.2.1"), context("198.51.100.1"));
+        let mut ledger = Ledger::default();
+        for n in 0..5 {
+            ledger.add(refresh(n, &home));
+        }
+        for n in 5..500 {
+            ledger.add(refresh(n, &away));
+        }
+        let stolen = TokenHash::of("t5");
+        assert!(
+            ledger
+                .entries()
+                .iter()
+                .any(|e| e.token == Some(stolen) && *ledger.context(e) == away)
+        );
+    }
+
+    #[test]
+    fn names_stay_with_the_newest_and_with_what_is_disputed() {
+        let home = context("192.0.2.1");
+        let mut ledger = Ledger::default();
+        ledger.add(refresh(0, &home));
+        ledger.add(NewEntry {
+            answer: Answer::Refused,
+            issued: None,
+            event_id: "again".into(),
+            time: 500,
+            ..refresh(0, &home)
+        });
+        for n in 1..100 {
+            ledger.add(refresh(n, &home));
+        }
+        assert!(ledger.disputed());
+        let named: Vec<&Text> = ledger
+            .entries()
+            .iter()
+            .filter_map(Entry::event_id)
+            .collect();
+        assert!(named.iter().any(|id| &***id == "again"));
+        assert!(named.iter().any(|id| &***id == "e99"));
+        assert!(named.len() <= limits::LEDGER_NAMED_ENTRIES + 3, "{named:?}");
+    }
+
+    #[test]
+    fn the_order_of_arrival_leaves_no_trace() {
+        let home = context("192.0.2.1");
+        let (mut forwards, mut backwards) = (Ledger::default(), Ledger::default());
+        for n in 0..6 {
+            forwards.add(refresh(n, &home));
+            backwards.add(refresh(5 - n, &home));
+        }
+        assert_eq!(forwards, backwards);
+        assert!(!forwards.add(refresh(3, &home)), "a repeat is recognised");
     }
 }

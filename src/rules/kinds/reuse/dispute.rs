@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::super::super::context::{Basis, Standing};
-use super::super::super::ledger::{Answer, Entry};
+use super::super::super::ledger::{Answer, Entry, TokenHash};
 use super::view::{HORIZON_MS, View, millis};
 use super::{Finding, Row, Verdict, holders};
-use crate::model::Text;
 
 /// Live or not: a token presented by another client, or with another proof key than the family's.
 pub(super) fn mismatches(view: &View<'_>) -> Vec<Finding> {
@@ -16,13 +15,11 @@ pub(super) fn mismatches(view: &View<'_>) -> Vec<Finding> {
     let Some(first) = first_accepted(view) else {
         return Vec::new();
     };
-    let client = view.entry(first).client_id.as_ref();
     view.entries()
         .filter(|(i, e)| *i != first && e.answer != Answer::Issued && !view.is_aftermath(e))
         .filter_map(|(i, entry)| {
-            let other_client =
-                client.is_some() && entry.client_id.is_some() && entry.client_id.as_ref() != client;
-            let known = view.known(entry.token.as_ref(), entry.generation, i);
+            let other_client = entry.other_client(view.entry(first));
+            let known = view.known(entry.token, entry.generation, i);
             let (standing, basis) = view.standing(i, &known);
             let other_key = basis == Basis::Key && standing == Standing::Foreign;
             let row = if other_client {
@@ -39,10 +36,7 @@ pub(super) fn mismatches(view: &View<'_>) -> Vec<Finding> {
 
 /// Every token that was presented after it had been consumed.
 pub(super) fn disputes(view: &View<'_>) -> Vec<Finding> {
-    let tokens: BTreeSet<&Text> = view
-        .entries()
-        .filter_map(|(_, e)| e.token.as_ref())
-        .collect();
+    let tokens: BTreeSet<TokenHash> = view.entries().filter_map(|(_, e)| e.token).collect();
     let mut findings: Vec<Finding> = Vec::new();
     for token in tokens {
         findings.extend(accepted_again(view, token));
@@ -53,7 +47,7 @@ pub(super) fn disputes(view: &View<'_>) -> Vec<Finding> {
     findings
 }
 
-fn accepted_again(view: &View<'_>, token: &Text) -> Vec<Finding> {
+fn accepted_again(view: &View<'_>, token: TokenHash) -> Vec<Finding> {
     let uses = view.uses(token);
     let Some(&first) = uses.first() else {
         return Vec::new();
@@ -67,7 +61,7 @@ fn accepted_again(view: &View<'_>, token: &Text) -> Vec<Finding> {
 
 fn accepted_row(
     view: &View<'_>,
-    token: &Text,
+    token: TokenHash,
     first: usize,
     nth: usize,
     again: usize,
@@ -105,28 +99,26 @@ fn accepted_row(
     }
 }
 
-fn successors_used_before(view: &View<'_>, token: &Text, index: usize) -> bool {
+fn successors_used_before(view: &View<'_>, token: TokenHash, index: usize) -> bool {
     let successors = view.descendants(token);
-    view.entries().take(index).any(|(_, e)| {
-        e.answer.accepted() && e.token.as_ref().is_some_and(|t| successors.contains(t))
-    })
+    view.entries()
+        .take(index)
+        .any(|(_, e)| e.answer.accepted() && e.token.is_some_and(|t| successors.contains(&t)))
 }
 
-fn refused(view: &View<'_>, token: &Text) -> Vec<Finding> {
+fn refused(view: &View<'_>, token: TokenHash) -> Vec<Finding> {
     if !view.settled() {
         return Vec::new();
     }
     view.entries()
-        .filter(|(_, e)| {
-            e.token.as_ref() == Some(token) && e.answer.may_be_reuse() && !view.is_aftermath(e)
-        })
+        .filter(|(_, e)| e.token == Some(token) && e.answer.may_be_reuse() && !view.is_aftermath(e))
         .filter(|(i, e)| was_consumed(view, token, *i, e))
         .map(|(i, _)| refused_row(view, token, i))
         .collect()
 }
 
 /// By our own ledger, or by the server's counters; never by the provider's reason alone.
-fn was_consumed(view: &View<'_>, token: &Text, index: usize, entry: &Entry) -> bool {
+fn was_consumed(view: &View<'_>, token: TokenHash, index: usize, entry: &Entry) -> bool {
     let counted = matches!((entry.generation, entry.latest_generation), (Some(g), Some(latest)) if latest > g);
     let until = entry.time + view.settle_ms();
     counted
@@ -136,7 +128,7 @@ fn was_consumed(view: &View<'_>, token: &Text, index: usize, entry: &Entry) -> b
             .any(|u| u != index && view.entry(u).time <= until)
 }
 
-fn refused_row(view: &View<'_>, token: &Text, presented: usize) -> Finding {
+fn refused_row(view: &View<'_>, token: TokenHash, presented: usize) -> Finding {
     let mut holders = vec![presented];
     holders.extend(view.uses(token));
     let successors = view.descendants(token);
@@ -146,7 +138,7 @@ fn refused_row(view: &View<'_>, token: &Text, presented: usize) -> Finding {
         view.entries()
             .filter(|(_, e)| e.answer.accepted() && near(e))
             .filter_map(|(i, e)| {
-                let later = e.token.as_ref().is_some_and(|t| successors.contains(t))
+                let later = e.token.is_some_and(|t| successors.contains(&t))
                     || matches!((e.generation, generation), (Some(g), Some(mine)) if g > mine);
                 later.then_some(i)
             }),
@@ -175,7 +167,7 @@ fn refused_row(view: &View<'_>, token: &Text, presented: usize) -> Finding {
     suspected(view, token, Row::Refused, presented, unknown)
 }
 
-fn first_use(view: &View<'_>, token: &Text) -> Option<usize> {
+fn first_use(view: &View<'_>, token: TokenHash) -> Option<usize> {
     view.uses(token).first().copied()
 }
 
@@ -203,14 +195,14 @@ fn refused_without_token(view: &View<'_>) -> Vec<Finding> {
 }
 
 /// Two successors of one token, each presented later and accepted.
-fn fork(view: &View<'_>, token: &Text) -> Option<Finding> {
+fn fork(view: &View<'_>, token: TokenHash) -> Option<Finding> {
     if !view.settled() {
         return None;
     }
-    let successors: BTreeSet<&Text> = view
+    let successors: BTreeSet<TokenHash> = view
         .uses(token)
         .into_iter()
-        .filter_map(|u| view.entry(u).issued.as_ref())
+        .filter_map(|u| view.entry(u).issued)
         .collect();
     let used: Vec<usize> = successors
         .into_iter()
@@ -234,7 +226,13 @@ fn fork(view: &View<'_>, token: &Text) -> Option<Finding> {
 }
 
 /// Theft when two holders are proved, else a record for review.
-fn suspected(view: &View<'_>, token: &Text, row: Row, presented: usize, basis: Basis) -> Finding {
+fn suspected(
+    view: &View<'_>,
+    token: TokenHash,
+    row: Row,
+    presented: usize,
+    basis: Basis,
+) -> Finding {
     let Some(proof) = holders::proved(view, token) else {
         return finding(view, Verdict::Suspected, row, presented).blaming(None, None, basis);
     };
@@ -285,7 +283,7 @@ fn first_accepted(view: &View<'_>) -> Option<usize> {
 fn finding(view: &View<'_>, verdict: Verdict, row: Row, presented: usize) -> Finding {
     Finding {
         verdict,
-        token: view.entry(presented).token.clone(),
+        token: view.entry(presented).token_name(),
         row,
         completed: presented,
         presented,

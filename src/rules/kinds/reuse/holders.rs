@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use super::super::super::ledger::TokenHash;
 use super::view::{View, millis};
-use crate::model::Text;
 
 pub(super) struct Proof {
     /// An entry of one holder and one of the other.
@@ -19,14 +19,13 @@ pub(super) struct Proof {
 
 /// The first time that networks X, Y, X alternate within the proof window over the disputed token and its successors,
 /// one side holding a successor that the other side's presentation did not issue.
-pub(super) fn proved(view: &View<'_>, token: &Text) -> Option<Proof> {
+pub(super) fn proved(view: &View<'_>, token: TokenHash) -> Option<Proof> {
     let successors = view.descendants(token);
     let involved: Vec<usize> = view
         .entries()
         .filter(|(_, e)| {
             e.token
-                .as_ref()
-                .is_some_and(|t| t == token || successors.contains(t))
+                .is_some_and(|t| t == token || successors.contains(&t))
         })
         .filter(|(i, _)| view.seen(*i).context.network.is_some())
         .map(|(i, _)| i)
@@ -61,8 +60,8 @@ fn alternates(view: &View<'_>, first: usize, second: usize, third: usize) -> boo
 /// Whether one side presents a successor that no presentation from the other side's network issued.
 fn apart(
     view: &View<'_>,
-    token: &Text,
-    successors: &BTreeSet<&Text>,
+    token: TokenHash,
+    successors: &BTreeSet<TokenHash>,
     outer: [usize; 2],
     inner: usize,
 ) -> bool {
@@ -76,32 +75,27 @@ fn apart(
 /// and the holder's successor was not issued to `other`'s network.
 fn holds_apart(
     view: &View<'_>,
-    token: &Text,
-    successors: &BTreeSet<&Text>,
+    token: TokenHash,
+    successors: &BTreeSet<TokenHash>,
     holder: usize,
     other: usize,
 ) -> bool {
-    let Some(held) = view
-        .entry(holder)
-        .token
-        .as_ref()
-        .filter(|t| successors.contains(*t))
-    else {
+    let Some(held) = view.entry(holder).token.filter(|t| successors.contains(t)) else {
         return false;
     };
-    let Some(others) = view.entry(other).token.as_ref() else {
+    let Some(others) = view.entry(other).token else {
         return false;
     };
     let issuing: Vec<usize> = view
         .uses(token)
         .into_iter()
-        .filter(|&u| view.issued_by(u).contains(held))
+        .filter(|&u| view.issued_by(u).contains(&held))
         .collect();
     let issued_to_other = issuing.iter().any(|&u| !view.network_differs(u, other));
     // A client that moved on presents what the earlier network was given: one chain through both is one holder.
     let one_chain = others != token
-        && (view.descendants(others).contains(held)
-            || view.descendants(held).contains(others)
+        && (view.descendants(others).contains(&held)
+            || view.descendants(held).contains(&others)
             || others == held);
     !issuing.is_empty() && !issued_to_other && !one_chain
 }

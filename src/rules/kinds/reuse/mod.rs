@@ -207,27 +207,6 @@ impl Reuse {
             })
             .collect()
     }
-
-    /// Whether any token of the family was presented in a way that needs judging at all.
-    pub fn disputed(ledger: &Ledger) -> bool {
-        let entries = ledger.entries();
-        entries.iter().enumerate().any(|(i, entry)| {
-            entry.answer.may_be_reuse()
-                || entries[..i]
-                    .iter()
-                    .any(|before| before.token.is_some() && before.token == entry.token)
-                || entries[..i].iter().any(|before| {
-                    before.client_id.is_some()
-                        && entry.client_id.is_some()
-                        && before.client_id != entry.client_id
-                })
-                || ledger.context(entry).key_thumbprint.is_some()
-                    && entries[..i].iter().any(|before| {
-                        let key = &ledger.context(before).key_thumbprint;
-                        key.is_some() && *key != ledger.context(entry).key_thumbprint
-                    })
-        })
-    }
 }
 
 /// One finding a token: the gravest, and of equally grave ones the first that was complete.

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::super::super::context::{Basis, Seen, Standing, standing};
-use super::super::super::ledger::{Entry, Ledger};
+use super::super::super::ledger::{Answer, Entry, Ledger, TokenHash};
 use super::{Leeway, Reuse, Scope};
-use crate::model::Text;
 
 /// Uses further away than this from a refusal say nothing about it.
 pub(super) const HORIZON_MS: i64 = 24 * 3600 * 1000;
@@ -68,36 +67,36 @@ impl<'a> View<'a> {
     }
 
     /// Accepted presentations of a token, in order of time.
-    pub(super) fn uses(&self, token: &Text) -> Vec<usize> {
+    pub(super) fn uses(&self, token: TokenHash) -> Vec<usize> {
         self.entries()
-            .filter(|(_, e)| e.answer.accepted() && e.token.as_ref() == Some(token))
+            .filter(|(_, e)| e.answer.accepted() && e.token == Some(token))
             .map(|(i, _)| i)
             .collect()
     }
 
     /// Every token that was issued in exchange for this one, or for one of those.
-    pub(super) fn descendants(&self, token: &Text) -> BTreeSet<&'a Text> {
-        self.issued_from(|entry| entry.token.as_ref() == Some(token))
+    pub(super) fn descendants(&self, token: TokenHash) -> BTreeSet<TokenHash> {
+        self.issued_from(|entry| entry.token == Some(token))
     }
 
     /// Every token that goes back to the given presentation.
-    pub(super) fn issued_by(&self, index: usize) -> BTreeSet<&'a Text> {
+    pub(super) fn issued_by(&self, index: usize) -> BTreeSet<TokenHash> {
         let presentation = &self.entries[index];
         self.issued_from(|entry| std::ptr::eq(entry, presentation))
     }
 
-    fn issued_from(&self, first: impl Fn(&Entry) -> bool) -> BTreeSet<&'a Text> {
-        let mut found: BTreeSet<&Text> = self
+    fn issued_from(&self, first: impl Fn(&Entry) -> bool) -> BTreeSet<TokenHash> {
+        let mut found: BTreeSet<TokenHash> = self
             .entries
             .iter()
             .filter(|e| e.answer.accepted() && first(e))
-            .filter_map(|e| e.issued.as_ref())
+            .filter_map(|e| e.issued)
             .collect();
         loop {
             let before = found.len();
             for entry in self.entries.iter().filter(|e| e.answer.accepted()) {
-                if entry.token.as_ref().is_some_and(|t| found.contains(t)) {
-                    found.extend(entry.issued.as_ref());
+                if entry.token.is_some_and(|t| found.contains(&t)) {
+                    found.extend(entry.issued);
                 }
             }
             if found.len() == before {
@@ -110,15 +109,13 @@ impl<'a> View<'a> {
     pub(super) fn gap(&self, index: usize) -> u64 {
         let entry = &self.entries[index];
         if let (Some(generation), Some(latest)) = (entry.generation, entry.latest_generation) {
-            return latest.saturating_sub(generation);
+            return latest.saturating_sub(generation).into();
         }
-        entry
-            .token
-            .as_ref()
-            .map_or(0, |token| self.depth(token, index, 0))
+        entry.token.map_or(0, |token| self.depth(token, index))
     }
 
-    fn depth(&self, token: &Text, index: usize, level: u64) -> u64 {
+    /// Levels of the tree of tokens that grew from this one before it was presented again.
+    fn depth(&self, token: TokenHash, index: usize) -> u64 {
         let presented = &self.entries[index];
         // A refusal can stand a little before the use that it is about; an acceptance is after what it repeats.
         let until = if presented.answer.accepted() {
@@ -126,29 +123,38 @@ impl<'a> View<'a> {
         } else {
             presented.time + self.settle_ms()
         };
-        if level > self.entries.len() as u64 {
-            return level;
+        let before = |u: &usize| {
+            let in_order = !presented.answer.accepted() || *u < index;
+            *u != index && in_order && self.entries[*u].time <= until
+        };
+        let mut visited = BTreeSet::from([token]);
+        let mut level = vec![token];
+        for depth in 0.. {
+            let uses: Vec<usize> = level
+                .iter()
+                .flat_map(|token| self.uses(*token))
+                .filter(before)
+                .collect();
+            if uses.is_empty() {
+                return depth;
+            }
+            let issued = uses.into_iter().filter_map(|u| self.entries[u].issued);
+            level = issued.filter(|token| visited.insert(*token)).collect();
         }
-        self.uses(token)
-            .into_iter()
-            .filter(|&u| u != index && self.entries[u].time <= until)
-            .filter(|&u| !presented.answer.accepted() || u < index)
-            .map(|u| match &self.entries[u].issued {
-                Some(issued) => self.depth(issued, index, level + 1).max(level + 1),
-                None => level + 1,
-            })
-            .max()
-            .unwrap_or(level)
+        0
     }
 
     /// Contexts of the issue and of accepted presentations of tokens older than the disputed one, at any age.
     pub(super) fn known(
         &self,
-        token: Option<&Text>,
-        generation: Option<u64>,
+        token: Option<TokenHash>,
+        generation: Option<u32>,
         index: usize,
     ) -> Vec<Seen<'a>> {
         let mut older: BTreeSet<usize> = BTreeSet::new();
+        // Whoever came with the disputed token or after it is not history.
+        let first_use = token.and_then(|token| self.uses(token).first().copied());
+        let since = self.entries[first_use.map_or(index, |use_| use_.min(index))].time;
         match token {
             Some(token) => self.ancestors(token, &mut older),
             None => older.extend(
@@ -168,20 +174,20 @@ impl<'a> View<'a> {
         }
         let issue = self
             .entries()
-            .filter(|(_, e)| e.answer == super::super::super::ledger::Answer::Issued)
+            .filter(|(_, e)| e.answer == Answer::Issued)
             .map(|(i, _)| i);
         older.extend(issue);
         older
             .into_iter()
             .map(|i| self.seen(i))
-            .chain(self.ledger.settled())
+            .chain(self.ledger.settled_before(since))
             .collect()
     }
 
-    fn ancestors(&self, token: &Text, found: &mut BTreeSet<usize>) {
+    fn ancestors(&self, token: TokenHash, found: &mut BTreeSet<usize>) {
         for (i, entry) in self.entries() {
-            if entry.answer.accepted() && entry.issued.as_ref() == Some(token) && found.insert(i) {
-                if let Some(parent) = &entry.token {
+            if entry.answer.accepted() && entry.issued == Some(token) && found.insert(i) {
+                if let Some(parent) = entry.token {
                     // Every use of the parent is a presentation of an older token.
                     found.extend(self.uses(parent));
                     self.ancestors(parent, found);
