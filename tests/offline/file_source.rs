@@ -225,3 +225,13 @@ async fn a_file_cannot_start_at_a_time() {
     let error = running.ended().await.unwrap_err();
     assert!(error.0.contains("write `earliest`"), "{error}");
 }
+
+#[tokio::test]
+async fn nothing_is_read_before_the_store_has_said_from_where() {
+    let log = Log::new("one\n");
+    log.claims.fail_next();
+    let mut running = log.read_all();
+    assert_eq!(texts(&running.records(1).await), ["one"]);
+    assert_eq!(running.reports.all(), ["down: the store is away", "up"]);
+    running.stop().await.unwrap();
+}

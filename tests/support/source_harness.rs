@@ -113,10 +113,10 @@ impl Reports {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        match tokio::time::timeout(PATIENCE, found).await {
-            Ok(report) => report,
-            Err(_elapsed) => panic!("no report with `{what}` came, only {:?}", self.all()),
-        }
+        let Ok(report) = tokio::time::timeout(PATIENCE, found).await else {
+            panic!("no report with `{what}` came, only {:?}", self.all());
+        };
+        report
     }
 }
 
@@ -168,14 +168,14 @@ impl Running {
     }
 
     pub(crate) async fn batch(&mut self) -> RawBatch {
-        match tokio::time::timeout(PATIENCE, self.batches.recv()).await {
-            Ok(Some(batch)) => batch,
-            Ok(None) => panic!("the source ended; it reported {:?}", self.reports.all()),
-            Err(_elapsed) => panic!(
+        let waited = tokio::time::timeout(PATIENCE, self.batches.recv());
+        let Ok(Some(batch)) = waited.await else {
+            panic!(
                 "no batch came; the source reported {:?}",
                 self.reports.all()
-            ),
-        }
+            );
+        };
+        batch
     }
 
     /// Batches are committed as they come, until `count` records have come.
