@@ -64,7 +64,7 @@ impl Attack {
     /// Refreshes that the thief makes at once after the first one.
     const fn burst(self) -> u32 {
         match self {
-            Self::Burst => 40,
+            Self::Burst => 70,
             _ => 0,
         }
     }
