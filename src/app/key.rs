@@ -1,5 +1,6 @@
 //! The key of the hash that replaces anything that could be presented as a token: read, or made once beside the store.
 
+use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -58,7 +59,11 @@ fn make(path: &Path) -> anyhow::Result<String> {
     std::fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut random))
         .context("the system gives no random bytes")?;
-    let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = random.iter().fold(String::new(), |mut text, byte| {
+        // Writing into a string cannot fail.
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    });
     let place = || format!("token key {} cannot be written", path.display());
     let mut file = OpenOptions::new()
         .write(true)

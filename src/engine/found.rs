@@ -1,5 +1,6 @@
 //! What the engine hands to the response policy: a detection with what the policy must know beside it.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -30,9 +31,10 @@ pub fn stable_id(parts: &[&str]) -> Text {
         hasher.update(part.as_bytes());
     }
     let digest = hasher.finalize();
-    digest[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>()
-        .into()
+    let mut id = String::with_capacity(32);
+    for byte in &digest[..16] {
+        // Writing into a string cannot fail.
+        let _infallible = write!(id, "{byte:02x}");
+    }
+    id.into()
 }
