@@ -170,6 +170,8 @@ pub const SQL_SEEN_MAX: usize = 10_000;
 pub const SQL_SNAPSHOTS_MAX: usize = 7200;
 /// How far Keycloak's tables are read again: rows of a real one appear up to 200 ms late, a loaded one takes longer.
 pub const SQL_KEYCLOAK_OVERLAP: Duration = Duration::from_secs(5);
+/// Between looks at MySQL's running transactions: its list is a cache that quick readers keep stale, and has whole seconds.
+pub const SQL_TRANSACTIONS_EVERY: Duration = Duration::from_secs(2);
 /// Pause after a poll that found some rows but no full page.
 pub const SQL_BUSY_PAUSE: Duration = Duration::from_millis(50);
 /// Between looks at how many rows wait.

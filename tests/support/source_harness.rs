@@ -21,19 +21,34 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Epochs and positions, as the store would keep them. Shared by all sources of a test.
 #[derive(Default)]
 pub(crate) struct MemoryClaims {
-    partitions: Mutex<BTreeMap<SourcePartition, (u64, Option<Position>)>>,
+    partitions: Mutex<BTreeMap<SourcePartition, Kept>>,
     failing: AtomicBool,
+}
+
+#[derive(Default)]
+struct Kept {
+    epoch: u64,
+    committed: Option<Position>,
+    /// What the restored state stands for, where that is less than what was committed.
+    restored: Option<Position>,
 }
 
 impl MemoryClaims {
     /// What a fenced transaction does: false when another owner came since.
     pub(crate) fn commit(&self, batch: &RawBatch) -> bool {
         let mut partitions = self.partitions.lock().unwrap();
-        let (epoch, position) = partitions.entry(batch.partition.clone()).or_default();
-        if *epoch == batch.epoch {
-            *position = Some(batch.position.clone());
+        let kept = partitions.entry(batch.partition.clone()).or_default();
+        if kept.epoch == batch.epoch {
+            kept.committed = Some(batch.position.clone());
         }
-        *epoch == batch.epoch
+        kept.epoch == batch.epoch
+    }
+
+    /// The next owner is given state as of this batch.
+    pub(crate) fn restore(&self, batch: &RawBatch) {
+        let mut partitions = self.partitions.lock().unwrap();
+        let kept = partitions.entry(batch.partition.clone()).or_default();
+        kept.restored = Some(batch.position.clone());
     }
 
     /// The next claim fails, as when the database is away.
@@ -46,7 +61,7 @@ impl MemoryClaims {
         let found = partitions
             .iter()
             .find(|(it, _)| &*it.partition == partition);
-        found.map_or(0, |(_, (epoch, _))| *epoch)
+        found.map_or(0, |(_, kept)| kept.epoch)
     }
 }
 
@@ -62,16 +77,16 @@ impl Claims for MemoryClaims {
         let claims = wanted
             .iter()
             .map(|partition| {
-                let (epoch, position) = partitions.entry(partition.clone()).or_default();
-                *epoch += 1;
+                let kept = partitions.entry(partition.clone()).or_default();
+                kept.epoch += 1;
                 Claim {
                     partition: partition.clone(),
-                    epoch: *epoch,
-                    start: match position {
+                    epoch: kept.epoch,
+                    start: match &kept.committed {
                         None => StartAt::Fresh,
-                        Some(position) => StartAt::Resume {
-                            from: position.clone(),
-                            committed: position.clone(),
+                        Some(committed) => StartAt::Resume {
+                            from: kept.restored.as_ref().unwrap_or(committed).clone(),
+                            committed: committed.clone(),
                         },
                     },
                 }

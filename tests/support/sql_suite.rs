@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, SqliteConnection};
 use tokenwarden::config::{Database, Secret, SqlCursor, SqlLayout, SqlSource, Start};
 use tokenwarden::model::{Position, RawBatch};
-use tokenwarden::sources::sql::SqlTail;
+use tokenwarden::sources::sql::{SqlTail, inspect};
 
 use crate::source_harness::{MemoryClaims, Running};
 
@@ -70,14 +70,17 @@ pub(crate) fn source(url: &str, layout: SqlLayout) -> SqlTail {
 }
 
 pub(crate) fn starting(url: &str, layout: SqlLayout, start: Start, warm_up: Duration) -> SqlTail {
-    let sql = SqlSource {
+    SqlTail::new("audit".into(), start, warm_up, settings(url, layout))
+}
+
+fn settings(url: &str, layout: SqlLayout) -> SqlSource {
+    SqlSource {
         database: database(url),
         url: Secret::new(url),
         layout,
         poll_every: Duration::from_millis(20),
         statement_timeout: Duration::from_secs(10),
-    };
-    SqlTail::new("audit".into(), start, warm_up, sql)
+    }
 }
 
 pub(crate) fn rows(table: &str, cursor: SqlCursor) -> SqlLayout {
@@ -240,4 +243,10 @@ pub(crate) async fn loses_nothing(url: &str, cursor: SqlCursor, insert: &'static
         );
     }
     !log.order.is_sorted()
+}
+
+/// What `check --online` finds.
+pub(crate) async fn inspected(url: &str, layout: SqlLayout) -> Vec<String> {
+    let found = inspect(&settings(url, layout), jiff::Timestamp::now()).await;
+    found.into_iter().map(|finding| finding.what).collect()
 }

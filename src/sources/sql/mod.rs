@@ -2,7 +2,7 @@
 //!
 //! `tail` is the loop: poll, hand on, wait, reconnect. `by_id` and `by_time` are the two cursors, with their pure halves
 //! `gaps` and `overlap`; `keycloak` is a layout over the second; `refresh_tokens` compares states, with `token_rows` as its pure half. `session` is the
-//! connection and its snapshot, `query`, `column` and `time` are the three dialects, `fault` says what waiting mends.
+//! connection and its snapshot, `running` the transactions of MySQL, `query`, `column` and `time` are the three dialects, `fault` says what waiting mends.
 //!
 //! A notification channel of the database would save some polls; it asks the customer for triggers, takes a global lock at
 //! each commit, and polling has to be the truth anyway.
@@ -12,16 +12,20 @@ mod by_time;
 mod column;
 mod fault;
 mod gaps;
+mod inspect;
 mod keycloak;
 mod layout;
 mod overlap;
 mod query;
 mod reader;
 mod refresh_tokens;
+mod running;
 mod session;
 mod tail;
 mod time;
 mod token_rows;
+
+pub use inspect::inspect;
 
 use std::time::Duration;
 

@@ -7,9 +7,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row as _};
 use sqlx::{MySqlConnection, PgConnection, SqliteConnection, Statement, TypeInfo, ValueRef};
 
@@ -19,6 +19,7 @@ use crate::model::limits::SQL_CONNECT_TIMEOUT;
 use super::column::{Cell, Column, Kind};
 use super::fault::Fault;
 use super::query::{Bound, Query};
+use super::running::{RunningTransactions, may_look};
 
 /// A row, cell by cell in the order of the selected columns.
 pub(super) type Row = Vec<Cell>;
@@ -30,7 +31,7 @@ pub(super) struct Session {
     statement_timeout: Duration,
     /// MySQL: running transactions may be looked at. Elsewhere always true.
     pub(super) sees_transactions: bool,
-    pub(super) is_mariadb: bool,
+    running: RunningTransactions,
 }
 
 enum Driver {
@@ -89,7 +90,7 @@ impl Session {
             database: source.database,
             statement_timeout: source.statement_timeout,
             sees_transactions: true,
-            is_mariadb: false,
+            running: RunningTransactions::default(),
         };
         session.settle().await?;
         Ok(session)
@@ -136,18 +137,12 @@ impl Session {
 
     /// The columns that a statement would give.
     pub(super) async fn columns(&mut self, sql: &str) -> Result<Vec<Column>, Fault> {
-        let database = self.database;
-        match &mut self.driver {
-            Driver::Postgres(connection) => {
-                columns(database, connection.prepare(safe(sql)).await?.columns())
-            }
-            Driver::Mysql(connection) => {
-                columns(database, connection.prepare(safe(sql)).await?.columns())
-            }
-            Driver::Sqlite(connection) => {
-                columns(database, connection.prepare(safe(sql)).await?.columns())
-            }
-        }
+        let (database, sql) = (self.database, safe(sql));
+        Ok(match &mut self.driver {
+            Driver::Postgres(connection) => columns(database, connection.prepare(sql).await?.columns()),
+            Driver::Mysql(connection) => columns(database, connection.prepare(sql).await?.columns()),
+            Driver::Sqlite(connection) => columns(database, connection.prepare(sql).await?.columns()),
+        })
     }
 
     async fn settle(&mut self) -> Result<(), Fault> {
@@ -169,8 +164,8 @@ impl Session {
             .one(Query::new(Database::Mysql).push("SELECT CAST(VERSION() AS CHAR)"))
             .await?;
         let version = version.and_then(|cell| cell.text()).unwrap_or_default();
-        self.is_mariadb = version.contains("MariaDB");
-        let limit = if self.is_mariadb {
+        let is_mariadb = version.contains("MariaDB");
+        let limit = if is_mariadb {
             format!(
                 "SET SESSION max_statement_time = {}",
                 self.statement_timeout.as_secs_f64()
@@ -185,10 +180,7 @@ impl Session {
         self.command("SET SESSION TRANSACTION READ ONLY").await?;
         self.command("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             .await?;
-        self.sees_transactions = self
-            .rows(Query::new(Database::Mysql).push(OLDEST_TRANSACTION))
-            .await
-            .is_ok();
+        self.sees_transactions = may_look(self).await;
         Ok(())
     }
 
@@ -209,23 +201,22 @@ impl Session {
         })
     }
 
-    /// The oldest running transaction is asked for before the snapshot is taken: what has ended by then is visible in it.
+    /// The running transactions are asked for before the snapshot is taken: what has ended by then is visible in it.
     async fn begin_mysql(&mut self) -> Result<Snapshot, Fault> {
-        // `trx_started` is in the server's own zone, whatever the session's is.
-        self.command("SET time_zone = 'SYSTEM'").await?;
-        let oldest = if self.sees_transactions {
-            OLDEST_TRANSACTION
-        } else {
-            NOW_MYSQL
-        };
-        let row = self.rows(Query::new(Database::Mysql).push(oldest)).await?;
-        self.command("SET time_zone = '+00:00'").await?;
-        self.command("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-            .await?;
+        let row = self.rows(Query::new(Database::Mysql).push(NOW_MYSQL)).await?;
         let now_us = number(&row, 0)?;
+        let floor = if self.sees_transactions {
+            let mut running = std::mem::take(&mut self.running);
+            let floor = running.floor_us(self, now_us).await;
+            self.running = running;
+            floor?
+        } else {
+            now_us
+        };
+        self.command("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
         Ok(Snapshot {
             ceiling: now_us,
-            floor: number(&row, 1)?,
+            floor,
             now_us,
         })
     }
@@ -244,12 +235,12 @@ impl Session {
         })
     }
 
-    async fn command(&mut self, sql: &str) -> Result<(), Fault> {
+    pub(super) async fn command(&mut self, sql: &str) -> Result<(), Fault> {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql));
         match &mut self.driver {
-            Driver::Postgres(connection) => drop(connection.execute(sql).await?),
-            Driver::Mysql(connection) => drop(connection.execute(sql).await?),
-            Driver::Sqlite(connection) => drop(connection.execute(sql).await?),
+            Driver::Postgres(connection) => connection.execute(sql).await.map(|_| ())?,
+            Driver::Mysql(connection) => connection.execute(sql).await.map(|_| ())?,
+            Driver::Sqlite(connection) => connection.execute(sql).await.map(|_| ())?,
         }
         Ok(())
     }
@@ -257,11 +248,7 @@ impl Session {
 
 const SNAPSHOT: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text, pg_snapshot_xmin(pg_current_snapshot())::text, \
      (extract(epoch FROM clock_timestamp()) * 1000000)::bigint::text";
-const OLDEST_TRANSACTION: &str = "SELECT CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000) AS CHAR), \
-     CAST(FLOOR(COALESCE(UNIX_TIMESTAMP(MIN(trx_started)), UNIX_TIMESTAMP(SYSDATE(6))) * 1000000) AS CHAR) \
-     FROM information_schema.innodb_trx WHERE trx_mysql_thread_id <> CONNECTION_ID()";
-const NOW_MYSQL: &str = "SELECT CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000) AS CHAR), \
-     CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000) AS CHAR)";
+const NOW_MYSQL: &str = "SELECT CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000) AS CHAR)";
 const NOW_SQLITE: &str = "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)";
 
 fn number(rows: &[Row], at: usize) -> Result<i64, Fault> {
@@ -274,7 +261,7 @@ fn safe(sql: &str) -> sqlx::SqlStr {
     sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql))
 }
 
-fn columns<C>(database: Database, columns: &[C]) -> Result<Vec<Column>, Fault>
+fn columns<C>(database: Database, columns: &[C]) -> Vec<Column>
 where
     C: sqlx::Column,
     <C::Database as sqlx::Database>::TypeInfo: TypeInfo,
@@ -283,75 +270,47 @@ where
         name: column.name().to_owned(),
         kind: Kind::of(database, column.type_info()),
     };
-    Ok(columns.iter().map(one).collect())
+    columns.iter().map(one).collect()
+}
+
+/// The same steps for each driver: their types have nothing in common that could be named.
+macro_rules! fetch {
+    ($connection:expr, $query:expr, $cell:expr) => {{
+        let Query { sql, values, is_repeated, .. } = $query;
+        let mut statement = sqlx::query(AssertSqlSafe(sql)).persistent(is_repeated);
+        for value in values {
+            statement = match value {
+                Bound::Integer(number) => statement.bind(number),
+                Bound::Text(text) => statement.bind(text),
+            };
+        }
+        let rows = statement.fetch_all($connection.as_mut()).await?;
+        rows.iter()
+            .map(|row| (0..row.len()).map(|at| $cell(row, at)).collect())
+            .collect()
+    }};
 }
 
 impl Driver {
     async fn rows(&mut self, query: Query) -> Result<Vec<Row>, Fault> {
-        let Query {
-            sql,
-            values,
-            is_repeated,
-            ..
-        } = query;
         match self {
             Self::Postgres(connection) => {
-                let mut statement = sqlx::query(AssertSqlSafe(sql)).persistent(is_repeated);
-                for value in values {
-                    statement = match value {
-                        Bound::Integer(number) => statement.bind(number),
-                        Bound::Text(text) => statement.bind(text),
-                    };
-                }
-                let rows = statement.fetch_all(connection.as_mut()).await?;
-                rows.iter()
-                    .map(|row| {
-                        (0..row.len())
-                            .map(|at| text(row.try_get_unchecked(at)?))
-                            .collect()
-                    })
-                    .collect()
+                fetch!(connection, query, |row: &PgRow, at| text(row.try_get_unchecked(at)))
             }
             Self::Mysql(connection) => {
-                let mut statement = sqlx::query(AssertSqlSafe(sql)).persistent(is_repeated);
-                for value in values {
-                    statement = match value {
-                        Bound::Integer(number) => statement.bind(number),
-                        Bound::Text(text) => statement.bind(text),
-                    };
-                }
-                let rows = statement.fetch_all(connection.as_mut()).await?;
-                rows.iter()
-                    .map(|row| {
-                        (0..row.len())
-                            .map(|at| text(row.try_get_unchecked(at)?))
-                            .collect()
-                    })
-                    .collect()
+                fetch!(connection, query, |row: &MySqlRow, at| text(row.try_get_unchecked(at)))
             }
-            Self::Sqlite(connection) => {
-                let mut statement = sqlx::query(AssertSqlSafe(sql)).persistent(is_repeated);
-                for value in values {
-                    statement = match value {
-                        Bound::Integer(number) => statement.bind(number),
-                        Bound::Text(text) => statement.bind(text),
-                    };
-                }
-                let rows = statement.fetch_all(connection.as_mut()).await?;
-                rows.iter()
-                    .map(|row| (0..row.len()).map(|at| dynamic(row, at)).collect())
-                    .collect()
-            }
+            Self::Sqlite(connection) => fetch!(connection, query, dynamic),
         }
     }
 }
 
-fn text(value: Option<String>) -> Result<Cell, Fault> {
-    Ok(value.map_or(Cell::Null, Cell::Text))
+fn text(value: Result<Option<String>, sqlx::Error>) -> Result<Cell, Fault> {
+    Ok(value?.map_or(Cell::Null, Cell::Text))
 }
 
 /// SQLite's values carry their types themselves.
-fn dynamic(row: &sqlx::sqlite::SqliteRow, at: usize) -> Result<Cell, Fault> {
+fn dynamic(row: &SqliteRow, at: usize) -> Result<Cell, Fault> {
     let value = row.try_get_raw(at)?;
     if value.is_null() {
         return Ok(Cell::Null);

@@ -61,8 +61,6 @@ enum End {
     Fault(Fault),
     /// Nobody takes batches any more.
     Unwanted,
-    /// The store refuses.
-    Claim(SourceError),
 }
 
 impl From<Fault> for End {
@@ -82,7 +80,6 @@ impl Tail {
             };
             match end {
                 End::Unwanted => return Ok(()),
-                End::Claim(error) => return Err(error),
                 End::Fault(Fault::Lasting(reason)) => {
                     self.context.status.down(&self.source.name, &reason);
                     return Err(SourceError(format!(
@@ -170,17 +167,14 @@ impl Tail {
             .claims
             .claim(&wanted)
             .await
-            .map_err(End::Claim)?;
+            .map_err(|SourceError(reason)| Fault::Waiting(reason))?;
         let of = |partition: &SourcePartition| {
             let claim = claims
                 .iter()
                 .find(|claim| claim.partition == *partition)
                 .cloned();
             claim.ok_or_else(|| {
-                End::Claim(SourceError(format!(
-                    "partition {} was not given to us",
-                    partition.partition
-                )))
+                End::Fault(Fault::Waiting(format!("the store did not grant {}", partition.partition)))
             })
         };
         wanted.iter().map(of).collect()
@@ -272,7 +266,8 @@ impl Tended {
         if !page.records.is_empty() {
             self.pace.read_something();
         }
-        (!page.more && self.pace.at_end(now)).then_some(now)
+        let at_end = !page.more && !page.is_stale;
+        (at_end && self.pace.at_end(now)).then_some(now)
     }
 
     fn batch(&self, page: Page, now: Timestamp, tick: Option<Timestamp>) -> RawBatch {
