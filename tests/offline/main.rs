@@ -24,3 +24,5 @@ mod admin;
 mod sql;
 #[path = "../support/sql_suite.rs"]
 mod sql_suite;
+mod dashboards;
+mod deploy;

@@ -13,3 +13,4 @@ mod sql_suite;
 mod store;
 #[path = "../support/store_suite.rs"]
 mod store_suite;
+mod prometheus;
