@@ -286,7 +286,7 @@ async fn prometheus(folder: &Path, target: SocketAddr) -> (SocketAddr, Child) {
 }
 
 async fn ask(prometheus: SocketAddr, query: &str) -> Value {
-    let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let encoded: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
     serde_json::from_str(&get(prometheus, &format!("/api/v1/query?query={encoded}")).await).unwrap()
 }
 
