@@ -20,7 +20,8 @@ pub use names::Names;
 pub use prepare::{ATTEMPT_OUTCOMES, ENGINE_TABLES, FINAL_STATES, INGEST_OUTCOMES, Known};
 pub use refreshes::Refreshes;
 
-use prometheus::{Encoder as _, Registry, TextEncoder};
+pub use prometheus::Registry;
+use prometheus::{Encoder as _, TextEncoder};
 
 /// From a retry within a second to a token that slept for a month; dense around the lifetimes of access tokens.
 const INTERVAL_S: &[f64] = &[

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 
 use super::board::Board;
@@ -15,7 +14,7 @@ use crate::clock;
 use crate::config::{Config, SourceKind};
 use crate::delivery::Performers;
 use crate::metrics::top::{By, Top, TopList};
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, Metrics, Registry};
 use crate::model::{ActionKind, Mode, Severity};
 use crate::pipeline::Control;
 use crate::store::Store;

@@ -120,7 +120,7 @@ pub(super) async fn rob(
         victim,
         thief,
         pace,
-        stolen_at: Timestamp::now(),
+        stolen_at: crate::clock::now(),
     };
     theft
         .tell(|attack, user_id| Story::Stolen { attack, user_id })
@@ -139,7 +139,7 @@ impl Theft {
         let newest = self.victim.use_app(stolen.clone(), 1, &self.pace).await?;
         self.pace.wait(12).await;
         self.thief_presents(&stolen).await?;
-        let provable_at = Timestamp::now();
+        let provable_at = crate::clock::now();
         self.both_carry_on(stolen, newest, provable_at).await
     }
 
@@ -147,7 +147,7 @@ impl Theft {
         let newest = self.victim.use_app(stolen.clone(), 2, &self.pace).await?;
         self.pace.wait(12).await;
         let branch = self.thief_presents(&stolen).await?;
-        let provable_at = Timestamp::now();
+        let provable_at = crate::clock::now();
         self.both_carry_on(branch.unwrap_or(stolen), newest, provable_at)
             .await
     }
@@ -166,7 +166,7 @@ impl Theft {
         self.pace.wait(12).await;
         // The owner's app still holds the stolen token.
         let answer = self.victim.refresh(&stolen).await?;
-        let provable_at = Timestamp::now();
+        let provable_at = crate::clock::now();
         if answer == Answer::Refused {
             self.tell(|attack, user_id| Story::OwnerRefused { attack, user_id })
                 .await;

@@ -26,7 +26,7 @@ use super::audit::{AuditTable, Requester};
 use super::grants::{ClientSetting, Decision, Fact, Grants};
 use super::random::Random;
 use super::truth::{ACTOR_HEADER, TruthLog};
-use crate::model::{Initiator, Timestamp};
+use crate::model::Initiator;
 
 pub(super) const FORWARDED_HEADER: &str = "x-forwarded-for";
 pub(super) const DEVICE_HEADER: &str = "x-device-id";
@@ -246,7 +246,7 @@ impl Server {
         headers: &HeaderMap,
         facts: &[Fact],
     ) -> Result<(), Response> {
-        let time = Timestamp::now();
+        let time = crate::clock::now();
         if let Err(error) = books.audit.write(time, &requester(headers), facts).await {
             error!(%error, "The simulated authorization server cannot write its audit table");
             return Err(StatusCode::INTERNAL_SERVER_ERROR.into_response());

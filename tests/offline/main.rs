@@ -21,6 +21,8 @@ mod replay;
 mod simulation_world;
 
 mod admin;
+mod dashboards;
+mod deploy;
 mod sql;
 #[path = "../support/sql_suite.rs"]
 mod sql_suite;

@@ -4,6 +4,7 @@ mod kafka;
 mod keycloak_realm;
 mod keycloak_revoker;
 mod mail;
+mod prometheus;
 #[path = "../support/source_harness.rs"]
 mod source_harness;
 mod sql;
