@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use reqwest::header::{COOKIE, HeaderMap, LOCATION, SET_COOKIE};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -46,11 +46,7 @@ impl Realm {
             name: unique_name(),
             id: String::new(),
             admin: (user.to_owned(), password.to_owned()),
-            http: Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .timeout(Duration::from_secs(60))
-                .build()
-                .unwrap(),
+            http: client(HeaderMap::new()),
         };
         realm.fill(roles).await;
         realm
@@ -139,6 +135,38 @@ impl Realm {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
+    /// Has the realm save the events that a detection needs; none are saved by default.
+    pub(crate) async fn save_events(&self) {
+        let types = [
+            "LOGIN",
+            "LOGIN_ERROR",
+            "LOGOUT",
+            "CODE_TO_TOKEN",
+            "REFRESH_TOKEN",
+            "REFRESH_TOKEN_ERROR",
+            "REVOKE_GRANT",
+        ];
+        let config = json!({
+            "eventsEnabled": true, "enabledEventTypes": types,
+            "adminEventsEnabled": true, "adminEventsDetailsEnabled": true,
+        });
+        self.admin(Method::PUT, "/events/config", Some(config))
+            .await;
+    }
+
+    /// The same people at another address, as a proxy before the server reports it.
+    pub(crate) fn seen_from(&self, address: &str) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", address.parse().unwrap());
+        Self {
+            server: self.server.clone(),
+            name: self.name.clone(),
+            id: self.id.clone(),
+            admin: self.admin.clone(),
+            http: client(headers),
+        }
+    }
+
     /// A session of its own, by password; offline when the scope says so.
     pub(crate) async fn log_in(&self, client: &str, user: &str, scope: &str) -> Tokens {
         let form = [
@@ -224,6 +252,15 @@ impl Browser {
         }
         answer
     }
+}
+
+fn client(headers: HeaderMap) -> Client {
+    Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(60))
+        .default_headers(headers)
+        .build()
+        .unwrap()
 }
 
 fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {

@@ -63,12 +63,12 @@ impl Account {
 }
 
 /// A local part that no other test and no earlier run has used.
-fn unique(name: &str) -> String {
+pub(crate) fn unique(name: &str) -> String {
     format!("{name}{}", jiff::Timestamp::now().as_microsecond())
 }
 
 /// Waits until the server has put as many mails into the mailbox, and a little for one too many.
-async fn mailbox(local_part: &str, expected: usize) -> Vec<String> {
+pub(crate) async fn mailbox(local_part: &str, expected: usize) -> Vec<String> {
     let folder = Path::new(&env("TW_MAILDIR")).join(local_part).join("new");
     let read = || -> Vec<String> {
         let Ok(files) = std::fs::read_dir(&folder) else {

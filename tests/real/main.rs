@@ -1,6 +1,8 @@
 //! Tests on real servers, started by `tests/run`; each is `#[ignore]`d so that `cargo test` alone needs none.
 
+mod daemon;
 mod kafka;
+mod keycloak_flagship;
 mod keycloak_realm;
 mod keycloak_revoker;
 mod mail;

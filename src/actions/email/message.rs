@@ -94,15 +94,35 @@ fn subject(notification: &Notification) -> String {
         ""
     };
     let short: String = clean::value(&incident.id).chars().take(8).collect();
-    let said: String = clean::value(&incident.summary)
-        .chars()
-        .take(SUBJECT_CHARS_MAX)
-        .collect();
+    let said = whole_words(&clean::value(&incident.summary), SUBJECT_CHARS_MAX);
     format!("[tokenwarden] {specimen}{said} ({short})")
+}
+
+/// Half an address would look like another address.
+fn whole_words(text: &str, chars_max: usize) -> String {
+    let Some((end, _)) = text.char_indices().nth(chars_max) else {
+        return text.to_owned();
+    };
+    let cut = text.get(..end).unwrap_or_default();
+    let words = cut.rsplit_once(' ').map_or(cut, |(words, _)| words);
+    format!("{words}…")
 }
 
 /// Ids are hashes of ours; should one hold anything else, it must not break out of the angle brackets.
 fn id(text: &str) -> String {
     let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     text.chars().filter(is_plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_subject_ends_with_a_whole_word() {
+        let text = "the foreign holder is at 198.51.100.20";
+        assert_eq!(whole_words(text, 38), text);
+        assert_eq!(whole_words(text, 31), "the foreign holder is at…");
+        assert_eq!(whole_words("äöü", 2), "äö…");
+    }
 }

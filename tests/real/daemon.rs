@@ -1,0 +1,213 @@
+//! The real binary as a process of its own: started, watched, killed. Nothing of it outlives its test.
+
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Nothing that a test waits for may take longer.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A folder with a configuration, its secrets and its store; outlives any number of daemons on it.
+pub(crate) struct Home {
+    folder: tempfile::TempDir,
+    started: AtomicU32,
+}
+
+/// One process. Killed when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    log: PathBuf,
+    ops: String,
+    api: String,
+    http: reqwest::Client,
+}
+
+impl Home {
+    /// With a configuration in which listeners are left out: they get free ports.
+    pub(crate) fn new(config: &str) -> Self {
+        let home = Self {
+            folder: tempfile::tempdir().unwrap(),
+            started: AtomicU32::new(0),
+        };
+        home.configure(config);
+        home
+    }
+
+    pub(crate) fn configure(&self, config: &str) {
+        let listeners = "http: { ops: { listen: 127.0.0.1:0 }, api: { listen: 127.0.0.1:0 } }\n";
+        self.write("tokenwarden.yaml", &format!("{listeners}{config}"));
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.path().join(name), text).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the daemon and waits until its listeners are open; it need not be ready.
+    pub(crate) async fn start(&self) -> Daemon {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.path().join(format!("daemon-{number}.log"));
+        let child = Command::new(env!("CARGO_BIN_EXE_tokenwarden"))
+            .args(["run", "-c"])
+            .arg(self.path().join("tokenwarden.yaml"))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        let mut daemon = Daemon {
+            child,
+            log,
+            ops: String::new(),
+            api: String::new(),
+            http: reqwest::Client::new(),
+        };
+        daemon.ops = daemon.listener("ops").await;
+        daemon.api = daemon.listener("api").await;
+        daemon
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    pub(crate) async fn start_ready(&self) -> Daemon {
+        let mut daemon = self.start().await;
+        daemon.wait_ready().await;
+        daemon
+    }
+}
+
+impl Daemon {
+    async fn listener(&mut self, name: &str) -> String {
+        let words = format!("Listener {name} is open");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log = self.log();
+            let found = log.lines().find(|line| line.contains(&words));
+            if let Some((_, address)) = found.and_then(|line| line.split_once("address=")) {
+                let address = address.split_whitespace().next().unwrap();
+                return format!("http://{address}");
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the daemon ended with {status}:\n{log}");
+            }
+            assert!(Instant::now() < deadline, "no listener {name}:\n{log}");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    pub(crate) async fn wait_ready(&mut self) {
+        self.wait("ready", async |daemon| {
+            daemon.readiness().await.0.then_some(())
+        })
+        .await;
+    }
+
+    /// Whether it is ready, and what it says about it.
+    pub(crate) async fn readiness(&self) -> (bool, String) {
+        let answer = self.get(&format!("{}/-/ready", self.ops)).await;
+        (answer.status().is_success(), answer.text().await.unwrap())
+    }
+
+    /// Asks until there is an answer; fails with the log when that takes too long or the daemon ends.
+    pub(crate) async fn wait<T>(&mut self, what: &str, ask: impl AsyncFn(&Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(answer) = ask(self).await {
+                return answer;
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the daemon ended with {status}:\n{}", self.log());
+            }
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain for: {what}\n{}",
+                self.log()
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// All entries of a list of the API: `incidents`, `detections`, `actions`.
+    pub(crate) async fn list(&self, name: &str) -> Vec<Value> {
+        let (mut items, mut before) = (Vec::new(), String::new());
+        loop {
+            let url = format!("{}/api/v1/{name}?limit=1000{before}", self.api);
+            let page: Value = self.get(&url).await.json().await.unwrap();
+            items.extend(page[name].as_array().unwrap().iter().cloned());
+            match page["next"].as_i64() {
+                Some(next) => before = format!("&before={next}"),
+                None => return items,
+            }
+        }
+    }
+
+    /// The sum of a metric over the label sets that contain `labels`.
+    pub(crate) async fn metric(&self, name: &str, labels: &str) -> f64 {
+        let text = self.get(&format!("{}/metrics", self.ops)).await;
+        let text = text.text().await.unwrap();
+        let value = |line: &str| -> Option<f64> {
+            let rest = line.strip_prefix(name)?;
+            let ours = rest.starts_with(['{', ' ']) && rest.contains(labels);
+            ours.then(|| rest.rsplit_once(' ').unwrap().1.parse().unwrap())
+        };
+        text.lines().filter_map(value).sum()
+    }
+
+    async fn get(&self, url: &str) -> reqwest::Response {
+        match self.http.get(url).send().await {
+            Ok(answer) => answer,
+            Err(error) => panic!("{url}: {error}\n{}", self.log()),
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// As the kernel does when memory runs out: no last word.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// As a service manager does, and the daemon must end well.
+    pub(crate) async fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert!(asked.success());
+        let status = self.ended().await;
+        assert!(status.success(), "{status}\n{}", self.log());
+    }
+
+    async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "does not stop:\n{}", self.log());
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended long ago.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
