@@ -180,14 +180,9 @@ fn answer_of(event: &Event) -> Answer {
     match event.reason {
         Some(Reason::Reuse) => Answer::RefusedReuse,
         // Servers that forget or mark consumed tokens say one of these of a replay; the ledger knows better.
-        Some(Reason::Other | Reason::UnknownToken | Reason::Revoked) | None => Answer::Refused,
-        Some(
-            Reason::Expired
-            | Reason::ClientMismatch
-            | Reason::SessionEnded
-            | Reason::UserDisabled
-            | Reason::Policy
-            | Reason::Binding,
-        ) => Answer::RefusedOther,
+        Some(Reason::UnknownToken | Reason::Revoked) => Answer::RefusedGone,
+        Some(Reason::Other) | None => Answer::Refused,
+        Some(Reason::Expired | Reason::SessionEnded | Reason::UserDisabled) => Answer::RefusedDead,
+        Some(Reason::ClientMismatch | Reason::Policy | Reason::Binding) => Answer::RefusedOther,
     }
 }

@@ -8,9 +8,9 @@ use super::rate::release;
 use super::resolve::{Resolved, scoped};
 use super::state::{Ended, State, Waiting};
 use super::table::key;
-use crate::model::{Enriched, Event, EventType, Initiator};
+use crate::model::{Enriched, Event, EventType, Initiator, limits};
 use crate::rules::context::Context;
-use crate::rules::kinds::reuse::Scope;
+use crate::rules::kinds::reuse::{Ends, Scope};
 
 /// Files a presentation with its family, and asks what it may have decided. `false` when it was known already.
 pub(super) fn presented(
@@ -147,7 +147,8 @@ pub(super) fn ask(
     out: &mut Vec<Found>,
 ) {
     let key = state.resolve.survivor(key);
-    judge_reuse(state, compiled, key, Scope::Settled(cut), late, out);
+    let until = cut - limits::DISORDER_MAX_MS;
+    judge_reuse(state, compiled, key, Scope::Settled(until), late, out);
     let Some(family) = state.families.get_mut(key) else {
         return;
     };
@@ -175,16 +176,17 @@ fn judge_reuse(
     late: bool,
     out: &mut Vec<Found>,
 ) {
-    let ended_at = state
+    let ends = state
         .families
         .get(key)
-        .and_then(|family| ended_at(state, family, key));
+        .map(|family| ends(state, family, key))
+        .unwrap_or_default();
     let Some(family) = state.families.get_mut(key) else {
         return;
     };
     let leeway = compiled.leeway(family.client_id.as_deref());
     for (rule, reuse) in &compiled.reuse {
-        for finding in reuse.judge(&family.ledger, &leeway, ended_at, scope) {
+        for finding in reuse.judge(&family.ledger, &leeway, &ends, scope) {
             let found = ReuseFound {
                 rule,
                 family,
@@ -205,8 +207,8 @@ fn push(compiled: &Compiled, released: &mut Vec<u64>, found: Found, out: &mut Ve
     }
 }
 
-/// When a person or this daemon ended the family, its session or its user; the earliest after the family began.
-fn ended_at(state: &State, family: &Family, key: u64) -> Option<i64> {
+/// When the family, its session or its user was ended since the family began.
+fn ends(state: &State, family: &Family, key: u64) -> Ends {
     let session = family
         .session_id
         .as_deref()
@@ -215,13 +217,19 @@ fn ended_at(state: &State, family: &Family, key: u64) -> Option<i64> {
         .user_id
         .as_deref()
         .map(|id| ended_key(family.scope(), "user", id));
-    [Some(key), session, user]
+    let mut ends = Ends::default();
+    for ended in [Some(key), session, user]
         .into_iter()
         .flatten()
         .filter_map(|key| state.ended.get(key))
-        .map(|ended| ended.at)
-        .filter(|at| *at >= family.first_seen)
-        .min()
+    {
+        let since =
+            |times: &[i64]| times[times.partition_point(|t| *t < family.first_seen)..].to_vec();
+        ends.by_people.extend(since(&ended.by_people));
+        let by_us = since(&ended.by_us).first().copied();
+        ends.by_us = [ends.by_us, by_us].into_iter().flatten().min();
+    }
+    ends
 }
 
 /// Within the issuer only: an operator's act can stand in a log line that does not name the tenant acted upon.
@@ -245,34 +253,39 @@ pub(super) fn ended(state: &mut State, event: &Event) {
             event.initiator,
             Some(Initiator::User | Initiator::Admin | Initiator::Tokenwarden)
         ),
-        EventType::UserDisable | EventType::CredentialChange => true,
-        EventType::Issue | EventType::Refresh | EventType::Login | EventType::UserEnable => false,
+        EventType::UserDisable => true,
+        // A changed password ends what the server says it ends; the session in which it was changed lives on.
+        EventType::CredentialChange
+        | EventType::Issue
+        | EventType::Refresh
+        | EventType::Login
+        | EventType::UserEnable => false,
     };
     if !by_whom || !event.succeeded() {
         return;
     }
-    let time = event.time.as_millisecond();
     let scope = (&*event.issuer, event.tenant.as_deref().unwrap_or(""));
+    let whole_user = event.kind == EventType::UserDisable;
     let family = event
         .family_id
         .as_deref()
         .map(|id| state.resolve.survivor(scoped("family", event, &[id])));
     let key = match (family, &event.session_id, &event.user_id) {
+        (_, _, Some(user)) if whole_user => ended_key(scope, "user", user),
         (Some(family), ..) => family,
         (None, Some(session), _) => ended_key(scope, "session", session),
         (None, None, Some(user)) => ended_key(scope, "user", user),
         (None, None, None) => return,
     };
-    mark_ended(state, key, time);
+    let ours = event.initiator == Some(Initiator::Tokenwarden);
+    mark_ended(state, key, event.time.as_millisecond(), ours);
 }
 
-fn mark_ended(state: &mut State, key: u64, time: i64) {
-    let ended = state.ended.get_or_insert_with(key, || Ended {
-        at: time,
-        last_seen: time,
-    });
-    ended.at = ended.at.min(time);
-    ended.last_seen = ended.last_seen.max(time);
+fn mark_ended(state: &mut State, key: u64, time: i64, ours: bool) {
+    state
+        .ended
+        .get_or_insert_with(key, Ended::default)
+        .add(time, ours);
 }
 
 /// Files what this daemon itself ended, so that it never counts as an attack.
@@ -286,22 +299,19 @@ pub(super) fn ended_by_us(
     let ended = match (&target.session_id, &target.family_id, &target.user_id) {
         (_, _, Some(user)) if whole_user => ended_key(scope, "user", user),
         (Some(session), ..) => ended_key(scope, "session", session),
-        // A derived family is known by its first token, and that token is the key of its chain.
+        // A derived family is known by one of its tokens.
         (None, Some(family), _) => {
-            mark_ended(
-                state,
-                state
-                    .resolve
-                    .survivor(key("token", &[scope.0, scope.1, family])),
-                time,
-            );
-            state
+            let named = state
                 .resolve
-                .survivor(key("family", &[scope.0, scope.1, family]))
+                .survivor(key("family", &[scope.0, scope.1, family]));
+            let token = key("token", &[scope.0, scope.1, family]);
+            let chained = state.resolve.of_token(token);
+            mark_ended(state, chained, time, true);
+            named
         }
         _ => return,
     };
-    mark_ended(state, ended, time);
+    mark_ended(state, ended, time, true);
 }
 
 /// Where a context is, as a person would say it.

@@ -124,6 +124,11 @@ impl Resolve {
         family
     }
 
+    /// The family that a token belongs to; one that nobody has seen yet will begin a family of its own.
+    pub(super) fn of_token(&self, token: u64) -> u64 {
+        self.lookup(token).unwrap_or(token)
+    }
+
     fn named(&self, family: u64, presented: Option<u64>, issued: Option<u64>) -> Resolved {
         let same_as = [presented, issued]
             .into_iter()

@@ -36,12 +36,34 @@ pub(super) enum Waiting {
     User(u64),
 }
 
-/// When something was ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// When something was ended, in milliseconds since 1970.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Ended {
-    /// The earliest, milliseconds since 1970.
-    pub(super) at: i64,
+    /// By people, oldest first; bounded. A user who is enabled again can be disabled again.
+    pub(super) by_people: Vec<i64>,
+    /// By this daemon, oldest first; bounded.
+    pub(super) by_us: Vec<i64>,
     pub(super) last_seen: i64,
+}
+
+/// Ends remembered of one family, session or user, of each kind; the newest stay.
+const ENDS_MAX: usize = 8;
+
+impl Ended {
+    pub(super) fn add(&mut self, time: i64, ours: bool) {
+        let times = if ours {
+            &mut self.by_us
+        } else {
+            &mut self.by_people
+        };
+        if let Err(at) = times.binary_search(&time) {
+            times.insert(at, time);
+        }
+        if times.len() > ENDS_MAX {
+            times.remove(0);
+        }
+        self.last_seen = self.last_seen.max(time);
+    }
 }
 
 impl Aged for Ended {

@@ -22,6 +22,9 @@ pub const FUTURE_MAX: Duration = Duration::from_mins(5);
 pub const REPLAY_JUMP_MAX: Duration = Duration::from_hours(1);
 /// Default lateness of a source.
 pub const LATENESS_DEFAULT: Duration = Duration::from_mins(2);
+/// Rows of a real server (Keycloak on PostgreSQL) stand up to 200 ms out of order; a question that has settled reads
+/// nothing of its last moment, so that this disorder cannot change the answer.
+pub const DISORDER_MAX_MS: i64 = 200;
 /// Detections that one notification lists; beyond it says how many more there are.
 pub const NOTIFICATION_DETECTIONS_MAX: usize = 20;
 /// Presentations remembered of one family (48 bytes each): eight hours at one refresh in five minutes. Beyond it undisputed

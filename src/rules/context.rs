@@ -134,15 +134,16 @@ impl Context {
 
 fn networks_differ(a: &Network, b: &Network) -> bool {
     use crate::model::Prefix;
-    if a.prefix == b.prefix || (a.declared.is_some() && a.declared == b.declared) {
+    if a.declared.is_some() && a.declared == b.declared {
         return false;
     }
     match (a.asn, b.asn) {
         (Some(a), Some(b)) => a != b,
-        _ => matches!(
-            (a.prefix, b.prefix),
-            (Prefix::V4(_), Prefix::V4(_)) | (Prefix::V6(_), Prefix::V6(_))
-        ),
+        _ => match (a.prefix, b.prefix) {
+            (Prefix::V4(a), Prefix::V4(b)) => a != b,
+            (Prefix::V6(a), Prefix::V6(b)) => a != b,
+            _ => false,
+        },
     }
 }
 

@@ -61,7 +61,11 @@ pub enum Answer {
     Refused,
     /// Refused, and the provider itself calls it a reuse.
     RefusedReuse,
-    /// Refused as the aftermath of something else (session ended, user disabled), or for a reason of the request.
+    /// Refused because the server no longer knows the token, which is also what some say of a reuse.
+    RefusedGone,
+    /// Refused as dead: expired, or the aftermath of something else (session ended, user disabled).
+    RefusedDead,
+    /// Refused for a reason of the request: the client, its key, a policy.
     RefusedOther,
 }
 
@@ -78,14 +82,23 @@ impl Answer {
     }
 
     pub const fn may_be_reuse(self) -> bool {
-        matches!(self, Self::Refused | Self::RefusedReuse)
+        matches!(self, Self::Refused | Self::RefusedReuse | Self::RefusedGone)
+    }
+
+    /// Whether the server held the token for dead: then it proves nothing about who holds a live one.
+    pub const fn dead(self) -> bool {
+        matches!(self, Self::RefusedGone | Self::RefusedDead)
     }
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Issued => "issued",
             Self::Accepted => "accepted",
-            Self::Refused | Self::RefusedReuse | Self::RefusedOther => "refused",
+            Self::Refused
+            | Self::RefusedReuse
+            | Self::RefusedGone
+            | Self::RefusedDead
+            | Self::RefusedOther => "refused",
         }
     }
 }

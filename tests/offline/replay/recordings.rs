@@ -146,9 +146,13 @@ impl Expected {
     }
 }
 
+/// Eleven scenarios in four forms, one in one form; each with and without GeoIP.
+const RUNS: usize = (11 * 4 + 1) * 2;
+
 /// Runs every scenario in every form, with and without GeoIP; gives what deviates.
 fn deviations(change: impl Fn(String) -> String) -> Vec<String> {
     let mut wrong = Vec::new();
+    let mut runs = 0;
     for expected in Expected::all() {
         for (form, files) in FORMS {
             for places in [world(), Vec::new()] {
@@ -165,6 +169,7 @@ fn deviations(change: impl Fn(String) -> String) -> Vec<String> {
                     // R01 was recorded through the admin API only.
                     continue;
                 }
+                runs += 1;
                 let arguments = ["--format", "keycloak", "--output", "json"];
                 let printed = desk.run(&arguments, &inputs);
                 let again = desk.run(&arguments, &inputs);
@@ -183,6 +188,7 @@ fn deviations(change: impl Fn(String) -> String) -> Vec<String> {
             }
         }
     }
+    assert_eq!(runs, RUNS, "recordings are missing");
     wrong
 }
 

@@ -17,6 +17,7 @@ pub(super) fn mismatches(view: &View<'_>) -> Vec<Finding> {
     };
     view.entries()
         .filter(|(i, e)| *i != first && e.answer != Answer::Issued && !view.is_aftermath(e))
+        .filter(|(_, e)| e.answer.accepted() || (!e.answer.dead() && is_own_token(view, e)))
         .filter_map(|(i, entry)| {
             let other_client = entry.other_client(view.entry(first));
             let known = view.known(entry.token, entry.generation, i);
@@ -32,6 +33,13 @@ pub(super) fn mismatches(view: &View<'_>) -> Vec<Finding> {
             Some(finding(view, Verdict::Theft, row, i).blaming(Some(i), Some(first), basis))
         })
         .collect()
+}
+
+/// Whether the family is known to have held the presented token: anybody can present garbage.
+fn is_own_token(view: &View<'_>, entry: &Entry) -> bool {
+    let token = entry.token;
+    let holds = |e: &Entry| e.issued == token || e.token == token;
+    token.is_some() && view.entries().any(|(_, e)| e.answer.accepted() && holds(e))
 }
 
 /// Every token that was presented after it had been consumed.
@@ -194,33 +202,36 @@ fn refused_without_token(view: &View<'_>) -> Vec<Finding> {
         .collect()
 }
 
-/// Two successors of one token, each presented later and accepted.
-fn fork(view: &View<'_>, token: TokenHash) -> Option<Finding> {
+/// Two successors of one token, each presented later and accepted: each is compared with those used before it.
+fn fork(view: &View<'_>, token: TokenHash) -> Vec<Finding> {
     if !view.settled() {
-        return None;
+        return Vec::new();
     }
     let successors: BTreeSet<TokenHash> = view
         .uses(token)
         .into_iter()
         .filter_map(|u| view.entry(u).issued)
         .collect();
-    let used: Vec<usize> = successors
+    let used: BTreeSet<usize> = successors
         .into_iter()
         .filter_map(|s| first_use(view, s))
         .collect();
-    let (&a, &b) = (used.iter().min()?, used.iter().max()?);
-    if a == b {
-        return None;
-    }
-    let (standing, basis) = view.standing(b, &[view.seen(a)]);
-    let known = view.known(Some(token), None, a);
+    used.iter()
+        .flat_map(|&later| used.range(..later).map(move |&earlier| (earlier, later)))
+        .filter_map(|(earlier, later)| fork_row(view, token, earlier, later))
+        .collect()
+}
+
+fn fork_row(view: &View<'_>, token: TokenHash, earlier: usize, later: usize) -> Option<Finding> {
+    let (standing, basis) = view.standing(later, &[view.seen(earlier)]);
     match standing {
         Standing::Own => None,
-        Standing::Unknown if view.same_context(a, b) => None,
-        Standing::Unknown => Some(suspected(view, token, Row::Fork, b, basis)),
+        Standing::Unknown if view.same_context(earlier, later) => None,
+        Standing::Unknown => Some(suspected(view, token, Row::Fork, later, basis)),
         Standing::Foreign => {
-            let (thief, owner, _) = blame(view, &[a, b], &known);
-            Some(finding(view, Verdict::Theft, Row::Fork, b).blaming(thief, owner, basis))
+            let known = view.known(Some(token), None, earlier);
+            let (thief, owner, _) = blame(view, &[earlier, later], &known);
+            Some(finding(view, Verdict::Theft, Row::Fork, later).blaming(thief, owner, basis))
         }
     }
 }

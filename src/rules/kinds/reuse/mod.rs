@@ -156,6 +156,15 @@ impl Row {
     }
 }
 
+/// When the family, its session or its user was ended, in milliseconds of event time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// By its user or an operator. What lives on afterwards was not ended.
+    pub by_people: Vec<i64>,
+    /// By this daemon, the earliest. Whatever follows is its doing.
+    pub by_us: Option<i64>,
+}
+
 /// How much of the table may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -168,15 +177,15 @@ pub enum Scope {
 impl Reuse {
     /// Judges every disputed token of the family.
     ///
-    /// `ended_at` is when a person or this daemon ended the family: what is refused after that is its aftermath.
+    /// What is refused after one of the `ends` is its aftermath.
     pub fn judge(
         &self,
         ledger: &Ledger,
         leeway: &Leeway,
-        ended_at: Option<i64>,
+        ends: &Ends,
         scope: Scope,
     ) -> Vec<Finding> {
-        let view = View::new(self, ledger, leeway, ended_at, scope);
+        let view = View::new(self, ledger, leeway, ends, scope);
         let mut findings = dispute::mismatches(&view);
         if leeway.rotation != Rotation::Off {
             findings.extend(dispute::disputes(&view));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::super::context::{Basis, Seen, Standing, standing};
 use super::super::super::ledger::{Answer, Entry, Ledger, TokenHash};
-use super::{Leeway, Reuse, Scope};
+use super::{Ends, Leeway, Reuse, Scope};
 
 /// Uses further away than this from a refusal say nothing about it.
 pub(super) const HORIZON_MS: i64 = 24 * 3600 * 1000;
@@ -15,7 +15,7 @@ pub(super) struct View<'a> {
     pub(super) scope: Scope,
     ledger: &'a Ledger,
     entries: &'a [Entry],
-    ended_at: Option<i64>,
+    ends: &'a Ends,
 }
 
 impl<'a> View<'a> {
@@ -23,7 +23,7 @@ impl<'a> View<'a> {
         rule: &'a Reuse,
         ledger: &'a Ledger,
         leeway: &'a Leeway,
-        ended_at: Option<i64>,
+        ends: &'a Ends,
         scope: Scope,
     ) -> Self {
         let all = ledger.entries();
@@ -37,7 +37,7 @@ impl<'a> View<'a> {
             scope,
             ledger,
             entries,
-            ended_at,
+            ends,
         }
     }
 
@@ -62,8 +62,19 @@ impl<'a> View<'a> {
     }
 
     /// Refused after a person or this daemon ended the family.
+    ///
+    /// A family that was accepted again has not been ended: a disabled user was enabled, a server kept the session.
     pub(super) fn is_aftermath(&self, entry: &Entry) -> bool {
-        self.ended_at.is_some_and(|ended| entry.time >= ended)
+        let lived_since = |end: i64| {
+            self.entries
+                .iter()
+                .any(|e| e.answer.accepted() && end < e.time && e.time < entry.time)
+        };
+        let by_people = &self.ends.by_people;
+        self.ends.by_us.is_some_and(|end| end <= entry.time)
+            || by_people
+                .iter()
+                .any(|&end| end <= entry.time && !lived_since(end))
     }
 
     /// Accepted presentations of a token, in order of time.
