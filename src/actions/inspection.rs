@@ -5,27 +5,7 @@ use std::time::Duration;
 use crate::config::{Clients, Rotation};
 use crate::model::Text;
 
-/// One thing found at a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    pub gravity: Gravity,
-    /// A sentence for a person.
-    pub what: String,
-    /// What mends it: a command where there is one.
-    pub mend: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Gravity {
-    /// As it should be.
-    Fine,
-    /// Works, could be better.
-    Advice,
-    /// Something will not work.
-    Fault,
-    /// The server and the configuration say different things: revocations at this server wait until it is mended.
-    Contradiction,
-}
+pub use crate::model::{Finding, Gravity};
 
 /// What the configuration declares about the server's clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,32 +21,6 @@ pub struct DeclaredClient {
     pub rotation: Rotation,
     pub max_reuse: u32,
     pub access_token_ttl: Option<Duration>,
-}
-
-impl Finding {
-    pub fn fine(what: impl Into<String>) -> Self {
-        Self::new(Gravity::Fine, what, None)
-    }
-
-    pub fn advice(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::new(Gravity::Advice, what, Some(mend.into()))
-    }
-
-    pub fn fault(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::new(Gravity::Fault, what, Some(mend.into()))
-    }
-
-    pub fn contradiction(what: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self::new(Gravity::Contradiction, what, Some(mend.into()))
-    }
-
-    fn new(gravity: Gravity, what: impl Into<String>, mend: Option<String>) -> Self {
-        Self {
-            gravity,
-            what: what.into(),
-            mend,
-        }
-    }
 }
 
 impl Declared {

@@ -9,6 +9,7 @@ mod action;
 mod batch;
 mod detection;
 mod event;
+mod finding;
 mod incident;
 pub mod limits;
 mod network;
@@ -22,6 +23,7 @@ pub use batch::{Input, RawBatch, RawRecord, Reject, RejectReason};
 pub use detection::{Detection, Severity, Subject};
 pub(crate) use event::names;
 pub use event::{Event, EventType, Initiator, Outcome, Reason, TokenKind};
+pub use finding::{Finding, Gravity};
 pub use incident::{Incident, IncidentState};
 pub use network::{
     Agent, Anonymity, DeviceClass, Enriched, Granularity, Network, NetworkClass, Place, Prefix,

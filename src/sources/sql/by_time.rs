@@ -183,7 +183,7 @@ impl ByTime {
             let name = self.id_name(query.database);
             return query.push(&format!(" OR {name} > ")).text(id).push(")");
         }
-        match position.window.from_us().filter(|_| self.time.is_known()) {
+        match position.window.begins_us().filter(|_| self.time.is_known()) {
             Some(from_us) => self
                 .time
                 .lower_bound(query.push(&format!("{time} >= ")), from_us),

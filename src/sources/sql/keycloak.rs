@@ -15,13 +15,26 @@ pub(super) const TABLES: [(&str, &str); 2] = [
     ("admin_event_entity", "admin_event_time"),
 ];
 
+/// The table's name as it stands in the database: in upper case on MySQL, where names can be sensitive to it.
+pub(super) fn named(database: Database, schema: Option<&str>, table: &str) -> String {
+    let table = if database == Database::Mysql {
+        table.to_uppercase()
+    } else {
+        table.to_owned()
+    };
+    match schema {
+        Some(schema) => format!("{schema}.{table}"),
+        None => table,
+    }
+}
+
 /// A table of events, and the realms whose events are read.
 #[derive(Debug, Clone)]
 pub(super) struct Realms {
     /// Quoted.
     events: String,
     /// Quoted.
-    realms: String,
+    names: String,
     /// Names or ids; none means all.
     wanted: Vec<String>,
 }
@@ -33,19 +46,10 @@ impl Realms {
         table: &str,
         wanted: &[crate::model::Text],
     ) -> Self {
-        let within = |table: &str| {
-            // Keycloak creates its tables in upper case on MySQL, where names can be sensitive to it.
-            let table = if database == Database::Mysql {
-                table.to_uppercase()
-            } else {
-                table.to_owned()
-            };
-            let full = schema.map_or(table.clone(), |schema| format!("{schema}.{table}"));
-            quoted(database, &full)
-        };
+        let within = |table: &str| quoted(database, &named(database, schema, table));
         Self {
             events: within(table),
-            realms: within("realm"),
+            names: within("realm"),
             wanted: wanted.iter().map(ToString::to_string).collect(),
         }
     }
@@ -94,7 +98,7 @@ impl Realms {
     /// Those of the wanted realms that are not there.
     pub(super) async fn missing(&self, session: &mut Session) -> Result<Vec<String>, Fault> {
         let database = session.database();
-        let sql = format!("SELECT id, name FROM {}", self.realms);
+        let sql = format!("SELECT id, name FROM {}", self.names);
         let there = session.rows(Query::new(database).push(&sql)).await?;
         let known = |wanted: &&String| {
             there
@@ -110,7 +114,7 @@ impl Realms {
     }
 
     fn chosen(&self, query: Query) -> Query {
-        let query = query.push(&format!("SELECT id AS wanted_realm FROM {}", self.realms));
+        let query = query.push(&format!("SELECT id AS wanted_realm FROM {}", self.names));
         if self.wanted.is_empty() {
             return query;
         }

@@ -16,9 +16,10 @@ use super::session::Session;
 pub(super) fn partitions(layout: &SqlLayout) -> Vec<Text> {
     match layout {
         SqlLayout::Keycloak { .. } => TABLES.iter().map(|(table, _)| (*table).into()).collect(),
-        SqlLayout::RefreshTokens { table, .. } => vec![table.clone()],
         SqlLayout::Rows { query: true, .. } => vec!["query".into()],
-        SqlLayout::Rows { table, .. } => vec![table.clone()],
+        SqlLayout::RefreshTokens { table, .. } | SqlLayout::Rows { table, .. } => {
+            vec![table.clone()]
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod by_time;
 mod column;
 mod fault;
 mod gaps;
+mod inspect;
 mod keycloak;
 mod layout;
 mod overlap;
@@ -22,6 +23,8 @@ mod session;
 mod tail;
 mod time;
 mod token_rows;
+
+pub use inspect::inspect;
 
 use std::time::Duration;
 

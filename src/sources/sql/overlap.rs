@@ -5,6 +5,7 @@
 //! while a transaction is running that began earlier: then nothing is lost however long that takes. Pure.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +64,7 @@ impl Window {
     }
 
     /// Rows from here on are to be read again.
-    pub(super) fn from_us(&self) -> Option<i64> {
+    pub(super) fn begins_us(&self) -> Option<i64> {
         self.from_us
     }
 
@@ -149,7 +150,12 @@ pub(super) fn hash(id: &str) -> u64 {
 pub(super) fn hashes(set: impl Iterator<Item = u64>) -> String {
     let mut set: Vec<u64> = set.collect();
     set.sort_unstable();
-    set.iter().map(|hash| format!("{hash:016x}")).collect()
+    let mut text = String::with_capacity(set.len() * 16);
+    for hash in set {
+        // Writing into a String cannot fail.
+        write!(text, "{hash:016x}").unwrap_or_default();
+    }
+    text
 }
 
 pub(super) fn of_hashes(text: &str) -> impl Iterator<Item = u64> {
@@ -193,11 +199,11 @@ mod tests {
             assert_eq!(hold, Some(1000), "10 was still unused at 1000");
             window.settle(busy.now_us, hold, 100);
         }
-        assert_eq!(window.from_us(), Some(900));
+        assert_eq!(window.begins_us(), Some(900));
         let over = snapshot(5000, 5000, 5000);
         let hold = window.hold_us(over);
         window.settle(over.now_us, hold, 100);
-        assert_eq!(window.from_us(), Some(3900));
+        assert_eq!(window.begins_us(), Some(3900));
     }
 
     #[test]
@@ -205,7 +211,7 @@ mod tests {
         let mut window = Window::starting(Some(0));
         window.take("broken", i64::MAX / 2);
         window.settle(1000, Some(1000), 100);
-        assert_eq!(window.from_us(), Some(900));
+        assert_eq!(window.begins_us(), Some(900));
         assert!(window.take("ordinary", 950) && !window.take("broken", i64::MAX / 2));
     }
 
@@ -216,7 +222,7 @@ mod tests {
             window.take(&n.to_string(), 10 + i64::try_from(n).unwrap());
         }
         assert_eq!(window.settle(10, None, 100), 1);
-        assert_eq!(window.from_us(), Some(11));
+        assert_eq!(window.begins_us(), Some(11));
         assert!(
             window.covers("0", 10),
             "what is before the window counts as read"

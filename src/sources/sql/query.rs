@@ -56,7 +56,10 @@ impl Query {
     pub(super) fn bind(mut self, value: Bound) -> Self {
         self.values.push(value);
         match self.database {
-            Database::Postgres => self.sql.push_str(&format!("${}", self.values.len())),
+            Database::Postgres => {
+                self.sql.push('$');
+                self.sql.push_str(&self.values.len().to_string());
+            }
             Database::Mysql | Database::Sqlite => self.sql.push('?'),
         }
         self

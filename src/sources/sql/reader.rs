@@ -20,6 +20,8 @@ pub(super) struct Page {
     pub(super) records: Vec<Record>,
     /// There may be more right behind it.
     pub(super) more: bool,
+    /// Nothing was read this time: says nothing about whether there is more.
+    pub(super) is_stale: bool,
     /// The latest time among the records, in us since 1970.
     pub(super) reached_us: Option<i64>,
     /// Rows or ids that will not be looked for any longer, because a bound was reached.

@@ -9,20 +9,20 @@ use std::collections::{HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ColumnMap, Database, Start};
+use crate::config::{ColumnMap, Start};
 use crate::model::limits;
 
-use super::column::{Cell, Column, Kind, require};
+use super::column::{Cell, Column, require};
 use super::fault::Fault;
 use super::overlap::{Window, hash, hashes, of_hashes};
-use super::query::{Query, quoted, quoted_whole, selected};
+use super::query::{Query, quoted, selected};
 use super::reader::{Begin, Page, ROWS_PER_PAGE, Record};
 use super::session::{Row, Session};
 use super::time::TimeColumn;
 use super::token_rows::{Fact, Ledger, TokenRow};
 
 /// Our names of the columns, in the order of [`ColumnMap`].
-pub(super) const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 16] = [
     "id", "user_id", "client_id", "family_id", "token_hash", "device_id", "ip_address", "user_agent", "issued_at",
     "expires_at", "used_at", "last_used_at", "revoked_at", "used", "revoked", "refresh_count",
 ];
@@ -131,6 +131,8 @@ impl RefreshTokens {
         let mut page = Page::default();
         if self.waiting.is_empty() && self.is_due() {
             self.scan(session, &mut page).await?;
+        } else {
+            page.is_stale = self.waiting.is_empty();
         }
         let Some(position) = &mut self.position else {
             return Ok(page);
@@ -166,11 +168,11 @@ impl RefreshTokens {
             page.given_up = 1;
         }
         let mut facts = self.ledger.scan(&rows, self.now_us);
-        if std::mem::take(&mut self.is_first) {
-            if let Some(position) = &mut self.position {
+        if std::mem::take(&mut self.is_first)
+            && let Some(position) = &mut self.position
+        {
                 position.meet(&facts);
                 facts.retain(|fact| !position.covers(fact));
-            }
         }
         self.waiting.extend(facts);
         self.scan_after = Some(tokio::time::Instant::now() + began.elapsed() * 9);
@@ -301,13 +303,9 @@ pub(super) fn blind(columns: &[&str]) -> Vec<(&'static str, &'static str)> {
     blind
 }
 
-/// The index that a table read as a whole can do without is on nothing; the one on expiry keeps old rows out.
-pub(super) fn index_column(database: Database, reader: &RefreshTokens) -> Option<String> {
-    reader.column("expires_at").map(|column| quoted_whole(database, &column.column.name))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::column::Kind;
     use super::*;
 
     fn columns(names: &[&str]) -> Vec<Column> {

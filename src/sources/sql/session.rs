@@ -7,9 +7,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::mysql::MySqlConnectOptions;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::mysql::{MySqlConnectOptions, MySqlRow};
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row as _};
 use sqlx::{MySqlConnection, PgConnection, SqliteConnection, Statement, TypeInfo, ValueRef};
 
@@ -136,18 +136,12 @@ impl Session {
 
     /// The columns that a statement would give.
     pub(super) async fn columns(&mut self, sql: &str) -> Result<Vec<Column>, Fault> {
-        let database = self.database;
-        match &mut self.driver {
-            Driver::Postgres(connection) => {
-                columns(database, connection.prepare(safe(sql)).await?.columns())
-            }
-            Driver::Mysql(connection) => {
-                columns(database, connection.prepare(safe(sql)).await?.columns())
-            }
-            Driver::Sqlite(connection) => {
-                columns(database, connection.prepare(safe(sql)).await?.columns())
-            }
-        }
+        let (database, sql) = (self.database, safe(sql));
+        Ok(match &mut self.driver {
+            Driver::Postgres(connection) => columns(database, connection.prepare(sql).await?.columns()),
+            Driver::Mysql(connection) => columns(database, connection.prepare(sql).await?.columns()),
+            Driver::Sqlite(connection) => columns(database, connection.prepare(sql).await?.columns()),
+        })
     }
 
     async fn settle(&mut self) -> Result<(), Fault> {
@@ -247,9 +241,9 @@ impl Session {
     async fn command(&mut self, sql: &str) -> Result<(), Fault> {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql));
         match &mut self.driver {
-            Driver::Postgres(connection) => drop(connection.execute(sql).await?),
-            Driver::Mysql(connection) => drop(connection.execute(sql).await?),
-            Driver::Sqlite(connection) => drop(connection.execute(sql).await?),
+            Driver::Postgres(connection) => connection.execute(sql).await.map(|_| ())?,
+            Driver::Mysql(connection) => connection.execute(sql).await.map(|_| ())?,
+            Driver::Sqlite(connection) => connection.execute(sql).await.map(|_| ())?,
         }
         Ok(())
     }
@@ -274,7 +268,7 @@ fn safe(sql: &str) -> sqlx::SqlStr {
     sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql))
 }
 
-fn columns<C>(database: Database, columns: &[C]) -> Result<Vec<Column>, Fault>
+fn columns<C>(database: Database, columns: &[C]) -> Vec<Column>
 where
     C: sqlx::Column,
     <C::Database as sqlx::Database>::TypeInfo: TypeInfo,
@@ -283,75 +277,47 @@ where
         name: column.name().to_owned(),
         kind: Kind::of(database, column.type_info()),
     };
-    Ok(columns.iter().map(one).collect())
+    columns.iter().map(one).collect()
+}
+
+/// The same steps for each driver: their types have nothing in common that could be named.
+macro_rules! fetch {
+    ($connection:expr, $query:expr, $cell:expr) => {{
+        let Query { sql, values, is_repeated, .. } = $query;
+        let mut statement = sqlx::query(AssertSqlSafe(sql)).persistent(is_repeated);
+        for value in values {
+            statement = match value {
+                Bound::Integer(number) => statement.bind(number),
+                Bound::Text(text) => statement.bind(text),
+            };
+        }
+        let rows = statement.fetch_all($connection.as_mut()).await?;
+        rows.iter()
+            .map(|row| (0..row.len()).map(|at| $cell(row, at)).collect())
+            .collect()
+    }};
 }
 
 impl Driver {
     async fn rows(&mut self, query: Query) -> Result<Vec<Row>, Fault> {
-        let Query {
-            sql,
-            values,
-            is_repeated,
-            ..
-        } = query;
         match self {
             Self::Postgres(connection) => {
-                let mut statement = sqlx::query(AssertSqlSafe(sql)).persistent(is_repeated);
-                for value in values {
-                    statement = match value {
-                        Bound::Integer(number) => statement.bind(number),
-                        Bound::Text(text) => statement.bind(text),
-                    };
-                }
-                let rows = statement.fetch_all(connection.as_mut()).await?;
-                rows.iter()
-                    .map(|row| {
-                        (0..row.len())
-                            .map(|at| text(row.try_get_unchecked(at)?))
-                            .collect()
-                    })
-                    .collect()
+                fetch!(connection, query, |row: &PgRow, at| text(row.try_get_unchecked(at)))
             }
             Self::Mysql(connection) => {
-                let mut statement = sqlx::query(AssertSqlSafe(sql)).persistent(is_repeated);
-                for value in values {
-                    statement = match value {
-                        Bound::Integer(number) => statement.bind(number),
-                        Bound::Text(text) => statement.bind(text),
-                    };
-                }
-                let rows = statement.fetch_all(connection.as_mut()).await?;
-                rows.iter()
-                    .map(|row| {
-                        (0..row.len())
-                            .map(|at| text(row.try_get_unchecked(at)?))
-                            .collect()
-                    })
-                    .collect()
+                fetch!(connection, query, |row: &MySqlRow, at| text(row.try_get_unchecked(at)))
             }
-            Self::Sqlite(connection) => {
-                let mut statement = sqlx::query(AssertSqlSafe(sql)).persistent(is_repeated);
-                for value in values {
-                    statement = match value {
-                        Bound::Integer(number) => statement.bind(number),
-                        Bound::Text(text) => statement.bind(text),
-                    };
-                }
-                let rows = statement.fetch_all(connection.as_mut()).await?;
-                rows.iter()
-                    .map(|row| (0..row.len()).map(|at| dynamic(row, at)).collect())
-                    .collect()
-            }
+            Self::Sqlite(connection) => fetch!(connection, query, dynamic),
         }
     }
 }
 
-fn text(value: Option<String>) -> Result<Cell, Fault> {
-    Ok(value.map_or(Cell::Null, Cell::Text))
+fn text(value: Result<Option<String>, sqlx::Error>) -> Result<Cell, Fault> {
+    Ok(value?.map_or(Cell::Null, Cell::Text))
 }
 
 /// SQLite's values carry their types themselves.
-fn dynamic(row: &sqlx::sqlite::SqliteRow, at: usize) -> Result<Cell, Fault> {
+fn dynamic(row: &SqliteRow, at: usize) -> Result<Cell, Fault> {
     let value = row.try_get_raw(at)?;
     if value.is_null() {
         return Ok(Cell::Null);

@@ -272,7 +272,8 @@ impl Tended {
         if !page.records.is_empty() {
             self.pace.read_something();
         }
-        (!page.more && self.pace.at_end(now)).then_some(now)
+        let at_end = !page.more && !page.is_stale;
+        (at_end && self.pace.at_end(now)).then_some(now)
     }
 
     fn batch(&self, page: Page, now: Timestamp, tick: Option<Timestamp>) -> RawBatch {

@@ -50,9 +50,7 @@ impl TimeColumn {
         match cell {
             Cell::Null | Cell::Bytes(_) => None,
             Cell::Integer(number) => Some(self.of_number(*number)),
-            Cell::Float(seconds) => Timestamp::from_nanosecond((seconds * 1e9) as i128)
-                .ok()
-                .map(Timestamp::as_microsecond),
+            Cell::Float(seconds) => of_seconds(*seconds),
             Cell::Text(text) => match (self.column.kind, text.parse::<i64>()) {
                 (Kind::Instant | Kind::Civil, _) => parse(text),
                 (_, Ok(number)) => Some(self.of_number(number)),
@@ -123,6 +121,12 @@ impl TimeColumn {
         self.style = Some(Style::Text { separator });
         Some(time)
     }
+}
+
+fn of_seconds(seconds: f64) -> Option<i64> {
+    let since = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
+    let time = Timestamp::UNIX_EPOCH.checked_add(since).ok()?;
+    Some(time.as_microsecond())
 }
 
 /// By magnitude: every second since 1970 up to the year 5000 has 11 digits at most.

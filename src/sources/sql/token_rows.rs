@@ -196,17 +196,12 @@ impl Around<'_> {
 fn appeared(row: &TokenRow, parent: Option<&TokenRow>, now_us: i64) -> Fact {
     let mut event = row.event(true);
     event.insert("new_token_id".into(), row.token_id().into());
-    let what = match parent {
-        Some(parent) => {
-            event.insert("type".into(), "refresh".into());
-            event.insert("token_id".into(), parent.token_id().into());
-            "rotated"
-        }
-        None => {
-            event.insert("type".into(), "issue".into());
-            "issued"
-        }
+    let (kind, what) = match parent {
+        Some(_) => ("refresh", "rotated"),
+        None => ("issue", "issued"),
     };
+    event.insert("type".into(), kind.into());
+    event.extend(parent.map(|parent| ("token_id".into(), parent.token_id().into())));
     fact(event, format!("rt:{}:{what}", row.id), row.issued_us, now_us)
 }
 
@@ -289,10 +284,10 @@ mod tests {
     fn a_rotation_is_one_refresh_however_it_is_written() {
         let mut ledger = Ledger::default();
         let first = row("1", "f", 10);
-        assert_eq!(told(&ledger.scan(&[first.clone()], 0)), ["rt:1:issued ->h1"]);
+        assert_eq!(told(&ledger.scan(std::slice::from_ref(&first), 0)), ["rt:1:issued ->h1"]);
         let used = TokenRow { used_us: Some(20 * SECOND), ..first };
         // The mark comes first, the new row with the next scan.
-        assert!(ledger.scan(&[used.clone()], 0).is_empty());
+        assert!(ledger.scan(std::slice::from_ref(&used), 0).is_empty());
         let rows = [used, row("2", "f", 20)];
         assert_eq!(told(&ledger.scan(&rows, 0)), ["rt:2:rotated h1>h2"]);
         assert!(ledger.scan(&rows, 0).is_empty());
@@ -329,7 +324,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.scan(&[row("1", "f", 10)], 0);
         let revoked = TokenRow { revoked: true, ..row("1", "f", 10) };
-        let facts = ledger.scan(&[revoked.clone()], 77);
+        let facts = ledger.scan(std::slice::from_ref(&revoked), 77);
         assert_eq!(told(&facts), ["rt:1:revoked:true h1>-"]);
         assert_eq!((facts[0].time_us, facts[0].is_timed), (77, false));
         assert!(ledger.scan(&[revoked], 99).is_empty());
