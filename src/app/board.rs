@@ -111,10 +111,13 @@ impl Board {
 impl Status for Board {
     fn up(&self, source: &Text) {
         self.metrics.source_up.with_label_values(&[source]).set(1);
-        if let Some(state) = self.lock().sources.get_mut(source) {
-            if state.down.take().is_some() {
-                tracing::info!(%source, "Source is being read");
-            }
+        let mut state = self.lock();
+        let was_down = state
+            .sources
+            .get_mut(source)
+            .and_then(|state| state.down.take());
+        if was_down.is_some() {
+            tracing::info!(%source, "Source is being read");
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) async fn run(controls: Arc<Controls>, cancel: CancellationToken) {
         if !out.is_empty() && controls.control.send(Control::LeftOut(out)).await.is_err() {
             return;
         }
-        if turn % TABLES_EVERY == 0 && tables.changed() {
+        if turn.is_multiple_of(TABLES_EVERY) && tables.changed() {
             let (new, warnings) = tables.reload(&parts::tables_params(&controls.config()));
             for warning in warnings {
                 tracing::warn!("{warning}");
@@ -46,7 +46,7 @@ pub(super) async fn run(controls: Arc<Controls>, cancel: CancellationToken) {
             }
             tracing::info!("GeoIP files changed and were read again");
         }
-        if turn % RETENTION_EVERY == 0 {
+        if turn.is_multiple_of(RETENTION_EVERY) {
             forget(&controls).await;
         }
     }

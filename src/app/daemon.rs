@@ -22,6 +22,7 @@ use super::{chores, parts};
 use crate::admin::{self, Guard, Listening};
 use crate::clock;
 use crate::config::{Config, Source as SourceConfig, SourceKind};
+use crate::decode::TokenKey;
 use crate::delivery::{Delivery, Options, Performers};
 use crate::metrics::top::Top;
 use crate::metrics::{self, Metrics};
@@ -130,7 +131,7 @@ impl Daemon {
         };
         daemon.listen().await?;
         daemon.spawn_ingest(ingest);
-        daemon.spawn_sources(context);
+        daemon.spawn_sources(&context);
         daemon.spawn_delivery(owner, performers, &metrics);
         daemon.spawn_chores();
         Ok(daemon)
@@ -255,7 +256,7 @@ impl Daemon {
         });
     }
 
-    fn spawn_sources(&mut self, context: Context) {
+    fn spawn_sources(&mut self, context: &Context) {
         let mut sources: Vec<Box<dyn Source>> = self
             .controls
             .config()
@@ -329,7 +330,7 @@ impl Daemon {
 
 async fn open_store(loaded: &Loaded, keys: &Keys) -> anyhow::Result<Store> {
     let store = Store::open(&loaded.config.store, OpenAs::Daemon).await?;
-    let previous = keys.previous.as_ref().map(|key| key.fingerprint());
+    let previous = keys.previous.as_ref().map(TokenKey::fingerprint);
     store
         .check_token_key(&keys.current.fingerprint(), previous.as_deref())
         .await?;

@@ -38,7 +38,6 @@ pub fn tables_params(config: &Config) -> TablesParams {
             anonymous_ip: config.geoip.anonymous_ip.clone(),
         },
         networks: config.networks.iter().map(range).collect(),
-        ..TablesParams::default()
     }
 }
 

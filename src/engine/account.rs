@@ -17,7 +17,7 @@ use crate::rules::kinds::velocity::Counts;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct User {
-    pub(super) user_id: Text,
+    pub(super) id: Text,
     pub(super) issuer: Text,
     pub(super) tenant: Option<Text>,
     /// The client and session last seen, for the detection.
@@ -37,9 +37,9 @@ impl Aged for User {
 }
 
 impl User {
-    pub(super) fn new(user_id: Text, event: &Enriched) -> Self {
+    pub(super) fn new(id: Text, event: &Enriched) -> Self {
         Self {
-            user_id,
+            id,
             issuer: event.event.issuer.clone(),
             tenant: event.event.tenant.clone(),
             client_id: None,
@@ -142,14 +142,7 @@ fn travelled(
 ) -> Found {
     let bucket = (finding.to.time / BUCKET_MS).to_string();
     let tenant = user.tenant.as_deref().unwrap_or("");
-    let id = stable_id(&[
-        &rule.name,
-        "user",
-        &user.issuer,
-        tenant,
-        &user.user_id,
-        &bucket,
-    ]);
+    let id = stable_id(&[&rule.name, "user", &user.issuer, tenant, &user.id, &bucket]);
     let summary = format!(
         "{} to {} in {}: {:.0} km/h",
         place_name(&finding.from.context),
@@ -175,10 +168,10 @@ fn travelled(
             severity: rule.severity,
             time: at(finding.to.time),
             event_id: finding.to.event_id.clone(),
-            subject: Subject::User(user.user_id.clone()),
+            subject: Subject::User(user.id.clone()),
             issuer: user.issuer.clone(),
             tenant: user.tenant.clone(),
-            user_id: Some(user.user_id.clone()),
+            user_id: Some(user.id.clone()),
             client_id: user.client_id.clone(),
             family_id: user.family_id.clone(),
             session_id: user.session_id.clone(),

@@ -122,10 +122,10 @@ impl Family {
 }
 
 fn take(mine: &mut Option<Text>, theirs: Option<&Text>, trusted: bool) {
-    if let Some(theirs) = theirs {
-        if mine.is_none() || trusted {
-            *mine = Some(theirs.clone());
-        }
+    if let Some(theirs) = theirs
+        && (mine.is_none() || trusted)
+    {
+        *mine = Some(theirs.clone());
     }
 }
 

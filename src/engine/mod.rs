@@ -215,15 +215,13 @@ impl Engine {
         lineage::ended(&mut self.state, &event.event);
         let presents = matches!(event.event.kind, EventType::Issue | EventType::Refresh);
         let mut family = None;
-        if presents {
-            if let Some(resolved) = self.state.resolve.family(&event.event, time) {
-                let Some(key) =
-                    lineage::presented(&mut self.state, &self.compiled, resolved, event, late, out)
-                else {
-                    return false;
-                };
-                family = Some(key);
-            }
+        if presents && let Some(resolved) = self.state.resolve.family(&event.event, time) {
+            let Some(key) =
+                lineage::presented(&mut self.state, &self.compiled, resolved, event, late, out)
+            else {
+                return false;
+            };
+            family = Some(key);
         }
         if presents && event.event.succeeded() {
             self.account(event, family, late, out);
@@ -365,10 +363,10 @@ impl Engine {
         while let Some((cut, waiting)) = self.state.due() {
             match waiting {
                 Waiting::Family(key) => {
-                    lineage::ask(&mut self.state, &self.compiled, key, cut, false, out)
+                    lineage::ask(&mut self.state, &self.compiled, key, cut, false, out);
                 }
                 Waiting::User(key) => {
-                    account::ask(&mut self.state, &self.compiled, key, cut, false, out)
+                    account::ask(&mut self.state, &self.compiled, key, cut, false, out);
                 }
             }
         }

@@ -141,7 +141,7 @@ mod tests {
             table.get_or_insert_with(key("t", &[&time.to_string()]), || time);
         }
         assert!(table.len() <= SHARDS * 16);
-        assert_eq!(table.evicted() as usize + table.len(), 100_000);
+        assert_eq!(table.evicted() + table.len() as u64, 100_000);
         assert!(table.get(key("t", &["99999"])).is_some());
         assert!(table.get(key("t", &["0"])).is_none());
     }

@@ -74,11 +74,10 @@ impl Watermark {
     fn confirmed(&mut self, time: i64) {
         let jump_max = i64::try_from(limits::REPLAY_JUMP_MAX.as_millis()).unwrap_or(i64::MAX);
         match (self.newest, self.jump) {
-            (None, None) => self.jump = Some(time),
             (Some(newest), None) if time <= newest + jump_max => {
-                self.newest = Some(newest.max(time))
+                self.newest = Some(newest.max(time));
             }
-            (Some(_), None) => self.jump = Some(time),
+            (_, None) => self.jump = Some(time),
             (newest, Some(jump)) => {
                 if newest.is_some_and(|newest| time <= newest + jump_max) {
                     // The jump stands alone so far: it is not believed, and time goes on.

@@ -319,10 +319,10 @@ impl Loop {
     }
 
     async fn save_when_due(&mut self) {
-        if let Some(task) = self.saving.take_if(|task| task.is_finished()) {
-            if let Ok(Some(bytes)) = task.await {
-                self.observer.saved(bytes, (self.now)());
-            }
+        if let Some(task) = self.saving.take_if(|task| task.is_finished())
+            && let Ok(Some(bytes)) = task.await
+        {
+            self.observer.saved(bytes, (self.now)());
         }
         if self.saving.is_some() || Instant::now() < self.snapshot_due {
             return;
@@ -374,10 +374,10 @@ impl Loop {
                     "the last commit timed out".into(),
                 ))))?;
         }
-        if let Some(task) = self.saving.take() {
-            if let Err(error) = task.await {
-                tracing::warn!(%error, "Saving the state was cut off");
-            }
+        if let Some(task) = self.saving.take()
+            && let Err(error) = task.await
+        {
+            tracing::warn!(%error, "Saving the state was cut off");
         }
         let snapshot = self.snapshot();
         if let Err(error) = self.store.save_snapshot(&snapshot, (self.now)()).await {

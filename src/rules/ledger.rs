@@ -278,19 +278,16 @@ impl Ledger {
 
     /// Draws a dull link into the one before it, or lets the oldest entry go.
     fn make_room(&mut self) {
-        match self.dull_link() {
-            Some((before, link)) => {
-                let entry = self.entries.remove(link);
-                self.entries[before].issued = entry.issued;
-            }
-            None => {
-                let oldest = self.entries.remove(0);
-                if oldest.answer.accepted() {
-                    self.settle(oldest.context, oldest.time, oldest.time);
-                }
-                self.drop_unused_contexts();
-            }
+        if let Some((before, link)) = self.dull_link() {
+            let entry = self.entries.remove(link);
+            self.entries[before].issued = entry.issued;
+            return;
         }
+        let oldest = self.entries.remove(0);
+        if oldest.answer.accepted() {
+            self.settle(oldest.context, oldest.time, oldest.time);
+        }
+        self.drop_unused_contexts();
     }
 
     /// The oldest link of a chain that nobody disputes: used once, in the context of the link that issued it.

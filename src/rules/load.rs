@@ -70,7 +70,7 @@ fn files(paths: &[PathBuf], faults: &mut Faults) -> Vec<PathBuf> {
             }
             Ok(files) => found.extend(files),
             Err(error) => {
-                faults.push(Place::start_of(path).fault(format!("cannot be read: {error}")))
+                faults.push(Place::start_of(path).fault(format!("cannot be read: {error}")));
             }
         }
     }

@@ -93,7 +93,12 @@ impl Replay<'_> {
                 worker.end(partition(next), &mut output);
             }
             run.output(&output)?;
-            if worker.engine.counters().events % PROGRESS_EVERY == 0 {
+            if worker
+                .engine
+                .counters()
+                .events
+                .is_multiple_of(PROGRESS_EVERY)
+            {
                 run.listener.progress(read.load(Ordering::Relaxed));
             }
         }
@@ -130,10 +135,10 @@ impl Replay<'_> {
 fn earliest(recordings: &mut [Recording]) -> anyhow::Result<Option<usize>> {
     let mut best = None;
     for (i, recording) in recordings.iter_mut().enumerate() {
-        if let Some(event) = recording.peek().context("a recording cannot be read on")? {
-            if best.is_none_or(|(time, _)| event.time < time) {
-                best = Some((event.time, i));
-            }
+        if let Some(event) = recording.peek().context("a recording cannot be read on")?
+            && best.is_none_or(|(time, _)| event.time < time)
+        {
+            best = Some((event.time, i));
         }
     }
     Ok(best.map(|(_, i)| i))

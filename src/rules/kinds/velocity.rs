@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn the_limit_follows_the_lifetime_of_the_access_token() {
         let rule = Velocity::default();
-        assert_eq!(rule.limit(Some(Duration::from_mins(60))), 10);
+        assert_eq!(rule.limit(Some(Duration::from_hours(1))), 10);
         assert_eq!(rule.limit(Some(Duration::from_mins(1))), 60);
         assert_eq!(rule.limit(None), 12);
     }

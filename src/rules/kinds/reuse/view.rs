@@ -197,12 +197,14 @@ impl<'a> View<'a> {
 
     fn ancestors(&self, token: TokenHash, found: &mut BTreeSet<usize>) {
         for (i, entry) in self.entries() {
-            if entry.answer.accepted() && entry.issued == Some(token) && found.insert(i) {
-                if let Some(parent) = entry.token {
-                    // Every use of the parent is a presentation of an older token.
-                    found.extend(self.uses(parent));
-                    self.ancestors(parent, found);
-                }
+            let issues = entry.answer.accepted() && entry.issued == Some(token);
+            if issues
+                && found.insert(i)
+                && let Some(parent) = entry.token
+            {
+                // Every use of the parent is a presentation of an older token.
+                found.extend(self.uses(parent));
+                self.ancestors(parent, found);
             }
         }
     }
