@@ -1,4 +1,17 @@
 //! Tests that need no server: `cargo test` runs them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    clippy::format_collect,
+    clippy::duration_suboptimal_units,
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "a test may panic: that is how it fails"
+)]
+#![allow(
+    dead_code,
+    reason = "support files are shared with the other test binary, which uses more of them"
+)]
 mod config;
 mod decode;
 

@@ -1,5 +1,18 @@
 //! Tests on real servers, started by `tests/run`; each is `#[ignore]`d so that `cargo test` alone needs none.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    clippy::format_collect,
+    clippy::duration_suboptimal_units,
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "a test may panic: that is how it fails"
+)]
+#![allow(
+    dead_code,
+    reason = "support files are shared with the other test binary, which uses more of them"
+)]
+
 mod daemon;
 mod kafka;
 mod keycloak_flagship;
