@@ -8,7 +8,7 @@
 //!
 //! In: events, ticks and our own doings, in order of arrival. Out: what the rules found, for the response policy.
 //! Events are judged when they arrive; nothing waits in a reorder buffer. Where a verdict hangs on a fact that may still
-//! come, the *question* waits ([`state::Waiting`]) until engine time has passed the settling time, and is then answered
+//! come, the *question* waits (`state::Waiting`) until engine time has passed the settling time, and is then answered
 //! over exactly the facts up to there: the answer does not depend on the order of arrival.
 
 mod account;

@@ -18,7 +18,7 @@
 //! | live token | any | another client, another key | theft |
 //! | unknown, expired, revoked, malformed | refused | any | nothing: a dead token must not log a victim out |
 //!
-//! *Suspected* becomes theft when two holders are proved ([`holders`]).
+//! *Suspected* becomes theft when two holders are proved (see the file `holders`).
 
 mod dispute;
 mod holders;
