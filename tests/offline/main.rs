@@ -17,6 +17,7 @@ mod source_harness;
 mod webhook;
 
 mod actions;
+mod demo;
 mod replay;
 mod simulation_world;
 
