@@ -7,6 +7,7 @@ mod board;
 mod chores;
 mod control;
 mod daemon;
+pub mod demo;
 mod key;
 mod loaded;
 pub mod parts;

@@ -6,6 +6,7 @@
 
 mod check;
 mod completions;
+mod demo;
 mod replay;
 mod run;
 
@@ -29,6 +30,7 @@ struct Cli {
 enum Command {
     Check(check::Arguments),
     Completions(completions::Arguments),
+    Demo(demo::Arguments),
     Replay(replay::Arguments),
     Run(run::Arguments),
 }
@@ -72,6 +74,7 @@ fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit
     match command {
         Command::Check(arguments) => check::run(&arguments, terminal),
         Command::Completions(arguments) => completions::run(&arguments, terminal),
+        Command::Demo(arguments) => demo::run(&arguments, terminal),
         Command::Replay(arguments) => replay::run(&arguments, terminal),
         Command::Run(arguments) => run::run(&arguments, terminal),
     }

@@ -30,6 +30,7 @@ mod source_harness;
 mod webhook;
 
 mod actions;
+mod demo;
 mod replay;
 mod simulation_world;
 
