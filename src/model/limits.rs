@@ -30,6 +30,8 @@ pub const NOTIFICATION_DETECTIONS_MAX: usize = 20;
 /// Presentations remembered of one family: at one refresh in five minutes more than five hours of full detail; the
 /// contexts of older ones stay known.
 pub const LEDGER_ENTRIES_MAX: usize = 64;
+/// Of these so many may be refusals, which anybody with a dead token can cause.
+pub const LEDGER_REFUSALS_MAX: usize = 16;
 /// Contexts remembered of presentations older than that.
 pub const LEDGER_SETTLED_MAX: usize = 16;
 /// Event ids are remembered for one to two of these, in event time: far longer than any redelivery seen.

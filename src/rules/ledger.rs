@@ -32,6 +32,8 @@ pub struct Entry {
     pub latest_generation: Option<u64>,
     pub client_id: Option<Text>,
     pub event_id: Text,
+    /// The presented token had been used so long ago that the use is no longer here.
+    pub used_long_ago: bool,
     context: u16,
 }
 
@@ -96,6 +98,8 @@ pub struct NewEntry {
     pub latest_generation: Option<u64>,
     pub client_id: Option<Text>,
     pub event_id: Text,
+    /// An accepted presentation of the same token is known, here or from before the oldest entry here.
+    pub used_before: bool,
     pub context: Context,
 }
 
@@ -112,6 +116,7 @@ impl Ledger {
         if self.entries.iter().any(repeat) {
             return false;
         }
+        let used_long_ago = new.used_before && self.has_folded_what_precedes(&new);
         let context = self.file(new.context);
         let entry = Entry {
             time: new.time,
@@ -122,6 +127,7 @@ impl Ledger {
             latest_generation: new.latest_generation,
             client_id: new.client_id,
             event_id: new.event_id,
+            used_long_ago,
             context,
         };
         let at = self.entries.partition_point(|e| e.order() <= entry.order());
@@ -149,6 +155,7 @@ impl Ledger {
                 latest_generation: entry.latest_generation,
                 client_id: entry.client_id,
                 event_id: entry.event_id,
+                used_before: entry.used_long_ago,
                 context,
             });
         }
@@ -189,6 +196,17 @@ impl Ledger {
         })
     }
 
+    /// Whether the use of the presented token has been folded away; a repeat of an old record is older than all that is here.
+    fn has_folded_what_precedes(&self, new: &NewEntry) -> bool {
+        let of_token = |e: &Entry| e.answer.accepted() && e.token == new.token;
+        !self.settled.is_empty()
+            && self
+                .entries
+                .first()
+                .is_some_and(|first| first.time < new.time)
+            && !self.entries.iter().any(of_token)
+    }
+
     fn file(&mut self, context: Context) -> u16 {
         let at = self
             .contexts
@@ -201,8 +219,16 @@ impl Ledger {
         u16::try_from(at).unwrap_or(u16::MAX)
     }
 
+    /// Makes room. Refusals are anybody's to cause: they take a part of the ledger, and never push out what was accepted.
     fn fold_oldest(&mut self) {
-        let oldest = self.entries.remove(0);
+        let refusals = self.entries.iter().filter(|e| !e.answer.accepted());
+        let crowded = refusals.count() > limits::LEDGER_REFUSALS_MAX;
+        let at = if crowded {
+            self.entries.iter().position(|e| !e.answer.accepted())
+        } else {
+            self.entries.iter().position(|e| e.answer.accepted())
+        };
+        let oldest = self.entries.remove(at.unwrap_or(0));
         if oldest.answer.accepted() {
             self.settle(oldest.context, oldest.time);
         }
