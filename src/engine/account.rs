@@ -66,7 +66,7 @@ pub(super) fn sighted(
     out: &mut Vec<Found>,
 ) {
     if matches!(client_type, ClientType::Backend | ClientType::Confidential)
-        || compiled.travel.is_empty()
+        || !compiled.travel_applies(event.event.client_id.as_deref())
     {
         return;
     }

@@ -51,6 +51,13 @@ impl Compiled {
         client.mode != Some(Mode::Off) && !client.exempt_from.iter().any(|exempt| **exempt == *rule)
     }
 
+    /// Whether any travel rule looks at this client's events: what an exempt client does is nobody's whereabouts.
+    pub(super) fn travel_applies(&self, client_id: Option<&str>) -> bool {
+        self.travel
+            .iter()
+            .any(|(rule, _)| self.applies(&rule.name, client_id))
+    }
+
     pub(super) fn leeway(&self, client_id: Option<&str>) -> Leeway {
         let client = self.client(client_id);
         Leeway {

@@ -35,12 +35,19 @@ impl ReuseFound<'_> {
         let named = finding.thief.unwrap_or(finding.presented);
         let token = finding.token.clone().unwrap_or_else(|| family.id.clone());
         let scope = family.scope();
-        // Of a lineage finding the token is named, never a derived family id.
+        // Of a lineage finding the token is named, never a derived family id. What may revoke is not the same finding
+        // as what may not: the weaker one can be complete first.
+        let weight = if finding.may_revoke {
+            ""
+        } else {
+            "may not revoke"
+        };
         let id = stable_id(&[
             &rule.name,
             scope.0,
             scope.1,
             finding.verdict.as_str(),
+            weight,
             &token,
         ]);
         let thief = finding.thief.map(|i| family.ledger.context(self.entry(i)));

@@ -69,7 +69,13 @@ impl Family {
     }
 
     /// Files the event; `false` when the ledger has it already.
-    pub(super) fn add(&mut self, event: &Event, time: i64, context: Context) -> bool {
+    pub(super) fn add(
+        &mut self,
+        event: &Event,
+        time: i64,
+        used_before: bool,
+        context: Context,
+    ) -> bool {
         if !self.named && (event.family_id.is_some() || time < self.id_time) {
             self.id = id_of(event);
             self.named = event.family_id.is_some();
@@ -90,11 +96,12 @@ impl Family {
             time,
             answer: answer_of(event),
             token: presented_of(event),
-            issued: event.new_token_id.clone().or_else(|| next_of(event)),
+            issued: issued_of(event),
             generation: event.generation,
             latest_generation: event.latest_generation,
             client_id: event.client_id.clone(),
             event_id: event.event_id.clone(),
+            used_before,
             context,
         })
     }
@@ -149,6 +156,12 @@ fn presented_of(event: &Event) -> Option<Text> {
         .token_id
         .clone()
         .or_else(|| event.generation.map(generation_name))
+}
+
+/// The token issued; one that the server hands back unchanged is no new one.
+fn issued_of(event: &Event) -> Option<Text> {
+    let issued = event.new_token_id.clone().or_else(|| next_of(event));
+    issued.filter(|issued| Some(issued) != event.token_id.as_ref())
 }
 
 /// Where a source counts generations and names no tokens, a refresh of generation n issues n + 1.

@@ -26,7 +26,7 @@ pub(super) fn presented(
     let family = state
         .families
         .get_or_insert_with(key, || Family::new(&event.event, time));
-    if !family.add(&event.event, time, Context::of(event)) {
+    if !family.add(&event.event, time, resolved.used_before, Context::of(event)) {
         return None;
     }
     ask_now(state, compiled, key, late, out);

@@ -310,6 +310,8 @@ impl Engine {
             let key = scoped("user", &event.event, &[&user_id]);
             if let Some(user) = self.state.users.get_mut(key) {
                 (subject.by, subject.id) = (By::User, user_id);
+                // Of all the user's families none is meant.
+                (subject.family_id, subject.session_id) = (None, None);
                 user.counts.add(time);
                 rate::judge(rules, &user.counts, &mut user.released, &subject, late, out);
             }
@@ -322,10 +324,12 @@ impl Engine {
             let prefix = network.prefix.to_string();
             let table = &mut self.state.networks;
             (subject.by, subject.id) = (By::Network, prefix.into());
+            (subject.user_id, subject.family_id, subject.session_id) = (None, None, None);
             count_and_judge(table, "network", rules, &subject, late, out);
         }
         if let Some(client_id) = subject.client_id.clone() {
             (subject.by, subject.id) = (By::Client, client_id);
+            (subject.user_id, subject.family_id, subject.session_id) = (None, None, None);
             count_and_judge(
                 &mut self.state.clients,
                 "client",

@@ -39,10 +39,8 @@ pub(super) struct RateSubject<'a> {
     pub(super) event: &'a Enriched,
 }
 
-/// One detection a subject, level and hour, whatever the order of arrival.
-const BUCKET_MS: i64 = 3_600_000;
-/// Hours of released detections remembered for one subject.
-const RELEASED_MAX: usize = 64;
+/// Released detections remembered of one subject: all that its bounded history can still give.
+const RELEASED_MAX: usize = 256;
 
 pub(super) fn judge(
     rules: &[(Arc<Rule>, Velocity)],
@@ -57,14 +55,14 @@ pub(super) fn judge(
     for (rule, velocity) in rules.iter().filter(|(_, v)| v.by == subject.by) {
         let limit = velocity.limit(subject.access_token_ttl);
         for finding in velocity.judge(counts, time, limit) {
-            let bucket = (time / BUCKET_MS).to_string();
+            let hour = finding.hour.to_string();
             let parts = [
                 &*rule.name,
                 subject.by.as_str(),
                 &scope,
                 &subject.id,
                 finding.level.as_str(),
-                &bucket,
+                &hour,
             ];
             let id = stable_id(&parts);
             if release(released, &id) {

@@ -21,6 +21,8 @@ struct TokenFamily {
     last_seen: i64,
     /// Only ever presented and refused: may be anybody's garbage.
     refused_only: bool,
+    /// Was presented and accepted.
+    used: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,6 +55,8 @@ pub(super) struct Resolved {
     pub(super) named: bool,
     /// Another family that this event shows to be the same.
     pub(super) same_as: Option<u64>,
+    /// The presented token was presented before, and accepted.
+    pub(super) used_before: bool,
 }
 
 impl Resolve {
@@ -71,6 +75,9 @@ impl Resolve {
             .as_ref()
             .map(|token| token_key(event, token));
         let refused_only = !event.succeeded();
+        let used_before = presented
+            .and_then(|token| self.tokens.get(token))
+            .is_some_and(|known| known.used);
         let resolved = match &event.family_id {
             Some(family) => self.named(scoped("family", event, &[family]), presented, issued),
             None if presented.is_some() || issued.is_some() => self.chained(presented, issued)?,
@@ -85,12 +92,19 @@ impl Resolve {
                 ),
                 named: false,
                 same_as: None,
+                used_before: false,
             },
         };
         for token in [presented, issued].into_iter().flatten() {
             self.learn(token, resolved.family, time, refused_only);
         }
-        Some(resolved)
+        if let Some(known) = presented.and_then(|token| self.tokens.get_mut(token)) {
+            known.used |= event.succeeded();
+        }
+        Some(Resolved {
+            used_before,
+            ..resolved
+        })
     }
 
     /// Records that two families are one; `absorbed` answers as `survivor` from now on.
@@ -139,6 +153,7 @@ impl Resolve {
             family: self.survivor(family),
             named: true,
             same_as,
+            used_before: false,
         }
     }
 
@@ -150,6 +165,7 @@ impl Resolve {
             family,
             named: false,
             same_as: by_issued.filter(|other| *other != family),
+            used_before: false,
         })
     }
 
@@ -162,6 +178,7 @@ impl Resolve {
             family,
             last_seen: time,
             refused_only,
+            used: false,
         });
         known.family = family;
         known.last_seen = known.last_seen.max(time);

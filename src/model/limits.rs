@@ -32,6 +32,8 @@ pub const NOTIFICATION_DETECTIONS_MAX: usize = 20;
 pub const LEDGER_ENTRIES_MAX: usize = 96;
 /// Of so many newest presentations the names are kept, for the timeline of a detection.
 pub const LEDGER_NAMED_ENTRIES: usize = 12;
+/// Of these so many may be refusals, which anybody with a dead token can cause.
+pub const LEDGER_REFUSALS_MAX: usize = 16;
 /// Contexts remembered of presentations older than that.
 pub const LEDGER_SETTLED_MAX: usize = 16;
 /// Event ids are remembered for one to two of these, in event time: far longer than any redelivery seen.

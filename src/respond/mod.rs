@@ -40,7 +40,9 @@ pub struct Allowed {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct State {
     incidents: Incidents,
+    /// Spent on revocations, and on what only gets in somebody's way.
     spent: Spent,
+    spent_mildly: Spent,
     storms: Storms,
 }
 
@@ -81,7 +83,10 @@ impl Policy {
         let storm = self.storm(&found);
         let open = self.state.incidents.file(&found, storm);
         let mut actions = Vec::new();
-        for kind in wanted(&found) {
+        for kind in wanted(&found)
+            .into_iter()
+            .filter(|kind| has_target(*kind, &found.detection.subject))
+        {
             let action = propose(kind, &found, open);
             if open.decide(&action.id) {
                 actions.push(action);
@@ -177,7 +182,13 @@ impl Policy {
         }
         let client = detection.client_id.clone().unwrap_or_else(|| "".into());
         let time = detection.time.as_millisecond();
-        match self.state.spent.spend(
+        // A flood of mild measures must not use up what revocations need.
+        let spent = if revokes(action.kind) {
+            &mut self.state.spent
+        } else {
+            &mut self.state.spent_mildly
+        };
+        match spent.spend(
             self.allowed.response.budget,
             &client,
             &found.rule.name,
@@ -220,19 +231,20 @@ fn wanted(found: &Found) -> Vec<ActionKind> {
                 .collect()
         };
     }
-    let revokes = |kind: &ActionKind| {
-        matches!(
-            kind,
-            ActionKind::RevokeFamily | ActionKind::RevokeUser | ActionKind::LockUser
-        )
-    };
     found
         .rule
         .response
         .iter()
         .copied()
-        .filter(|kind| found.may_revoke || !revokes(kind))
+        .filter(|kind| found.may_revoke || !revokes(*kind))
         .collect()
+}
+
+const fn revokes(kind: ActionKind) -> bool {
+    matches!(
+        kind,
+        ActionKind::RevokeFamily | ActionKind::RevokeUser | ActionKind::LockUser
+    )
 }
 
 fn wants_notice(found: &Found) -> bool {
@@ -251,6 +263,18 @@ fn reason_of(kind: ActionKind, found: &Found) -> &'static str {
     }
 }
 
+/// Whether an action can name whom it is about: a network is nobody that could be challenged, slowed down or locked.
+fn has_target(kind: ActionKind, subject: &Subject) -> bool {
+    match kind {
+        ActionKind::Notify | ActionKind::Review | ActionKind::BlockIp => true,
+        ActionKind::Challenge
+        | ActionKind::Throttle
+        | ActionKind::RevokeFamily
+        | ActionKind::RevokeUser
+        | ActionKind::LockUser => !matches!(subject, Subject::Network(_)),
+    }
+}
+
 fn propose(kind: ActionKind, found: &Found, open: &Open) -> Action {
     let detection = &found.detection;
     let target = Target {
@@ -263,7 +287,7 @@ fn propose(kind: ActionKind, found: &Found, open: &Open) -> Action {
         token_kind: detection.token_kind,
     };
     Action {
-        id: action_id(kind, &target, open),
+        id: action_id(kind, &target, &detection.subject, open),
         kind,
         target,
         detection_ids: vec![detection.id.clone()],
@@ -276,16 +300,20 @@ fn propose(kind: ActionKind, found: &Found, open: &Open) -> Action {
 }
 
 /// A function of action, target and episode: doing the same work twice decides the same action.
-fn action_id(kind: ActionKind, target: &Target, open: &Open) -> Text {
+fn action_id(kind: ActionKind, target: &Target, subject: &Subject, open: &Open) -> Text {
     let of = |id: &Option<Text>| id.as_deref().unwrap_or("").to_owned();
     let whom = match kind {
         ActionKind::Notify | ActionKind::Review => open.incident.id.to_string(),
         ActionKind::RevokeUser | ActionKind::LockUser | ActionKind::Challenge => {
             of(&target.user_id)
         }
-        ActionKind::RevokeFamily | ActionKind::Throttle | ActionKind::BlockIp => {
-            of(&target.family_id)
-        }
+        ActionKind::RevokeFamily => of(&target.family_id),
+        ActionKind::Throttle | ActionKind::BlockIp => match subject {
+            Subject::Family(id) => id.to_string(),
+            Subject::User(id) => format!("user {id}"),
+            Subject::Client(id) => format!("client {id}"),
+            Subject::Network(id) => format!("network {id}"),
+        },
     };
     let episode = open.incident.episode.to_string();
     stable_id(&[

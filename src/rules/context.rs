@@ -112,8 +112,11 @@ impl Context {
         (exact && self.network.as_ref()?.locates_person()).then_some(place)
     }
 
-    /// Whether two contexts differ in no field that both carry.
+    /// Whether two contexts differ in no field that both carry. Nothing at all is the same only as nothing at all.
     pub fn same_as(&self, other: &Self) -> bool {
+        if self.is_blank() != other.is_blank() {
+            return false;
+        }
         fn agrees<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
             a.is_none() || b.is_none() || a == b
         }
@@ -121,6 +124,13 @@ impl Context {
             && agrees(self.device_id.as_ref(), other.device_id.as_ref())
             && !matches!((&self.agent, &other.agent), (Some(a), Some(b)) if a.is_another_kind_than(b))
             && !self.network_differs(other)
+    }
+
+    fn is_blank(&self) -> bool {
+        self.key_thumbprint.is_none()
+            && self.device_id.is_none()
+            && self.agent.is_none()
+            && self.network.is_none()
     }
 
     /// Networks differ by declared name or ASN, else by /24 or /64; IPv4 against IPv6 of unknown ASN never differ.

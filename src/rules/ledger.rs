@@ -21,6 +21,8 @@ pub struct Ledger {
     /// Contexts of accepted presentations whose entries had to go.
     settled: Vec<Settled>,
     disputed: bool,
+    /// Event time up to which accepted presentations may have been drawn together or let go.
+    folded_until: Option<i64>,
 }
 
 /// The hash of a token's id: 64 bits tell the few tokens of one family apart.
@@ -41,6 +43,8 @@ pub struct Entry {
     client: u32,
     context: u16,
     pub answer: Answer,
+    /// The presented token had been used so long ago that the use is no longer here.
+    pub used_long_ago: bool,
     names: Option<Box<Names>>,
 }
 
@@ -127,6 +131,8 @@ pub struct NewEntry {
     pub latest_generation: Option<u64>,
     pub client_id: Option<Text>,
     pub event_id: Text,
+    /// An accepted presentation of the same token is known, here or from before.
+    pub used_before: bool,
     pub context: Context,
 }
 
@@ -147,9 +153,17 @@ impl Ledger {
             client: new.client_id.as_deref().map_or(0, client_hash),
             context: 0,
             answer: new.answer,
+            used_long_ago: false,
             names: Some(Box::new(names)),
         };
-        self.file(entry, new.context)
+        let used_long_ago = new.used_before && self.has_folded_its_use(&entry);
+        self.file(
+            Entry {
+                used_long_ago,
+                ..entry
+            },
+            new.context,
+        )
     }
 
     /// Takes over what another family's ledger knew, when a late event shows that the two are one.
@@ -162,6 +176,7 @@ impl Ledger {
                 .unwrap_or_default();
             self.file(entry, context);
         }
+        self.folded_until = self.folded_until.max(other.folded_until);
         for settled in other.settled {
             if let Some(context) = other.contexts.get(usize::from(settled.context)) {
                 let context = self.number(context.clone());
@@ -212,6 +227,13 @@ impl Ledger {
             })
     }
 
+    /// Whether the use of the presented token has been folded away. A repeat of an old record stands before the fold.
+    fn has_folded_its_use(&self, new: &Entry) -> bool {
+        let of_token = |e: &Entry| e.answer.accepted() && e.token == new.token;
+        self.folded_until.is_some_and(|until| until < new.time)
+            && !self.entries.iter().any(of_token)
+    }
+
     fn file(&mut self, mut entry: Entry, context: Context) -> bool {
         let repeat = |e: &Entry| {
             (e.time, e.answer, e.token, e.issued)
@@ -238,6 +260,7 @@ impl Ledger {
     fn disputes(&self, entry: &Entry) -> bool {
         let key = &self.context(entry).key_thumbprint;
         entry.answer.may_be_reuse()
+            || entry.used_long_ago
             || self.entries.iter().any(|e| {
                 let other_key = || {
                     let theirs = &self.context(e).key_thumbprint;
@@ -261,7 +284,7 @@ impl Ledger {
         // One leaves the newest at each addition; in disorder a few more.
         for i in last.saturating_sub(4)..=last {
             let entry = &self.entries[i];
-            if entry.names.is_none() || !entry.answer.accepted() {
+            if entry.names.is_none() || !entry.answer.accepted() || entry.used_long_ago {
                 continue;
             }
             let again = self
@@ -276,16 +299,28 @@ impl Ledger {
         }
     }
 
-    /// Draws a dull link into the one before it, or lets the oldest entry go.
+    /// Makes room. Refusals are anybody's to cause: they take a part of the ledger, and never push out what was accepted.
     fn make_room(&mut self) {
-        if let Some((before, link)) = self.dull_link() {
+        let refusals = self.entries.iter().filter(|e| !e.answer.accepted()).count();
+        if refusals > limits::LEDGER_REFUSALS_MAX {
+            if let Some(oldest) = self.entries.iter().position(|e| !e.answer.accepted()) {
+                self.entries.remove(oldest);
+            }
+        } else if let Some((before, link)) = self.dull_link() {
             let entry = self.entries.remove(link);
             self.entries[before].issued = entry.issued;
-            return;
-        }
-        let oldest = self.entries.remove(0);
-        if oldest.answer.accepted() {
-            self.settle(oldest.context, oldest.time, oldest.time);
+            self.folded_until = self.folded_until.max(Some(entry.time));
+        } else {
+            let oldest = self
+                .entries
+                .iter()
+                .position(|e| e.answer.accepted())
+                .unwrap_or(0);
+            let oldest = self.entries.remove(oldest);
+            self.folded_until = self.folded_until.max(Some(oldest.time));
+            if oldest.answer.accepted() {
+                self.settle(oldest.context, oldest.time, oldest.time);
+            }
         }
         self.drop_unused_contexts();
     }
@@ -298,7 +333,9 @@ impl Ledger {
             .skip(1)
             .find_map(|(i, entry)| {
                 let (token, _) = (entry.token?, entry.issued?);
-                let plain = entry.answer == Answer::Accepted && entry.generation.is_none();
+                let plain = entry.answer == Answer::Accepted
+                    && entry.generation.is_none()
+                    && !entry.used_long_ago;
                 let alone = self
                     .entries
                     .iter()
@@ -429,6 +466,7 @@ mod tests {
             latest_generation: None,
             client_id: Some("web".into()),
             event_id: format!("e{n}").into(),
+            used_before: false,
             context: context.clone(),
         }
     }

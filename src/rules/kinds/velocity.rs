@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 const BUCKET_MS: i64 = 60_000;
 /// Longest time that a rule may look back, in buckets; `lasts` is the longest.
-const BUCKETS_MAX: u32 = 64;
+const BUCKETS_MAX: i32 = 64;
 
 /// Parameters of a velocity rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,6 +88,8 @@ impl Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finding {
     pub level: Level,
+    /// Hour since 1970 in which the window ends: each is found once, whatever event showed it.
+    pub hour: i32,
     pub count: u32,
     pub limit: u32,
     pub window: Duration,
@@ -107,10 +109,13 @@ impl Counts {
             Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(1),
             Err(at) => self.buckets.insert(at, (bucket, 1)),
         }
-        let newest = self.buckets.last().map_or(bucket, |(b, _)| *b);
-        self.buckets.retain(|(b, _)| {
-            newest.saturating_sub(*b) < i32::try_from(BUCKETS_MAX).unwrap_or(i32::MAX)
-        });
+        self.forget_old();
+    }
+
+    fn forget_old(&mut self) {
+        let newest = self.buckets.last().map_or(i32::MIN, |(b, _)| *b);
+        self.buckets
+            .retain(|(b, _)| newest.saturating_sub(*b) < BUCKETS_MAX);
     }
 
     /// Adds the counts of another key that turned out to be the same.
@@ -121,6 +126,7 @@ impl Counts {
                 Err(at) => self.buckets.insert(at, (*bucket, *count)),
             }
         }
+        self.forget_old();
     }
 
     /// Refreshes in the `width` buckets that end with `last`.
@@ -133,12 +139,13 @@ impl Counts {
             .sum()
     }
 
-    /// The largest sum of any window of `width` buckets that contains `bucket`.
-    fn largest_around(&self, bucket: i32, width: i32) -> u32 {
-        (bucket..bucket + width)
-            .map(|last| self.sum(last, width))
-            .max()
-            .unwrap_or(0)
+    /// Windows of `width` buckets that contain `bucket` and end with one that counted something, with their sums.
+    fn windows_around(&self, bucket: i32, width: i32) -> impl Iterator<Item = (i32, u32)> {
+        self.buckets
+            .iter()
+            .map(|(b, _)| *b)
+            .filter(move |last| (bucket..bucket + width).contains(last))
+            .map(move |last| (last, self.sum(last, width)))
     }
 }
 
@@ -159,31 +166,39 @@ impl Velocity {
         }
         let bucket = bucket_of(time);
         let mut findings = Vec::new();
-        let within = counts.largest_around(bucket, width(self.window));
-        if within > limit {
-            findings.push(Finding {
-                level: Level::AboveLimit,
-                count: within,
-                limit,
-                window: self.window,
-            });
-            if self.lasted(counts, bucket, limit) {
-                findings.push(Finding {
-                    level: Level::Lasting,
-                    count: within,
-                    limit,
-                    window: self.lasts,
-                });
+        for (last, count) in counts.windows_around(bucket, width(self.window)) {
+            if count > limit {
+                add(
+                    &mut findings,
+                    Level::AboveLimit,
+                    last,
+                    (count, limit),
+                    self.window,
+                );
             }
         }
-        let burst = counts.largest_around(bucket, width(self.gross_window));
-        if burst > self.gross {
-            findings.push(Finding {
-                level: Level::Gross,
-                count: burst,
-                limit: self.gross,
-                window: self.gross_window,
-            });
+        for (last, _) in counts.windows_around(bucket, width(self.lasts)) {
+            if self.lasted(counts, last, limit) {
+                let count = counts.sum(last, width(self.lasts));
+                add(
+                    &mut findings,
+                    Level::Lasting,
+                    last,
+                    (count, limit),
+                    self.lasts,
+                );
+            }
+        }
+        for (last, count) in counts.windows_around(bucket, width(self.gross_window)) {
+            if count > self.gross {
+                add(
+                    &mut findings,
+                    Level::Gross,
+                    last,
+                    (count, self.gross),
+                    self.gross_window,
+                );
+            }
         }
         findings
     }
@@ -193,6 +208,30 @@ impl Velocity {
         let step = width(self.window);
         let steps = (width(self.lasts) / step).max(1);
         (0..steps).all(|back| counts.sum(bucket - back * step, step) > limit)
+    }
+}
+
+/// One finding a level and hour, with the largest count.
+fn add(
+    findings: &mut Vec<Finding>,
+    level: Level,
+    last: i32,
+    (count, limit): (u32, u32),
+    window: Duration,
+) {
+    let hour = last.div_euclid(60);
+    match findings
+        .iter_mut()
+        .find(|f| f.level == level && f.hour == hour)
+    {
+        Some(finding) => finding.count = finding.count.max(count),
+        None => findings.push(Finding {
+            level,
+            hour,
+            count,
+            limit,
+            window,
+        }),
     }
 }
 
@@ -243,6 +282,25 @@ mod tests {
             backwards,
             counts(&(0..30).map(|m| (m, 1)).collect::<Vec<_>>())
         );
+    }
+
+    #[test]
+    fn an_hour_is_found_whichever_event_comes_last() {
+        let rule = Velocity::default();
+        let times: Vec<i64> = (0..13).map(|i| (54 + i) * BUCKET_MS).collect();
+        let hours = |order: &[i64]| {
+            let mut counts = Counts::default();
+            let mut hours = std::collections::BTreeSet::new();
+            for time in order {
+                counts.add(*time);
+                let limit = 8;
+                hours.extend(rule.judge(&counts, *time, limit).iter().map(|f| f.hour));
+            }
+            hours
+        };
+        let backwards: Vec<i64> = times.iter().rev().copied().collect();
+        assert_eq!(hours(&times), hours(&backwards));
+        assert_eq!(hours(&times).into_iter().collect::<Vec<_>>(), [1]);
     }
 
     #[test]

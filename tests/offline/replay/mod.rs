@@ -5,7 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+mod everyday;
+mod log;
 mod recordings;
+mod response;
+mod reuse_table;
+mod surface;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

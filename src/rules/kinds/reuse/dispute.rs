@@ -56,15 +56,26 @@ pub(super) fn disputes(view: &View<'_>) -> Vec<Finding> {
 }
 
 fn accepted_again(view: &View<'_>, token: TokenHash) -> Vec<Finding> {
-    let uses = view.uses(token);
+    let uses = view.consumptions(token);
     let Some(&first) = uses.first() else {
         return Vec::new();
     };
+    if view.entry(first).used_long_ago {
+        return vec![honoured_long_dead(view, first)];
+    }
     uses.iter()
         .enumerate()
         .skip(1)
         .filter_map(|(nth, &again)| accepted_row(view, token, first, nth, again))
         .collect()
+}
+
+/// Used before all that is remembered, and so are its successors: the server honoured a dead token.
+fn honoured_long_dead(view: &View<'_>, again: usize) -> Finding {
+    let entry = view.entry(again);
+    let known = view.known(entry.token, entry.generation, again);
+    let (thief, owner, basis) = blame(view, &[again], &known);
+    finding(view, Verdict::Theft, Row::AcceptedDead, again).blaming(thief, owner, basis)
 }
 
 fn accepted_row(
@@ -130,8 +141,9 @@ fn was_consumed(view: &View<'_>, token: TokenHash, index: usize, entry: &Entry) 
     let counted = matches!((entry.generation, entry.latest_generation), (Some(g), Some(latest)) if latest > g);
     let until = entry.time + view.settle_ms();
     counted
+        || entry.used_long_ago
         || view
-            .uses(token)
+            .consumptions(token)
             .into_iter()
             .any(|u| u != index && view.entry(u).time <= until)
 }

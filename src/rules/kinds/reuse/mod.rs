@@ -116,7 +116,7 @@ pub struct Finding {
     pub gap: u64,
     /// False where rotation is not known to be enforced and the server accepted: never a revocation.
     pub may_revoke: bool,
-    /// Disputed tokens of this family with the same verdict.
+    /// Disputed tokens of this family with the same verdict within a day, this one included.
     pub repeats: usize,
 }
 
@@ -190,40 +190,35 @@ impl Reuse {
         if leeway.rotation != Rotation::Off {
             findings.extend(dispute::disputes(&view));
         }
-        let gravest = keep_gravest(findings);
-        let counts = |verdict| {
-            gravest
-                .iter()
-                .filter(|f: &&Finding| f.verdict == verdict)
-                .count()
-        };
-        let (faults, suspected, thefts) = (
-            counts(Verdict::ClientFault),
-            counts(Verdict::Suspected),
-            counts(Verdict::Theft),
-        );
-        gravest
-            .into_iter()
-            .map(|finding| Finding {
-                may_revoke: leeway.rotation == Rotation::Enforced
-                    || !finding.row.rests_on_acceptance(),
-                repeats: match finding.verdict {
-                    Verdict::ClientFault => faults,
-                    Verdict::Suspected => suspected,
-                    Verdict::Theft => thefts,
-                },
-                ..finding
+        for finding in &mut findings {
+            finding.may_revoke =
+                leeway.rotation == Rotation::Enforced || !finding.row.rests_on_acceptance();
+        }
+        let mut gravest = keep_gravest(findings);
+        let alike: Vec<usize> = gravest
+            .iter()
+            .map(|f| {
+                let day_before = |g: &&Finding| {
+                    let apart = view.entry(f.presented).time - view.entry(g.presented).time;
+                    g.verdict == f.verdict && (0..=view::HORIZON_MS).contains(&apart)
+                };
+                gravest.iter().filter(day_before).count()
             })
-            .collect()
+            .collect();
+        for (finding, repeats) in gravest.iter_mut().zip(alike) {
+            finding.repeats = repeats;
+        }
+        gravest
     }
 }
 
-/// One finding a token: the gravest, and of equally grave ones the first that was complete.
+/// One finding a token: the gravest, one that may revoke before one that may not, and then the first that was complete.
 fn keep_gravest(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by(|a, b| {
         a.token
             .cmp(&b.token)
             .then(b.verdict.cmp(&a.verdict))
+            .then(b.may_revoke.cmp(&a.may_revoke))
             .then(a.completed.cmp(&b.completed))
     });
     findings.dedup_by(|later, first| later.token == first.token);

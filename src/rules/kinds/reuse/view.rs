@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::super::context::{Basis, Seen, Standing, standing};
 use super::super::super::ledger::{Answer, Entry, Ledger, TokenHash};
-use super::{Ends, Leeway, Reuse, Scope};
+use super::{Ends, Leeway, Reuse, Rotation, Scope};
 
 /// Uses further away than this from a refusal say nothing about it.
 pub(super) const HORIZON_MS: i64 = 24 * 3600 * 1000;
@@ -85,8 +85,31 @@ impl<'a> View<'a> {
             .collect()
     }
 
+    /// Presentations that consumed a token. Where the server is not known to rotate, only what issued another token did.
+    pub(super) fn consumptions(&self, token: TokenHash) -> Vec<usize> {
+        let mut uses = self.uses(token);
+        if self.leeway.rotation == Rotation::Unknown {
+            uses.retain(|&u| self.entries[u].issued.is_some());
+        }
+        uses
+    }
+
     /// Every token that was issued in exchange for this one, or for one of those.
+    ///
+    /// Of a token used before all that is remembered these are all tokens since.
     pub(super) fn descendants(&self, token: TokenHash) -> BTreeSet<TokenHash> {
+        let long_ago = |e: &Entry| e.used_long_ago && e.token == Some(token);
+        if self.entries.iter().any(long_ago) {
+            let since = self
+                .entries
+                .iter()
+                .filter(|e| e.answer.accepted() && !e.used_long_ago);
+            return since
+                .flat_map(|e| [e.token, e.issued])
+                .flatten()
+                .filter(|t| *t != token)
+                .collect();
+        }
         self.issued_from(|entry| entry.token == Some(token))
     }
 
@@ -119,6 +142,10 @@ impl<'a> View<'a> {
     /// Generations between the presented token and the newest issued, as it stood when it was presented.
     pub(super) fn gap(&self, index: usize) -> u64 {
         let entry = &self.entries[index];
+        if entry.used_long_ago {
+            let since = self.entries[..index].iter().filter(|e| e.answer.accepted());
+            return since.count() as u64 + 1;
+        }
         if let (Some(generation), Some(latest)) = (entry.generation, entry.latest_generation) {
             return latest.saturating_sub(generation).into();
         }
