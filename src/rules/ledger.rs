@@ -310,6 +310,7 @@ impl Ledger {
             let entry = self.entries.remove(link);
             self.entries[before].issued = entry.issued;
             self.folded_until = self.folded_until.max(Some(entry.time));
+            self.settle(entry.context, self.entries[before].time, entry.time);
         } else {
             let oldest = self
                 .entries
