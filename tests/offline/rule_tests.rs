@@ -111,13 +111,16 @@ tests:
     let (exit, out, err) = run(&[&file]);
     assert_eq!(exit, Exit::Unusable, "{out}{err}");
     assert_eq!(out, "");
-    for place in [":2:9: ", ":6:9: ", ":7:15: ", ":8:34: ", ":9:42: "] {
+    for place in [
+        ":2:9: ", ":6:9: ", ":7:15: ", ":8:34: ", ":9:22: ", ":9:39: ",
+    ] {
         assert!(
             err.contains(&format!("busy.test.yaml{place}")),
             "{place} {err}"
         );
     }
     assert!(err.contains("did you mean `family_id`?"), "{err}");
+    assert!(err.contains("did you mean `busy`?"), "{err}");
 }
 
 #[test]

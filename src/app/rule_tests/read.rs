@@ -79,6 +79,8 @@ impl<'a> RuleFile<'a> {
 /// What all tests of a file share.
 struct Common<'a> {
     rules: &'a RuleFile<'a>,
+    /// As they are without overrides.
+    known: RuleSet,
     config: Option<&'a Node>,
     event: Members<String, Value>,
     simulated_places: bool,
@@ -91,10 +93,9 @@ pub(super) fn suite(
     rules: &RuleFile<'_>,
     faults: &mut Faults,
 ) -> Option<Suite> {
-    if let Err(of_rules) = rules::parse(rules.text, &rules.file, &[]) {
-        of_rules.into_iter().for_each(|fault| faults.push(fault));
-        return None;
-    }
+    let known = rules::parse(rules.text, &rules.file, &[])
+        .map_err(|found| found.into_iter().for_each(|fault| faults.push(fault)))
+        .ok()?;
     let node = Node::parse(text, file, faults)?;
     let mut map = node.mapping(faults)?;
     map.required("version", faults, |node, faults| {
@@ -105,6 +106,7 @@ pub(super) fn suite(
         .ok()?;
     let common = Common {
         rules,
+        known,
         config: map.get("config"),
         event: map.or("event", Members::new(), faults, event_members),
         simulated_places: simulated_places(&mut map, faults),
@@ -141,9 +143,7 @@ fn test(node: &Node, common: &Common<'_>, faults: &mut Faults) -> Option<Test> {
         events(node, &event, &*common.decoder, faults)
     });
     let expected = map.required("expect", faults, |node, faults| {
-        node.list(faults, |node, faults| {
-            expected(node, rules.as_ref(), faults)
-        })
+        node.list(faults, |node, faults| expected(node, &common.known, faults))
     });
     map.finish(faults);
     Some(Test {
@@ -312,7 +312,7 @@ fn repeated(
     Some(events)
 }
 
-fn expected(node: &Node, rules: Option<&RuleSet>, faults: &mut Faults) -> Option<Expected> {
+fn expected(node: &Node, rules: &RuleSet, faults: &mut Faults) -> Option<Expected> {
     let mut map = node.mapping(faults)?;
     let rule = map.required("rule", faults, |node, faults| {
         let name = node.text(faults)?;
@@ -338,8 +338,7 @@ fn expected(node: &Node, rules: Option<&RuleSet>, faults: &mut Faults) -> Option
     })
 }
 
-fn check_name(node: &Node, name: &str, rules: Option<&RuleSet>, faults: &mut Faults) {
-    let Some(rules) = rules else { return };
+fn check_name(node: &Node, name: &str, rules: &RuleSet, faults: &mut Faults) {
     if rules.rules.iter().any(|rule| *rule.name == *name) {
         return;
     }
