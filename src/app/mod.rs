@@ -12,6 +12,7 @@ mod key;
 mod loaded;
 pub mod parts;
 pub mod replay;
+pub mod rule_tests;
 mod watch;
 
 pub use daemon::{Daemon, StartError};

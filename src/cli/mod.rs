@@ -9,6 +9,7 @@ mod completions;
 mod demo;
 mod replay;
 mod run;
+mod test;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -33,6 +34,7 @@ enum Command {
     Demo(demo::Arguments),
     Replay(replay::Arguments),
     Run(run::Arguments),
+    Test(test::Arguments),
 }
 
 /// Where a command writes.
@@ -77,6 +79,7 @@ fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit
         Command::Demo(arguments) => demo::run(&arguments, terminal),
         Command::Replay(arguments) => replay::run(&arguments, terminal),
         Command::Run(arguments) => run::run(&arguments, terminal),
+        Command::Test(arguments) => test::run(&arguments, terminal),
     }
 }
 

@@ -7,24 +7,30 @@ use super::{Rule, RuleSet};
 use crate::model::Text;
 use crate::yaml::{Fault, Faults, Node, Place};
 
+/// A rule file that comes with the program, and the tests that stand beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shipped {
+    pub name: &'static str,
+    pub rules: &'static str,
+    pub tests: &'static str,
+}
+
+macro_rules! shipped {
+    ($($name:literal),+ $(,)?) => {
+        &[$(Shipped {
+            name: concat!("rules/", $name, ".yaml"),
+            rules: include_str!(concat!("../../rules/", $name, ".yaml")),
+            tests: include_str!(concat!("../../rules/", $name, ".test.yaml")),
+        }),+]
+    };
+}
+
 /// The shipped rules, so that the binary works wherever it stands.
-const SHIPPED: &[(&str, &str)] = &[
-    (
-        "rules/token-reuse.yaml",
-        include_str!("../../rules/token-reuse.yaml"),
-    ),
-    (
-        "rules/impossible-travel.yaml",
-        include_str!("../../rules/impossible-travel.yaml"),
-    ),
-    (
-        "rules/refresh-velocity.yaml",
-        include_str!("../../rules/refresh-velocity.yaml"),
-    ),
-    (
-        "rules/device-change.yaml",
-        include_str!("../../rules/device-change.yaml"),
-    ),
+pub const SHIPPED: &[Shipped] = shipped![
+    "token-reuse",
+    "impossible-travel",
+    "refresh-velocity",
+    "device-change",
 ];
 
 /// A rule file larger than this is not a rule file.
@@ -38,16 +44,28 @@ pub fn load(paths: &[PathBuf], overrides: &[(Text, Node)]) -> Result<RuleSet, Ve
     let mut faults = Faults::default();
     let mut rules: Vec<(Rule, Place)> = Vec::new();
     if paths.is_empty() {
-        for (name, text) in SHIPPED {
-            rules.extend(spec::read(text, Path::new(name), &mut faults));
+        for shipped in SHIPPED {
+            rules.extend(spec::read(
+                shipped.rules,
+                Path::new(shipped.name),
+                &mut faults,
+            ));
         }
     }
     for file in files(paths, &mut faults) {
         match text_of(&file) {
             Ok(text) => rules.extend(spec::read(&text, &file, &mut faults)),
-            Err(why) => faults.push(Place::start_of(&file).fault(why)),
+            Err(fault) => faults.push(fault),
         }
     }
+    let set = spec::compile(rules, overrides, &mut faults);
+    faults.finish(Some(set)).map(|(set, _)| set)
+}
+
+/// Reads the rules of one file whose text is at hand.
+pub fn parse(text: &str, file: &Path, overrides: &[(Text, Node)]) -> Result<RuleSet, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let rules = spec::read(text, file, &mut faults);
     let set = spec::compile(rules, overrides, &mut faults);
     faults.finish(Some(set)).map(|(set, _)| set)
 }
@@ -95,14 +113,15 @@ fn folder(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn text_of(file: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(file)
-        .map_err(|error| format!("cannot be read: {error}"))?
-        .len();
+/// The text of a file of rules or of their tests.
+pub fn text_of(file: &Path) -> Result<String, Fault> {
+    let fault = |why: String| Place::start_of(file).fault(why);
+    let unreadable = |error: std::io::Error| fault(format!("cannot be read: {error}"));
+    let size = std::fs::metadata(file).map_err(unreadable)?.len();
     if size > FILE_BYTES_MAX {
-        return Err(format!(
+        return Err(fault(format!(
             "is larger than {FILE_BYTES_MAX} bytes: not a rule file"
-        ));
+        )));
     }
-    std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))
+    std::fs::read_to_string(file).map_err(unreadable)
 }

@@ -12,5 +12,5 @@ mod load;
 mod rule;
 mod spec;
 
-pub use load::load;
+pub use load::{SHIPPED, load, parse, text_of};
 pub use rule::{Rule, RuleSet};

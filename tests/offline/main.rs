@@ -32,6 +32,7 @@ mod webhook;
 mod actions;
 mod demo;
 mod replay;
+mod rule_tests;
 mod simulation_world;
 
 mod admin;
