@@ -7,6 +7,8 @@
 mod check;
 mod completions;
 mod demo;
+mod notify;
+mod online;
 mod replay;
 mod run;
 
@@ -31,6 +33,7 @@ enum Command {
     Check(check::Arguments),
     Completions(completions::Arguments),
     Demo(demo::Arguments),
+    Notify(notify::Arguments),
     Replay(replay::Arguments),
     Run(run::Arguments),
 }
@@ -75,6 +78,7 @@ fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit
         Command::Check(arguments) => check::run(&arguments, terminal),
         Command::Completions(arguments) => completions::run(&arguments, terminal),
         Command::Demo(arguments) => demo::run(&arguments, terminal),
+        Command::Notify(arguments) => notify::run(&arguments, terminal),
         Command::Replay(arguments) => replay::run(&arguments, terminal),
         Command::Run(arguments) => run::run(&arguments, terminal),
     }
