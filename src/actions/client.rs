@@ -13,9 +13,10 @@ use jiff::fmt::rfc2822;
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{RequestBuilder, Url};
 
-use crate::model::limits;
+use crate::model::{Timestamp, limits};
 
-use super::Attempt;
+use super::inspection::off;
+use super::{Attempt, Finding};
 
 /// Sends requests to one server.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub(super) struct Answer {
     pub(super) host: String,
     retry_after: Option<Duration>,
     redirected_to: Option<String>,
+    /// What time it is there, where the server says so.
+    pub(super) date: Option<Timestamp>,
 }
 
 impl Client {
@@ -93,7 +96,27 @@ impl Client {
             host: host.to_owned(),
             retry_after: retry_after(headers),
             redirected_to: redirected_to(headers, response.url()),
+            date: date(headers),
         })
+    }
+
+    /// Whether anything answers at the address, for `check --online`. Asks for the root of the host, which does nothing.
+    pub(super) async fn inspect(&self, url: &Url, now: fn() -> Timestamp) -> Vec<Finding> {
+        let mut root = url.clone();
+        root.set_path("/");
+        root.set_query(None);
+        let host = host_of(&root);
+        match self.send(self.request(reqwest::Method::HEAD, root)).await {
+            Ok(answer) => {
+                let clock = answer.date.and_then(|date| off(&host, date, now()));
+                let answers = Finding::fine(format!("{host} answers; nothing was sent to it"));
+                std::iter::once(answers).chain(clock).collect()
+            }
+            Err(attempt) => vec![Finding::fault(
+                attempt.reason(),
+                "check the address, the network and `ca_file`",
+            )],
+        }
     }
 }
 
@@ -224,12 +247,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         Duration::from_secs(seconds)
     } else {
         let until = rfc2822::parse(text).ok()?.timestamp();
-        let now = rfc2822::parse(headers.get(DATE)?.to_str().ok()?)
-            .ok()?
-            .timestamp();
-        Duration::try_from(until.duration_since(now)).unwrap_or_default()
+        Duration::try_from(until.duration_since(date(headers)?)).unwrap_or_default()
     };
     Some(wait.min(limits::RETRY_AFTER_MAX))
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    Some(rfc2822::parse(text).ok()?.timestamp())
 }
 
 /// Only the host: a path may hold a key.

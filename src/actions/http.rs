@@ -9,12 +9,12 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, Header
 use reqwest::{Method, RequestBuilder, Url};
 
 use crate::config::{self, HttpAuth};
-use crate::model::{Action, ActionKind, Evidence, Text, limits};
+use crate::model::{Action, ActionKind, Evidence, Text, Timestamp, limits};
 
 use super::client::{Answer, Client, is_transient};
 use super::template::{Place, Template, values_of};
 use super::token::{Authorized, Grant};
-use super::{Attempt, Claim, Revoker};
+use super::{Attempt, Claim, Declared, Finding, Revoker};
 
 /// The header that lets a server recognise a repeated attempt.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -25,6 +25,8 @@ pub(super) struct Http {
     actions: Vec<ActionKind>,
     method: Method,
     url: Template,
+    /// The part of the address before anything is filled in, where that names a host.
+    host: Option<Url>,
     headers: Vec<(HeaderName, Template)>,
     body: Option<Template>,
     success: Vec<u16>,
@@ -59,6 +61,7 @@ impl Http {
             actions: settings.actions.clone(),
             method: method(&settings.method)?,
             url: Template::new("url", &settings.url, Place::Url)?,
+            host: fixed_host(&settings.url),
             headers: headers(settings)?,
             body: match &settings.body {
                 Some(body) => Some(Template::new("body", body, place)?),
@@ -69,6 +72,25 @@ impl Http {
             auth: auth(&client, &settings.auth)?,
             client,
         })
+    }
+
+    /// Without an action only the way there can be tried: the token, or else that somebody answers.
+    async fn look(&self, now: fn() -> Timestamp) -> Vec<Finding> {
+        if let Auth::Token(authorized) = &self.auth
+            && let Err(attempt) = authorized.fresh_token().await
+        {
+            return vec![Finding::fault(
+                attempt.reason(),
+                "check token_url, client_id, client_secret, audience and scope under `auth`",
+            )];
+        }
+        match &self.host {
+            Some(url) => self.client.inspect(url, now).await,
+            None => vec![Finding::advice(
+                "its host depends on the action, so nothing was asked",
+                "name the host in `url`",
+            )],
+        }
     }
 
     async fn attempt(&self, action: &Action) -> Result<Attempt, Attempt> {
@@ -166,6 +188,22 @@ impl Revoker for Http {
             }
         })
     }
+
+    fn inspect<'a>(
+        &'a self,
+        _: &'a Declared,
+        now: fn() -> Timestamp,
+    ) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(self.look(now))
+    }
+}
+
+/// A host is fixed when a path follows it before anything is filled in.
+fn fixed_host(url: &str) -> Option<Url> {
+    let fixed = url.split("{{").next()?;
+    let (_, after_scheme) = fixed.split_once("://")?;
+    let is_whole = fixed.len() == url.len() || after_scheme.contains('/');
+    Url::parse(fixed).ok().filter(|_| is_whole)
 }
 
 fn method(name: &str) -> Result<Method, String> {
@@ -240,4 +278,24 @@ fn header_value(text: &str) -> Result<HeaderValue, String> {
     }
     HeaderValue::from_str(text)
         .map_err(|_| "a filled-in header holds a control character".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_host_that_nothing_is_filled_into_can_be_asked() {
+        let host = |url: &str| fixed_host(url).map(|url| url.to_string());
+        assert_eq!(
+            host("https://api.example.com/users/{{ target.user_id }}").as_deref(),
+            Some("https://api.example.com/users/")
+        );
+        assert_eq!(
+            host("https://api.example.com").as_deref(),
+            Some("https://api.example.com/")
+        );
+        assert_eq!(host("https://{{ target.tenant }}.example.com/x"), None);
+        assert_eq!(host("https://api{{ target.tenant }}/x"), None);
+    }
 }

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::model::{Action, ActionRecord, Detection, Evidence, Incident, Target, Text};
+use crate::model::{Action, ActionRecord, Detection, Evidence, Incident, Target, Text, Timestamp};
 
 /// Ends tokens at an authorization server, or asks something else to throttle, block or challenge.
 pub trait Revoker: Send + Sync {
@@ -49,7 +49,11 @@ pub trait Revoker: Send + Sync {
     }
 
     /// Asks the server whether it can do what is asked of it, for `check --online`. Changes nothing.
-    fn inspect<'a>(&'a self, _declared: &'a Declared) -> BoxFuture<'a, Vec<Finding>> {
+    fn inspect<'a>(
+        &'a self,
+        _declared: &'a Declared,
+        _now: fn() -> Timestamp,
+    ) -> BoxFuture<'a, Vec<Finding>> {
         Box::pin(std::future::ready(Vec::new()))
     }
 }
@@ -89,6 +93,16 @@ pub enum Attempt {
     },
     /// It will not work by waiting: lacking rights (named), wrong address, refused recipient.
     Refused { reason: Text },
+}
+
+impl Attempt {
+    /// What was answered, for a person.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Done { detail, .. } => detail,
+            Self::Retry { reason, .. } | Self::Refused { reason } => reason,
+        }
+    }
 }
 
 /// All that a notifier may say about an incident.

@@ -78,6 +78,11 @@ impl Authorized {
         Ok(token)
     }
 
+    /// A token fetched now; the kept one stays.
+    pub(super) async fn fresh_token(&self) -> Result<Secret, Attempt> {
+        self.fetch().await.map(|(token, _)| token)
+    }
+
     async fn send_with(
         &self,
         token: &Secret,

@@ -15,7 +15,7 @@ use crate::config::{self, Secret};
 use crate::model::{Evidence, Text};
 
 use super::client::Client;
-use super::{Asked, Attempt, Notification, Notifier, Surroundings};
+use super::{Asked, Attempt, Finding, Notification, Notifier, Surroundings};
 
 const SIGNATURE: &str = "x-tokenwarden-signature";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -78,6 +78,10 @@ impl Notifier for Webhook {
 
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Attempt> {
         Box::pin(self.send(notification))
+    }
+
+    fn inspect(&self) -> BoxFuture<'_, Vec<Finding>> {
+        Box::pin(self.client.inspect(&self.url, self.surroundings.now))
     }
 }
 

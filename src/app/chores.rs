@@ -1,4 +1,5 @@
-//! What has to be done now and then: leave dead sources out, read changed GeoIP files, forget old rows.
+//! What has to be done now and then: leave dead sources out, read changed GeoIP files, forget old rows, ask every part
+//! whether it is well.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::control::Controls;
-use super::parts;
+use super::{online, parts};
 use crate::clock;
 use crate::model::{Position, SourcePartition};
 use crate::pipeline::Control;
@@ -18,6 +19,12 @@ const RETENTION_EVERY: u32 = 3600;
 
 /// Runs until cancelled.
 pub(super) async fn run(controls: Arc<Controls>, cancel: CancellationToken) {
+    // Beside the others: a server that does not answer must not keep dead sources in.
+    let check = online::watch(Arc::clone(&controls), cancel.clone());
+    tokio::join!(look_around(controls, cancel), check);
+}
+
+async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
     let mut tables = Arc::clone(&controls.loaded().tables);
     let mut turn: u32 = 0;
     while !cancel.is_cancelled() {

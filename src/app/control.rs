@@ -9,13 +9,14 @@ use tokio::sync::{mpsc, watch};
 use super::board::Board;
 use super::key::Keys;
 use super::loaded::Loaded;
+use super::online::PartReport;
 use crate::admin::{self, Readiness};
 use crate::clock;
 use crate::config::{Config, SourceKind};
-use crate::delivery::Performers;
+use crate::delivery::{Performers, Withheld};
 use crate::metrics::top::{By, Top, TopList};
 use crate::metrics::{self, Metrics, Registry};
-use crate::model::{ActionKind, Mode, Severity};
+use crate::model::{ActionKind, Mode, Severity, Timestamp};
 use crate::pipeline::Control;
 use crate::store::Store;
 
@@ -29,6 +30,8 @@ pub(super) struct Controls {
     pub(super) board: Arc<Board>,
     pub(super) control: mpsc::Sender<Control>,
     performers: watch::Sender<Arc<Performers>>,
+    /// Revokers that must not act, as the online check found.
+    pub(super) withheld: Withheld,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -62,6 +65,7 @@ impl Controls {
             board,
             control,
             performers,
+            withheld: Withheld::default(),
             reloading: tokio::sync::Mutex::new(()),
         };
         controls.describe();
@@ -159,6 +163,20 @@ impl Controls {
                 .with_label_values(&[&rule.name])
                 .set(i64::from(is_blind));
         }
+    }
+
+    /// Shows what the online check found. A part that is configured no more keeps no fault.
+    pub(super) fn checked(&self, reports: &[PartReport], at: Timestamp) {
+        self.metrics.online_check_faults.reset();
+        for report in reports {
+            self.metrics
+                .online_check_faults
+                .with_label_values(&[&report.part])
+                .set(i64::try_from(report.faults()).unwrap_or(i64::MAX));
+        }
+        self.metrics
+            .online_check_timestamp_seconds
+            .set(clock::seconds(at));
     }
 
     async fn gauges(&self) {

@@ -305,7 +305,8 @@ impl Daemon {
         performers: watch::Receiver<Arc<Performers>>,
         metrics: &Metrics,
     ) {
-        let options = Options::new(owner, self.controls.grace_period(), clock::now);
+        let mut options = Options::new(owner, self.controls.grace_period(), clock::now);
+        options.withheld = self.controls.withheld.clone();
         let delivery = Delivery::new(
             self.store.clone(),
             performers,

@@ -100,7 +100,7 @@ impl Loaded {
                 .iter()
                 .map(|receiver| receiver.name.clone())
                 .collect(),
-            parts: Vec::new(),
+            parts: super::online::parts(config),
             names: self.names(),
         }
     }
@@ -127,7 +127,7 @@ fn forms(config: &Config, keys: &Keys) -> Result<HashMap<Text, Arc<dyn Decoder>>
     }
 }
 
-fn performers(config: &Config, rules: &RuleSet) -> Result<Performers, Vec<Fault>> {
+pub(super) fn performers(config: &Config, rules: &RuleSet) -> Result<Performers, Vec<Fault>> {
     let as_faults = |whys: Vec<String>| {
         whys.into_iter()
             .map(|why| fault(&config.path, why))

@@ -10,6 +10,8 @@ mod daemon;
 pub mod demo;
 mod key;
 mod loaded;
+pub mod notify;
+pub mod online;
 pub mod parts;
 pub mod replay;
 pub mod rule_tests;

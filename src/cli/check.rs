@@ -25,6 +25,9 @@ pub(super) struct Arguments {
     /// The configuration file
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
+    /// Ask every source, store, mail server and API too
+    #[arg(long)]
+    online: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
@@ -48,6 +51,9 @@ pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal<'_>) -> anyhow:
     };
     write_warnings(&config, &rules, terminal.out)?;
     write_summary(&config, &rules, terminal.out)?;
+    if arguments.online {
+        return super::online::run(&config, &rules, terminal);
+    }
     Ok(Exit::Success)
 }
 
@@ -183,6 +189,6 @@ fn banner(mode: Mode) -> Option<&'static str> {
     }
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -7,6 +7,8 @@
 mod check;
 mod completions;
 mod demo;
+mod notify;
+mod online;
 mod replay;
 mod run;
 mod test;
@@ -32,6 +34,7 @@ enum Command {
     Check(check::Arguments),
     Completions(completions::Arguments),
     Demo(demo::Arguments),
+    Notify(notify::Arguments),
     Replay(replay::Arguments),
     Run(run::Arguments),
     Test(test::Arguments),
@@ -77,6 +80,7 @@ fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit
         Command::Check(arguments) => check::run(&arguments, terminal),
         Command::Completions(arguments) => completions::run(&arguments, terminal),
         Command::Demo(arguments) => demo::run(&arguments, terminal),
+        Command::Notify(arguments) => notify::run(&arguments, terminal),
         Command::Replay(arguments) => replay::run(&arguments, terminal),
         Command::Run(arguments) => run::run(&arguments, terminal),
         Command::Test(arguments) => test::run(&arguments, terminal),

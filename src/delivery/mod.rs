@@ -11,9 +11,11 @@ mod notify;
 mod perform;
 mod report;
 pub mod schedule;
+mod withheld;
 mod worker;
 
 pub use report::Report;
+pub use withheld::Withheld;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,6 +61,8 @@ pub struct Options {
     pub revocation_timeout: Duration,
     pub notification_timeout: Duration,
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Revokers that must not act for now.
+    pub withheld: Withheld,
 }
 
 impl Options {
@@ -70,6 +74,7 @@ impl Options {
             revocation_timeout: REVOCATION_TIMEOUT,
             notification_timeout: NOTIFICATION_TIMEOUT,
             now: Arc::new(now),
+            withheld: Withheld::default(),
         }
     }
 }

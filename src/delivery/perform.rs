@@ -26,6 +26,14 @@ impl Worker {
         };
         let now = self.now();
         let name = revoker.name();
+        if let Some(why) = self
+            .options
+            .withheld
+            .reason(name)
+            .filter(|_| !leased.approved)
+        {
+            return self.finish(leased, wait_for_person(leased, &why)).await;
+        }
         let attempted = own_event(OwnEventKind::Attempted, action, now);
         let begun = self
             .store
@@ -116,12 +124,17 @@ fn too_old(leased: &LeasedAction, act_within: Duration, now: Timestamp) -> Optio
         minutes(age),
         minutes(act_within)
     );
-    Some(match leased.attempts {
+    Some(wait_for_person(leased, &why))
+}
+
+fn wait_for_person(leased: &LeasedAction, why: &str) -> Finish {
+    let action = &leased.action;
+    match leased.attempts {
         0 => Finish::new(action, FinishState::Held, why),
         tried => Finish::new(
             action,
             FinishState::Parked,
             format!("given up after {tried} tries: {why}"),
         ),
-    })
+    }
 }

@@ -189,3 +189,11 @@ pub const SQL_TOKEN_ROWS_MAX: usize = 200_000;
 pub const SQL_TOKEN_OVERLAP: Duration = Duration::from_mins(1);
 /// Pause before a revoker is asked again whether an action is its own, when its server does not tell at the moment.
 pub const UNCLEAR_RETRY: Duration = Duration::from_secs(10);
+/// Newest events of a realm from which is told whether its addresses mean anything; one page of its index.
+pub const SAMPLE_EVENTS_MAX: u32 = 500;
+/// A part that has not answered the online check by then is a fault; all are asked at the same time.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between the daemon's own online checks.
+pub const CHECK_EVERY: Duration = Duration::from_hours(1);
+/// A clock this far from ours spoils windows and signatures; below, it is the answer's way.
+pub const CLOCK_OFF_MAX: Duration = Duration::from_secs(10);

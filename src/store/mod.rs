@@ -12,6 +12,7 @@ mod claim;
 mod commit;
 mod error;
 mod gauges;
+mod inspect;
 mod migrate;
 mod open;
 mod outbox;

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokenwarden::actions::{Attempt, Claim, Notification, Notifier, Revoker, Revokers, RuleNote};
 use tokenwarden::config::{Secret, StoreConfig};
-use tokenwarden::delivery::{Delivery, Options, Performers, Report};
+use tokenwarden::delivery::{Delivery, Options, Performers, Report, Withheld};
 use tokenwarden::model::{
     Action, ActionKind, ActionRecord, ActionState, Commit, Decision, Evidence, OwnEvent,
     OwnEventKind, Text,
@@ -171,6 +171,7 @@ struct Bench {
     counts: Arc<Counts>,
     cancel: CancellationToken,
     running: Option<JoinHandle<()>>,
+    withheld: Withheld,
 }
 
 impl Bench {
@@ -205,6 +206,7 @@ impl Bench {
             counts: Arc::default(),
             cancel: CancellationToken::new(),
             running: None,
+            withheld: Withheld::default(),
         };
         bench.start("one");
         bench
@@ -218,6 +220,7 @@ impl Bench {
             look_every: Duration::from_millis(5),
             revocation_timeout: Duration::from_millis(200),
             notification_timeout: Duration::from_millis(200),
+            withheld: self.withheld.clone(),
             now: Arc::new(move || at(clock.load(Ordering::SeqCst))),
         };
         let delivery = Delivery::new(
@@ -500,6 +503,26 @@ async fn too_old_is_held_until_a_person_lets_it_go() {
     assert!(keycloak.calls().is_empty() && bench.own_events().await.is_empty());
     assert!(bench.store.release(&id, at(15 * 60 + 1)).await.unwrap());
     bench.until_state(&id, ActionState::Done).await;
+}
+
+/// A server that does not do what the configuration says makes every verdict about it doubtful.
+#[tokio::test]
+async fn a_revoker_in_contradiction_does_nothing_until_a_person_says_so() {
+    let keycloak = Script::new("keycloak", []);
+    let bench = Bench::new(&[&keycloak], &[]).await;
+    bench.withheld.replace(BTreeMap::from([(
+        "keycloak".into(),
+        "it does not rotate".into(),
+    )]));
+    let id = bench.revoke("u1").await;
+    let record = bench.until_state(&id, ActionState::Held).await;
+    assert_eq!(record.outcome.as_deref(), Some("it does not rotate"));
+    assert!(keycloak.calls().is_empty());
+    assert!(bench.store.release(&id, at(0)).await.unwrap());
+    bench.until_state(&id, ActionState::Done).await;
+    bench.withheld.replace(BTreeMap::new());
+    let later = bench.revoke("u2").await;
+    bench.until_state(&later, ActionState::Done).await;
 }
 
 #[tokio::test]

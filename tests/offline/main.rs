@@ -31,6 +31,7 @@ mod webhook;
 
 mod actions;
 mod demo;
+mod check_online;
 mod replay;
 mod rule_tests;
 mod simulation_world;

@@ -251,7 +251,7 @@ async fn missing_roles_and_wrong_secrets_are_told_with_their_mending() {
     };
     assert!(reason.contains("unauthorized_client"), "{reason}");
     let findings = with_secret(&realm, "wrong")
-        .inspect(&declared(Rotation::Enforced))
+        .inspect(&declared(Rotation::Enforced), jiff::Timestamp::now)
         .await;
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].gravity, Gravity::Fault);
@@ -287,14 +287,14 @@ async fn inspection_names_every_setting_and_the_command_that_mends_it() {
             .map(|finding| format!("{} => {}", finding.what, finding.mend.unwrap()))
             .collect()
     };
-    let found = faults(revoker.inspect(&enforced).await);
+    let found = faults(revoker.inspect(&enforced, jiff::Timestamp::now).await);
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(found[0].contains("saves no events") && found[0].contains("\"REFRESH_TOKEN_ERROR\""));
     assert!(found[1].contains("adminEventsEnabled=true"));
 
     let on = json!({"eventsEnabled": true, "adminEventsEnabled": true, "adminEventsDetailsEnabled": true});
     realm.admin(Method::PUT, "/events/config", Some(on)).await;
-    let found = faults(revoker.inspect(&enforced).await);
+    let found = faults(revoker.inspect(&enforced, jiff::Timestamp::now).await);
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(
         found[0].contains("does not save REFRESH_TOKEN (")
@@ -313,21 +313,25 @@ async fn inspection_names_every_setting_and_the_command_that_mends_it() {
         .admin(Method::PUT, "/events/config", Some(config))
         .await;
     assert_eq!(
-        faults(revoker.inspect(&enforced).await),
+        faults(revoker.inspect(&enforced, jiff::Timestamp::now).await),
         Vec::<String>::new()
     );
 
-    let found = faults(revoker.inspect(&declared(Rotation::Off)).await);
+    let found = faults(
+        revoker
+            .inspect(&declared(Rotation::Off), jiff::Timestamp::now)
+            .await,
+    );
     assert!(found[0].contains("rotates refresh tokens"), "{found:#?}");
     realm
         .admin(Method::PUT, "", Some(json!({"refreshTokenMaxReuse": 2})))
         .await;
-    let found = faults(revoker.inspect(&enforced).await);
+    let found = faults(revoker.inspect(&enforced, jiff::Timestamp::now).await);
     assert!(found[0].contains("write max_reuse: 2"), "{found:#?}");
     realm
         .admin(Method::PUT, "", Some(json!({"revokeRefreshToken": false})))
         .await;
-    let found = faults(revoker.inspect(&enforced).await);
+    let found = faults(revoker.inspect(&enforced, jiff::Timestamp::now).await);
     assert!(
         found[0].contains("-s revokeRefreshToken=true"),
         "{found:#?}"

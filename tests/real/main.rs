@@ -14,6 +14,7 @@
 )]
 
 mod daemon;
+mod check_online;
 mod kafka;
 mod keycloak_flagship;
 mod keycloak_realm;

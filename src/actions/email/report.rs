@@ -80,10 +80,10 @@ impl Report {
     pub(super) fn of(notification: &Notification, asked: &Asked) -> Self {
         let incident = &notification.incident;
         let standing = Standing::of(&notification.actions, notification.specimen);
-        let listed = notification
-            .detections
-            .iter()
-            .map(|d| finding(d, notification));
+        let mut gravest_first: Vec<&Detection> = notification.detections.iter().collect();
+        // Stable: of equally grave ones the first is still the first.
+        gravest_first.sort_by_key(|detection| std::cmp::Reverse(detection.severity));
+        let listed = gravest_first.iter().map(|d| finding(d, notification));
         let findings: Vec<Finding> = listed.take(limits::NOTIFICATION_DETECTIONS_MAX).collect();
         let shown = u32::try_from(findings.len()).unwrap_or(u32::MAX);
         Self {
@@ -157,16 +157,6 @@ fn to_do(notification: &Notification, asked: &Asked, standing: Standing) -> Vec<
         )),
         Standing::Specimen => tasks.push(Task::text("Nothing: this mail only shows that mails arrive.")),
         _ => {}
-    }
-    if let Some(detection) = notification.detections.first()
-        && let Some(id) = word(&detection.id)
-    {
-        tasks.push(Task {
-            text: "To see event by event why the rule fired:".to_owned(),
-            command: Some(format!(
-                "tokenwarden explain -c tokenwarden.yaml --detection {id}"
-            )),
-        });
     }
     tasks
 }

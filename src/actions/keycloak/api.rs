@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::actions::Attempt;
 use crate::actions::client::{Answer, Client};
 use crate::actions::token::{Authorized, Grant};
-use crate::config::KeycloakRevoker;
+use crate::config::{KeycloakRevoker, Secret};
 use crate::model::{Text, TokenKind};
 
 pub(super) struct Api {
@@ -82,8 +82,9 @@ impl Api {
         )
     }
 
-    pub(super) async fn token(&self) -> Result<(), Attempt> {
-        self.authorized.token().await.map(drop)
+    /// A token issued now: whether we are let in, and what time it is there.
+    pub(super) async fn fresh_token(&self) -> Result<Secret, Attempt> {
+        self.authorized.fresh_token().await
     }
 
     /// The realm's settings; only names for an account that may not see more.

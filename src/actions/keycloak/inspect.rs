@@ -5,8 +5,10 @@
 
 use serde_json::Value;
 
+use crate::actions::inspection::{issued_at, off};
 use crate::actions::{Attempt, Declared, Finding};
 use crate::config::Rotation;
+use crate::model::Timestamp;
 
 use super::api::Api;
 
@@ -20,21 +22,22 @@ const EVENT_TYPES: [(&str, &str); 6] = [
     ("REVOKE_GRANT", "tokens that a client gave back"),
 ];
 
-pub(super) async fn inspect(api: &Api, declared: &Declared) -> Vec<Finding> {
+pub(super) async fn inspect(
+    api: &Api,
+    declared: &Declared,
+    now: fn() -> Timestamp,
+) -> Vec<Finding> {
     let realm = api.realm_name();
-    if let Err(attempt) = api.token().await {
-        return vec![Finding::fault(
-            reason(&attempt),
-            format!(
-                "client {} of realm {realm} needs client authentication, service accounts enabled, and the secret of this file",
-                api.client_id()
-            ),
-        )];
-    }
+    let issued_at = match api.fresh_token().await {
+        Ok(token) => issued_at(&token),
+        Err(attempt) => return vec![no_token(api, &attempt)],
+    };
     let mut findings = vec![Finding::fine(format!(
         "realm {realm}: client {} gets a token",
         api.client_id()
     ))];
+    // Keycloak sends no `Date`, but its tokens carry the second in which they were issued.
+    findings.extend(issued_at.and_then(|at| off("Keycloak", at, now())));
     findings.push(match api.any_user().await {
         Ok(()) => Finding::fine(format!("realm {realm}: users can be read")),
         Err(attempt) => missing(api, &attempt, "manage-users", "nothing can be revoked"),
@@ -61,12 +64,27 @@ pub(super) async fn inspect(api: &Api, declared: &Declared) -> Vec<Finding> {
     findings
 }
 
+fn no_token(api: &Api, attempt: &Attempt) -> Finding {
+    let mend = match attempt {
+        Attempt::Retry { .. } => "check `url`, the network and `ca_file`".to_owned(),
+        _ => format!(
+            "client {} of realm {} needs client authentication, service accounts enabled, and the secret of this file: \
+             kcadm.sh get clients -r {} -q clientId={} --fields secret,serviceAccountsEnabled,publicClient",
+            api.client_id(),
+            api.realm_name(),
+            api.realm_name(),
+            api.client_id()
+        ),
+    };
+    Finding::fault(attempt.reason(), mend)
+}
+
 fn missing(api: &Api, attempt: &Attempt, role: &str, consequence: &str) -> Finding {
     Finding::fault(
         format!(
             "realm {}: {consequence}: {}",
             api.realm_name(),
-            reason(attempt)
+            attempt.reason()
         ),
         api.grant(role),
     )
@@ -211,11 +229,4 @@ fn lifetime(realm: &str, settings: &Value, declared: &Declared) -> Option<Findin
 
 fn is_on(settings: &Value, name: &str) -> bool {
     settings.get(name).and_then(Value::as_bool).unwrap_or(false)
-}
-
-fn reason(attempt: &Attempt) -> String {
-    match attempt {
-        Attempt::Retry { reason, .. } | Attempt::Refused { reason } => reason.to_string(),
-        Attempt::Done { detail, .. } => detail.to_string(),
-    }
 }

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use crate::config;
-use crate::model::{Action, ActionKind, Target, Text, TokenKind};
+use crate::model::{Action, ActionKind, Target, Text, Timestamp, TokenKind};
 
 use super::{Attempt, Claim, Declared, Finding, Revoker, word};
 use api::Api;
@@ -138,8 +138,12 @@ impl Revoker for Keycloak {
         by_hand(self.api.realm_name(), action)
     }
 
-    fn inspect<'a>(&'a self, declared: &'a Declared) -> BoxFuture<'a, Vec<Finding>> {
-        Box::pin(inspect::inspect(&self.api, declared))
+    fn inspect<'a>(
+        &'a self,
+        declared: &'a Declared,
+        now: fn() -> Timestamp,
+    ) -> BoxFuture<'a, Vec<Finding>> {
+        Box::pin(inspect::inspect(&self.api, declared, now))
     }
 }
 

@@ -6,7 +6,10 @@
 //! lost when they overflow, so one would poll all the same.
 
 mod follow;
+mod inspect;
 mod lines;
+
+pub use inspect::inspect;
 
 use std::time::Duration;
 

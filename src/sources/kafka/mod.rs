@@ -6,16 +6,19 @@
 //! whose wake-ups have been lost in more than one release.
 //!
 //! Files: `settings` (properties), `rebalance` (callbacks of the client: taking partitions over, errors), `assigned`
-//! (what is being read), `start` (pure: where), `offsets` (questions to the broker), `reader` (the loop), `health` (one status for all topics).
+//! (what is being read), `start` (pure: where), `offsets` (questions to the broker), `reader` (the loop), `health` (one status for all topics),
+//! `inspect` (for `check --online`).
 
 mod assigned;
 mod health;
+mod inspect;
 mod offsets;
 mod reader;
 mod rebalance;
 mod settings;
 mod start;
 
+pub use inspect::inspect;
 pub use settings::property_fault;
 
 use std::sync::Arc;

@@ -20,12 +20,14 @@ mod query;
 mod reader;
 mod refresh_tokens;
 mod running;
+mod sample;
 mod session;
 mod tail;
 mod time;
 mod token_rows;
 
 pub use inspect::inspect;
+pub use sample::{Sighting, recent_sightings};
 
 use std::time::Duration;
 
