@@ -140,7 +140,8 @@ impl Theft {
         self.pace.wait(12).await;
         self.thief_presents(&stolen).await?;
         let provable_at = crate::clock::now();
-        self.both_carry_on(stolen, newest, provable_at).await
+        let branch = Branch::dead(stolen);
+        self.finish(branch, Some(newest), provable_at).await
     }
 
     async fn honoured_twice(mut self, stolen: String) -> Result<Planted> {
@@ -148,20 +149,15 @@ impl Theft {
         self.pace.wait(12).await;
         let branch = self.thief_presents(&stolen).await?;
         let provable_at = crate::clock::now();
-        self.both_carry_on(branch.unwrap_or(stolen), newest, provable_at)
-            .await
+        let branch = branch.map_or_else(|| Branch::dead(stolen), Branch::alive);
+        self.finish(branch, Some(newest), provable_at).await
     }
 
     async fn thief_first(mut self, stolen: String) -> Result<Planted> {
-        let mut branch = self
-            .thief_presents(&stolen)
-            .await?
-            .unwrap_or_else(|| stolen.clone());
+        let presented = self.thief_presents(&stolen).await?;
+        let mut branch = presented.map_or_else(|| Branch::dead(stolen.clone()), Branch::alive);
         for _ in 0..self.attack.burst() {
-            if let Answer::Rotated(next) = self.thief.app.refresh(&branch, self.thief.place).await?
-            {
-                branch = next;
-            }
+            branch.refresh(&self.thief).await?;
         }
         self.pace.wait(12).await;
         // The owner's app still holds the stolen token.
@@ -171,20 +167,7 @@ impl Theft {
             self.tell(|attack, user_id| Story::OwnerRefused { attack, user_id })
                 .await;
         }
-        let family = self.first_family();
-        self.pace.wait(30).await;
-        let own = self.victim.log_in().await?;
-        self.finish(family, branch, own, provable_at).await
-    }
-
-    async fn both_carry_on(
-        self,
-        branch: String,
-        newest: String,
-        provable_at: Timestamp,
-    ) -> Result<Planted> {
-        let family = self.first_family();
-        self.finish(family, branch, newest, provable_at).await
+        self.finish(branch, None, provable_at).await
     }
 
     /// The family that was robbed: the newest one the victim has at the time of the theft.
@@ -192,13 +175,14 @@ impl Theft {
         self.victim.families.last().cloned().unwrap_or_default()
     }
 
+    /// Both go on until the day is over; an owner without a token logs in again after a while.
     async fn finish(
         self,
-        family: String,
-        branch: String,
-        own: String,
+        branch: Branch,
+        own: Option<String>,
         provable_at: Timestamp,
     ) -> Result<Planted> {
+        let family = self.first_family();
         let Self {
             attack,
             mut victim,
@@ -211,10 +195,18 @@ impl Theft {
             attack,
             user_id: victim.user_id.clone(),
         };
-        let (owner_done, thief_done) = tokio::join!(
-            victim.carry_on(own, &pace),
-            carry_on_stealing(&thief, branch, &pace, story),
-        );
+        let owner = async {
+            let own = match own {
+                Some(own) => own,
+                None => {
+                    pace.wait(30).await;
+                    victim.log_in().await?
+                }
+            };
+            victim.carry_on(own, &pace).await
+        };
+        let (owner_done, thief_done) =
+            tokio::join!(owner, carry_on_stealing(&thief, branch, &pace, story));
         owner_done.and(thief_done)?;
         let later = victim.families.iter().filter(|id| **id != family).cloned();
         let user_id = victim.user_id.clone();
@@ -257,28 +249,56 @@ impl Theft {
     }
 }
 
+/// What the thief holds.
+struct Branch {
+    token: String,
+    /// The server has taken a token of it before.
+    was_alive: bool,
+}
+
+impl Branch {
+    const fn dead(token: String) -> Self {
+        Self {
+            token,
+            was_alive: false,
+        }
+    }
+
+    const fn alive(token: String) -> Self {
+        Self {
+            token,
+            was_alive: true,
+        }
+    }
+
+    /// Whether the server gave a new token.
+    async fn refresh(&mut self, thief: &Thief) -> Result<bool> {
+        match thief.app.refresh(&self.token, thief.place).await? {
+            Answer::Rotated(next) => {
+                *self = Self::alive(next);
+                Ok(true)
+            }
+            Answer::Refused => Ok(false),
+        }
+    }
+}
+
 /// The thief tries again and again; tells when a branch that was alive is refused.
 async fn carry_on_stealing(
     thief: &Thief,
-    mut branch: String,
+    mut branch: Branch,
     pace: &Pace,
     cut_off: Story,
 ) -> Result<()> {
     let mut untold = Some(cut_off);
-    let mut alive = false;
     loop {
         pace.wait(8).await;
-        match thief.app.refresh(&branch, thief.place).await? {
-            Answer::Rotated(next) => {
-                branch = next;
-                alive = true;
-            }
-            Answer::Refused if alive => {
-                if let Some(story) = untold.take() {
-                    pace.tell(story).await;
-                }
-            }
-            Answer::Refused => {}
+        let is_refused = !branch.refresh(thief).await?;
+        if is_refused
+            && branch.was_alive
+            && let Some(story) = untold.take()
+        {
+            pace.tell(story).await;
         }
         if pace.is_over() {
             return Ok(());

@@ -110,7 +110,7 @@ fn mails_about(folder: &Path) -> BTreeSet<String> {
 /// People are called by a name and a number of two digits.
 fn is_user(word: &str) -> bool {
     word.split_once('-').is_some_and(|(name, number)| {
-        let named = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase());
+        let named = name != "audit" && name.chars().all(|c| c.is_ascii_lowercase());
         named && number.len() == 2 && number.chars().all(|c| c.is_ascii_digit())
     })
 }

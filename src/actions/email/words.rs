@@ -29,7 +29,7 @@ impl Standing {
         };
         if is_specimen {
             Self::Specimen
-        } else if any(&|r| matches!(r.state, ActionState::Parked | ActionState::Expired)) {
+        } else if any(&has_failed) {
             Self::Failed
         } else if any(&|r| r.state == ActionState::Held) {
             Self::Waiting
@@ -51,6 +51,15 @@ impl Standing {
             Self::Contained => "CONTAINED",
             Self::Alert => "ALERT",
         }
+    }
+}
+
+/// A challenge that nobody is set up to make is no failure: what had to end may have ended all the same.
+fn has_failed(record: &ActionRecord) -> bool {
+    match record.state {
+        ActionState::Parked => true,
+        ActionState::Expired => ends_something(record.action.kind),
+        _ => false,
     }
 }
 
@@ -83,7 +92,7 @@ pub(super) fn deed(record: &ActionRecord) -> String {
             format!("DONE: {done}{when}{}", with(&outcome))
         }
         ActionState::Parked => format!("FAILED: {to_do}{}", with(&outcome)),
-        ActionState::Expired => format!("NOT DONE, too old by now: {to_do}"),
+        ActionState::Expired => format!("NOT DONE: {to_do}{}", with(&outcome)),
         ActionState::Held => format!("WAITS FOR YOU: {to_do} ({reason})"),
         ActionState::Ready | ActionState::Leased => {
             format!("UNDER WAY: {to_do}{}", with(&outcome))
@@ -181,6 +190,7 @@ pub(super) fn plain(value: &Value) -> String {
 mod tests {
     use super::*;
     use crate::model::Evidence;
+    use crate::model::{Action, Target};
 
     #[test]
     fn members_are_shown_with_their_units() {
@@ -201,5 +211,46 @@ mod tests {
             show("other", nested.into()),
             "other: ip address 192.0.2.1, tokens 2"
         );
+    }
+
+    #[test]
+    fn a_challenge_that_nobody_makes_is_no_failure() {
+        let record = |kind, state| ActionRecord {
+            action: Action {
+                id: "a".into(),
+                kind,
+                target: Target {
+                    issuer: "server".into(),
+                    tenant: None,
+                    family_id: None,
+                    user_id: None,
+                    client_id: None,
+                    session_id: None,
+                    token_kind: None,
+                },
+                detection_ids: Vec::new(),
+                incident_id: "i".into(),
+                rule: "r".into(),
+                decision: Decision::Execute,
+                reason: "".into(),
+                event_time: Timestamp::UNIX_EPOCH,
+            },
+            state,
+            attempts: 0,
+            finished_at: None,
+            outcome: Some("no revoker does challenge".into()),
+        };
+        let challenge = record(ActionKind::Challenge, ActionState::Expired);
+        let words = "NOT DONE: ask more of the user at the next login: no revoker does challenge";
+        assert_eq!(deed(&challenge), words);
+        let revoked = record(ActionKind::RevokeFamily, ActionState::Done);
+        let standing = |actions: &[ActionRecord]| Standing::of(actions, false);
+        assert_eq!(
+            standing(&[challenge.clone(), revoked.clone()]),
+            Standing::Contained
+        );
+        let expired = record(ActionKind::RevokeFamily, ActionState::Expired);
+        assert_eq!(standing(&[revoked, expired]), Standing::Failed);
+        assert_eq!(standing(&[challenge]), Standing::Alert);
     }
 }

@@ -151,7 +151,7 @@ impl<'a> Teller<'a> {
                 format_args!("{severity}: {rule}, {whom}: {summary}"),
             )
         } else {
-            let text = format!("records {rule}, {whom} ({severity})");
+            let text = format!("recorded ({severity}): {rule}, {whom}: {summary}");
             let text = self.paint(FAINT, &text);
             self.line(Who::Warden, text)
         }
@@ -176,7 +176,9 @@ impl<'a> Teller<'a> {
             (ActionKind::Notify, ActionState::Done) => {
                 self.line(Who::Warden, format_args!("mails on-call about {whom}"))
             }
-            (_, ActionState::Done) => Ok(()),
+            // Nobody is set up here to challenge or to slow down.
+            (ActionKind::Challenge | ActionKind::Throttle | ActionKind::BlockIp, _)
+            | (_, ActionState::Done) => Ok(()),
             (kind, state) => self.line(
                 Who::Warden,
                 format_args!("{kind} for {whom} is {state}: {outcome}"),
@@ -194,7 +196,7 @@ impl<'a> Teller<'a> {
     /// The table, and what it comes to.
     pub(super) fn sums_up(&mut self, outcome: &Outcome) -> io::Result<()> {
         let head = format!(
-            "{:<36}  {:<9}  {:<5}  {:>8}  {:>13}  {}",
+            "{:<37}  {:<9}  {:<5}  {:>8}  {:>13}  {}",
             "planted", "victim", "found", "revoked", "thief refused", "honest twins"
         );
         let head = self.paint(BOLD, &head);
@@ -223,11 +225,11 @@ impl<'a> Teller<'a> {
         }
         let found = outcome.thefts.iter().filter(|theft| theft.is_found).count();
         let totals = format!(
-            "planted {}, found {found}, missed {}; honest people {} with {} token families, revoked {}; mails {}",
+            "planted {}, found {found}, missed {}; honest families {}, of {} people, revoked {}; mails {}",
             outcome.thefts.len(),
             outcome.missed(),
-            outcome.people,
             outcome.families,
+            outcome.people,
             outcome.honest_revoked.len(),
             outcome.mails,
         );
@@ -303,7 +305,7 @@ fn row(theft: &Theft) -> String {
         more => format!("{more} MORE TOKENS"),
     };
     format!(
-        "{:<36}  {:<9}  {found:<5}  {:>8}  {refused:>13}  {twins}",
+        "{:<37}  {:<9}  {found:<5}  {:>8}  {refused:>13}  {twins}",
         theft.attack.as_str(),
         theft.user_id,
         seconds(theft.revoked_after),
