@@ -51,11 +51,10 @@ pub(super) fn judge(
     out: &mut Vec<Found>,
 ) {
     let time = subject.event.event.time.as_millisecond();
-    let scope = scope(subject);
     for (rule, velocity) in rules.iter().filter(|(_, v)| v.by == subject.by) {
         let limit = velocity.limit(subject.access_token_ttl);
         for finding in velocity.judge(counts, time, limit) {
-            let hour = finding.hour.to_string();
+            let (scope, hour) = (scope(subject), finding.hour.to_string());
             let parts = [
                 &*rule.name,
                 subject.by.as_str(),

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::table::{Aged, Table, key};
+use super::table::{Aged, Table, key_of};
 use crate::model::{Event, Text, limits};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -192,7 +192,6 @@ fn token_key(event: &Event, token: &Text) -> u64 {
 
 /// A key within the event's issuer and tenant.
 pub(super) fn scoped(domain: &str, event: &Event, parts: &[&str]) -> u64 {
-    let mut all = vec![&*event.issuer, event.tenant.as_deref().unwrap_or("")];
-    all.extend(parts);
-    key(domain, &all)
+    let scope = [domain, &event.issuer, event.tenant.as_deref().unwrap_or("")];
+    key_of(scope.into_iter().chain(parts.iter().copied()))
 }

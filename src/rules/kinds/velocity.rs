@@ -99,7 +99,7 @@ pub struct Finding {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// (minute since 1970, count), in order of time.
-    buckets: Vec<(i32, u16)>,
+    buckets: Vec<(i32, u32)>,
 }
 
 impl Counts {
@@ -135,7 +135,7 @@ impl Counts {
         self.buckets
             .iter()
             .filter(|(b, _)| (first..=last).contains(b))
-            .map(|(_, n)| u32::from(*n))
+            .map(|(_, n)| *n)
             .sum()
     }
 
@@ -160,7 +160,7 @@ impl Velocity {
 
     /// What the windows around `time` show, gravest last.
     pub fn judge(&self, counts: &Counts, time: i64, limit: u32) -> Vec<Finding> {
-        let total: u32 = counts.buckets.iter().map(|(_, n)| u32::from(*n)).sum();
+        let total: u32 = counts.buckets.iter().map(|(_, n)| *n).sum();
         if total <= limit.min(self.gross) {
             return Vec::new();
         }
@@ -270,6 +270,17 @@ mod tests {
         let rule = Velocity::default();
         let counts = counts(&(0..20).map(|i| (i * 3, 1)).collect::<Vec<_>>());
         assert_eq!(rule.judge(&counts, 57 * BUCKET_MS, rule.limit(None)), []);
+    }
+
+    #[test]
+    fn a_busy_client_is_counted_to_its_limit() {
+        let rule = Velocity {
+            gross: u32::MAX,
+            ..Velocity::default()
+        };
+        let counts = counts(&(0..10).map(|m| (m, 100_001)).collect::<Vec<_>>());
+        let found = rule.judge(&counts, 9 * BUCKET_MS, 1_000_000);
+        assert_eq!(found.first().map(|f| f.count), Some(1_000_010));
     }
 
     #[test]

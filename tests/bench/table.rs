@@ -1,0 +1,95 @@
+//! Prints what was measured: medians with their spread, and ratios of medians.
+
+use std::io::{self, Write as _};
+
+use crate::machine::Turn;
+
+/// All turns of one path.
+pub(crate) struct Path {
+    name: &'static str,
+    turns: Vec<Turn>,
+}
+
+impl Path {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            turns: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, turn: Turn) {
+        self.turns.push(turn);
+    }
+
+    fn rates(&self) -> Vec<f64> {
+        sorted(
+            self.turns
+                .iter()
+                .map(|t| f64::from(t.events) / t.wall.as_secs_f64()),
+        )
+    }
+
+    fn cpu_per_million(&self) -> Vec<f64> {
+        sorted(
+            self.turns
+                .iter()
+                .map(|t| t.cpu.as_secs_f64() * 1e6 / f64::from(t.events)),
+        )
+    }
+}
+
+/// The first path is the baseline of the ratios.
+pub(crate) fn print(title: &str, paths: &[Path]) -> io::Result<()> {
+    let Some(base) = paths.first() else {
+        return Ok(());
+    };
+    line("")?;
+    line(title)?;
+    line(
+        "| path | events/s: median (min - max) | CPU s per million: median (min - max) | rate, of the first | CPU, of the first |",
+    )?;
+    line("|---|---|---|---|---|")?;
+    for path in paths {
+        let (rates, cpu) = (path.rates(), path.cpu_per_million());
+        line(&format!(
+            "| {} | {:.0} ({:.0} - {:.0}) | {:.2} ({:.2} - {:.2}) | {:.3} | {:.1} |",
+            path.name,
+            median(&rates),
+            first(&rates),
+            last(&rates),
+            median(&cpu),
+            first(&cpu),
+            last(&cpu),
+            median(&rates) / median(&base.rates()),
+            median(&cpu) / median(&base.cpu_per_million()).max(0.001),
+        ))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn line(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
+}
+
+pub(crate) fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// Of sorted values; the lower one of two in the middle.
+pub(crate) fn median(sorted: &[f64]) -> f64 {
+    sorted
+        .get(sorted.len().saturating_sub(1) / 2)
+        .copied()
+        .unwrap_or(0.0)
+}
+
+pub(crate) fn first(sorted: &[f64]) -> f64 {
+    sorted.first().copied().unwrap_or(0.0)
+}
+
+pub(crate) fn last(sorted: &[f64]) -> f64 {
+    sorted.last().copied().unwrap_or(0.0)
+}

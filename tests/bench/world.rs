@@ -1,0 +1,40 @@
+//! A folder with GeoIP files and a configuration of the shipped rules, as a user would write it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use tempfile::TempDir;
+use tokenwarden::config::Config;
+use tokenwarden::model::Timestamp;
+use tokenwarden::simulate::places;
+
+use crate::input;
+
+pub(crate) struct World {
+    folder: TempDir,
+}
+
+impl World {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        places::write_city_asn(folder.path(), &input::localities(), Timestamp::now())?;
+        Ok(Self { folder })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Every rule is on; `more` is YAML that comes on top.
+    pub(crate) fn config(&self, more: &str) -> anyhow::Result<Config> {
+        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+        let text = format!(
+            "mode: enforce\nrules: [{}]\n\
+             geoip: {{ city: city.mmdb, asn: asn.mmdb, anonymous_ip: anonymous-ip.mmdb }}\n\
+             clients: {{ default: {{ type: public, rotation: enforced, access_token_ttl: 5m }} }}\n{more}",
+            rules.display()
+        );
+        let path: PathBuf = self.folder.path().join("config.yaml");
+        Config::parse(&text, &path).map_err(|faults| anyhow!("{faults:?}"))
+    }
+}
