@@ -117,9 +117,6 @@ impl Context {
         if self.is_blank() != other.is_blank() {
             return false;
         }
-        fn agrees<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
-            a.is_none() || b.is_none() || a == b
-        }
         agrees(self.key_thumbprint.as_ref(), other.key_thumbprint.as_ref())
             && agrees(self.device_id.as_ref(), other.device_id.as_ref())
             && !matches!((&self.agent, &other.agent), (Some(a), Some(b)) if a.is_another_kind_than(b))
@@ -140,6 +137,11 @@ impl Context {
         };
         networks_differ(a, b)
     }
+}
+
+/// Whether a field does not tell two contexts apart: one lacks it, or both carry the same.
+fn agrees<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
+    a.is_none() || b.is_none() || a == b
 }
 
 fn networks_differ(a: &Network, b: &Network) -> bool {

@@ -196,12 +196,11 @@ impl Theft {
             user_id: victim.user_id.clone(),
         };
         let owner = async {
-            let own = match own {
-                Some(own) => own,
-                None => {
-                    pace.wait(30).await;
-                    victim.log_in().await?
-                }
+            let own = if let Some(own) = own {
+                own
+            } else {
+                pace.wait(30).await;
+                victim.log_in().await?
             };
             victim.carry_on(own, &pace).await
         };

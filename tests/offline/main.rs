@@ -6,7 +6,11 @@
     clippy::format_collect,
     clippy::duration_suboptimal_units,
     clippy::case_sensitive_file_extension_comparisons,
-    reason = "a test may panic: that is how it fails"
+    clippy::needless_pass_by_value,
+    clippy::cast_possible_truncation,
+    clippy::cloned_ref_to_slice_refs,
+    clippy::useless_format,
+    reason = "a test may panic, that is how it fails; and it is read for what it says, not for what it costs"
 )]
 #![allow(
     dead_code,
@@ -30,8 +34,8 @@ mod source_harness;
 mod webhook;
 
 mod actions;
-mod demo;
 mod check_online;
+mod demo;
 mod replay;
 mod rule_tests;
 mod simulation_world;

@@ -6,15 +6,19 @@
     clippy::format_collect,
     clippy::duration_suboptimal_units,
     clippy::case_sensitive_file_extension_comparisons,
-    reason = "a test may panic: that is how it fails"
+    clippy::needless_pass_by_value,
+    clippy::cast_possible_truncation,
+    clippy::cloned_ref_to_slice_refs,
+    clippy::useless_format,
+    reason = "a test may panic, that is how it fails; and it is read for what it says, not for what it costs"
 )]
 #![allow(
     dead_code,
     reason = "support files are shared with the other test binary, which uses more of them"
 )]
 
-mod daemon;
 mod check_online;
+mod daemon;
 mod kafka;
 mod keycloak_flagship;
 mod keycloak_realm;

@@ -10,14 +10,14 @@ use tokenwarden::model::{Agent, Enriched, EventType, Initiator, Network, Place, 
 use super::world::{Happening, World};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     ClientFault,
     Suspected,
     Theft,
 }
 
 /// What must be said of a family: tokens and verdicts, over all moments.
-pub type Sentence = BTreeSet<(String, Verdict)>;
+pub(crate) type Sentence = BTreeSet<(String, Verdict)>;
 
 const GRACE_MS: i64 = 30_000;
 const LOST_ANSWER_MS: i64 = 30 * 60_000;
@@ -41,7 +41,7 @@ struct Shown<'a> {
     event: &'a Enriched,
 }
 
-pub fn judge(world: &World, family: usize) -> Sentence {
+pub(crate) fn judge(world: &World, family: usize) -> Sentence {
     let all: Vec<Shown<'_>> = world
         .events
         .iter()

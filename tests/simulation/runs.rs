@@ -13,15 +13,14 @@ use tokenwarden::simulate::Random;
 use super::world::{Happening, World};
 
 /// Rows of real servers stand up to so much out of order.
-pub const DISORDER_MS: i64 = 200;
 const LATENESS: Duration = Duration::from_mins(2);
 
-pub fn rules() -> RuleSet {
+pub(crate) fn rules() -> RuleSet {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     rules::load(&[folder], &[]).expect("the shipped rules")
 }
 
-pub fn clients() -> Clients {
+pub(crate) fn clients() -> Clients {
     let client = |rotation| Client {
         rotation,
         ..Client::default()
@@ -34,12 +33,12 @@ pub fn clients() -> Clients {
     }
 }
 
-pub fn engine(rules: &RuleSet) -> Engine {
+pub(crate) fn engine(rules: &RuleSet) -> Engine {
     Engine::new(rules, clients(), LATENESS)
 }
 
 /// What is delivered, in order of arrival.
-pub type Delivery = Vec<Input>;
+pub(crate) type Delivery = Vec<Input>;
 
 fn event(partition: u32, happening: &Happening) -> Input {
     Input::Event {
@@ -58,14 +57,14 @@ fn tick(partition: u32, time: i64) -> Input {
 }
 
 /// One partition, in order of event time.
-pub fn in_order(world: &World) -> Delivery {
+pub(crate) fn in_order(world: &World) -> Delivery {
     let mut delivery: Delivery = world.events.iter().map(|h| event(0, h)).collect();
     delivery.push(Input::Ended { partition: 0 });
     delivery
 }
 
 /// Two partitions, each a little out of order, interleaved at random, with ticks and repeats.
-pub fn shuffled(world: &World, random: &mut Random) -> Delivery {
+pub(crate) fn shuffled(world: &World, random: &mut Random) -> Delivery {
     let mut queues: [Vec<&Happening>; 2] = [Vec::new(), Vec::new()];
     for happening in &world.events {
         queues[random.below(2) as usize].push(happening);
@@ -105,7 +104,7 @@ pub fn shuffled(world: &World, random: &mut Random) -> Delivery {
     delivery
 }
 
-pub fn run(engine: &mut Engine, delivery: &[Input]) -> Vec<Found> {
+pub(crate) fn run(engine: &mut Engine, delivery: &[Input]) -> Vec<Found> {
     let mut found = Vec::new();
     for input in delivery {
         engine.apply(input, &mut found);
@@ -114,7 +113,11 @@ pub fn run(engine: &mut Engine, delivery: &[Input]) -> Vec<Found> {
 }
 
 /// The same, dying after every few inputs and going on from a snapshot.
-pub fn run_with_restarts(rules: &RuleSet, delivery: &[Input], random: &mut Random) -> Vec<Found> {
+pub(crate) fn run_with_restarts(
+    rules: &RuleSet,
+    delivery: &[Input],
+    random: &mut Random,
+) -> Vec<Found> {
     let mut found = Vec::new();
     let mut current = engine(rules);
     let mut rest = delivery;
@@ -133,7 +136,7 @@ pub fn run_with_restarts(rules: &RuleSet, delivery: &[Input], random: &mut Rando
 
 /// What was said, without its order: rule, token, verdict or level, user and id. The name of a family that no server
 /// names is left out: it is that of the earliest token known at the time.
-pub fn said(found: &[Found]) -> BTreeSet<String> {
+pub(crate) fn said(found: &[Found]) -> BTreeSet<String> {
     let line = |f: &Found| {
         let part = |name: &str| match f.detection.evidence.0.iter().find(|(n, _)| &**n == name) {
             Some((_, Value::Text(text))) => text.to_string(),

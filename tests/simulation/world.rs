@@ -11,19 +11,19 @@ use tokenwarden::simulate::Random;
 use tokenwarden::simulate::places::{WORLD, write_city_asn};
 
 /// What happened, in order of event time; no two events of the world share a millisecond.
-pub struct World {
-    pub events: Vec<Happening>,
+pub(crate) struct World {
+    pub(crate) events: Vec<Happening>,
 }
 
 #[derive(Clone)]
-pub struct Happening {
+pub(crate) struct Happening {
     /// Which family it belongs to; none for what cannot be tied to one.
-    pub family: Option<usize>,
-    pub event: Enriched,
+    pub(crate) family: Option<usize>,
+    pub(crate) event: Enriched,
 }
 
 impl Happening {
-    pub fn time(&self) -> i64 {
+    pub(crate) fn time(&self) -> i64 {
         self.event.event.time.as_millisecond()
     }
 }
@@ -36,7 +36,7 @@ const PAUSES: &[i64] = &[
 ];
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut enricher = Enricher::new(tables(random.below(3) > 0));
         let mut events: Vec<(Option<usize>, Event)> = Vec::new();

@@ -50,7 +50,10 @@ pub async fn inspect(config: &Config, rules: &RuleSet) -> Result<Vec<PartReport>
     let declared = Declared::of(&config.clients);
     let mut asked = asked_of_servers(config, &performers, &declared);
     asked.insert(0, ask("store".into(), Store::inspect(&config.store)));
-    asked.push(ask("listeners".into(), places::listeners(&config.http)));
+    asked.push(ask(
+        "listeners".into(),
+        std::future::ready(places::listeners(&config.http)),
+    ));
     asked.push(ask("geoip".into(), places::geoip(config)));
     Ok(in_time(asked, limits::CHECK_TIMEOUT).await)
 }

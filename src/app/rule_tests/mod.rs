@@ -167,7 +167,7 @@ impl Runner {
             places::write_city_asn(folder.path(), places::WORLD, Timestamp::UNIX_EPOCH)?;
             self.geo_files = Some(folder);
         }
-        let folder = self.geo_files.as_ref().map(|folder| folder.path());
+        let folder = self.geo_files.as_ref().map(tempfile::TempDir::path);
         Ok(folder.unwrap_or(Path::new("")).to_owned())
     }
 }
