@@ -161,6 +161,11 @@ pub const METRIC_CHAINS_MAX: usize = 200_000;
 pub const TOP_NAMES_MAX: usize = 1000;
 /// Ranges of missing ids that a cursor by id remembers; beyond, the oldest are given up and counted. Eight writers left 953 open.
 pub const SQL_GAPS_MAX: usize = 2000;
+/// A backlog of more ids waits until its holes are known to be no late rows, but not longer than the next.
+pub const SQL_BACKLOG_IDS: i64 = 10_000;
+pub const SQL_BACKLOG_WAIT: Duration = Duration::from_secs(15);
+/// Between warnings that rows are no longer looked for.
+pub const SQL_WARN_EVERY: Duration = Duration::from_mins(1);
 /// Newest ids among which missing ones may still be on their way when reading begins at the end of a table.
 pub const SQL_SETTLING_IDS: u32 = 1000;
 /// A missing id is waited for at least this long: it is drawn a moment before its transaction can be seen to run.

@@ -1,8 +1,8 @@
 //! Rows of a table or query by a growing id: each once, whatever order their transactions commit in.
 
-use serde::{Deserialize, Serialize};
-
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Database, Start};
 use crate::model::limits;
@@ -27,6 +27,18 @@ pub(super) struct ById {
     position: Option<IdPosition>,
     /// What had been judged before the restart: rows that it covers are read muted.
     committed: Option<Tracker>,
+    /// The table's past, until it is known to be settled.
+    past: Past,
+}
+
+/// The ids that had been drawn when reading began. A table of years has more holes than gaps could be remembered, and
+/// all of them are old: once everything that ran then has ended, none of them needs to be watched.
+#[derive(Debug, Default)]
+struct Past {
+    /// The highest id then, and when that was, in ms since 1970.
+    border: Option<(i64, i64)>,
+    stamp: Option<i64>,
+    is_settled: bool,
 }
 
 /// Where reading goes on.
@@ -82,6 +94,7 @@ impl ById {
             columns,
             position: None,
             committed: None,
+            past: Past::default(),
         })
     }
 
@@ -143,6 +156,15 @@ impl ById {
         };
         let snapshot = session.begin().await?;
         let database = session.database();
+        let horizon = Horizon {
+            ceiling: snapshot.ceiling,
+            floor: snapshot.floor,
+            now_ms,
+        };
+        if self.waits_for_past(session, horizon, &mut position.tracker).await? {
+            session.end().await?;
+            return Ok(Page { is_stale: true, ..Page::default() });
+        }
         let fresh = session
             .rows(self.above(database, position.tracker.high()))
             .await?;
@@ -152,11 +174,6 @@ impl ById {
         };
         session.end().await?;
 
-        let horizon = Horizon {
-            ceiling: snapshot.ceiling,
-            floor: snapshot.floor,
-            now_ms,
-        };
         let is_full = |rows: &[Row]| rows.len() >= ROWS_PER_PAGE;
         let more = is_full(&fresh) || is_full(&filled);
         let may_close = !is_full(&filled);
@@ -171,15 +188,38 @@ impl ById {
                 page.records.push(record);
             }
         }
-        // On SQLite ids commit in order: what is missing was rolled back or deleted.
-        let grace = if database == Database::Sqlite { Duration::ZERO } else { self.grace };
         if may_close {
-            position.tracker.close(horizon, i64::try_from(grace.as_millis()).unwrap_or(i64::MAX));
+            position.tracker.close(horizon, ms(self.grace));
         }
         page.given_up = position.tracker.give_up_beyond(limits::SQL_GAPS_MAX);
         position.forget_past();
         self.position = Some(position);
         Ok(page)
+    }
+
+    /// Before a long backlog is read its holes must be known to be just that, or they would crowd out real gaps.
+    async fn waits_for_past(&mut self, session: &mut Session, horizon: Horizon, tracker: &mut Tracker) -> Result<bool, Fault> {
+        if self.past.is_settled {
+            return Ok(false);
+        }
+        let (border, since_ms) = match self.past.border {
+            Some(border) => border,
+            None => (self.extreme(session, "MAX").await?.unwrap_or(0), horizon.now_ms),
+        };
+        self.past.border = Some((border, since_ms));
+        let waited_ms = horizon.now_ms.saturating_sub(since_ms);
+        if waited_ms >= ms(self.grace) {
+            let stamp = *self.past.stamp.get_or_insert(horizon.ceiling);
+            self.past.is_settled = horizon.floor >= stamp;
+        }
+        if self.past.is_settled {
+            tracker.settle(border);
+            if let Some(position) = &mut self.position {
+                position.tracker.settle(border);
+            }
+        }
+        let is_long = border.saturating_sub(tracker.high()) > limits::SQL_BACKLOG_IDS;
+        Ok(is_long && !self.past.is_settled && waited_ms < ms(limits::SQL_BACKLOG_WAIT))
     }
 
     /// Rows that wait, as far as ids tell.
@@ -380,6 +420,10 @@ impl ById {
     }
 }
 
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 fn cast(database: Database, expression: &str) -> String {
     as_text(database, expression, Kind::Integer)
 }
@@ -424,6 +468,10 @@ async fn grace(session: &mut Session, layout: &IdLayout<'_>) -> Result<Duration,
     };
     if let Some(late) = &late {
         tracing::warn!(table, mend = late.mend, "Ids of this table need care: {}", late.what);
+    }
+    if session.database() == Database::Sqlite {
+        // Ids commit in order: what is missing was rolled back or deleted.
+        return Ok(Duration::ZERO);
     }
     if session.database() == Database::Mysql && !session.sees_transactions {
         tracing::warn!(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::{Database, Start};
-use crate::model::limits;
+use crate::model::{Timestamp, limits};
 
 use super::column::{Cell, Column, Kind, object};
 use super::fault::Fault;
@@ -30,6 +30,10 @@ pub(super) struct ByTime {
     pub(super) committed: Option<Window>,
     /// Reading has come from the start of the window, not from behind a page of before the restart.
     pub(super) is_whole: bool,
+    /// When the first page of this pass was asked for: what was there then has been read when the pass ends.
+    pub(super) pass_began: Timestamp,
+    /// Up to when everything was visible to that page: what appeared behind a later page is read by the next pass.
+    pub(super) pass_hold_us: Option<i64>,
 }
 
 /// What stands behind FROM.
@@ -90,14 +94,17 @@ impl ByTime {
     }
 
     /// One page from one snapshot, without the rows that are known.
-    pub(super) async fn poll(&mut self, session: &mut Session) -> Result<Page, Fault> {
+    pub(super) async fn poll(&mut self, session: &mut Session, now: Timestamp) -> Result<Page, Fault> {
         let Some(mut position) = self.position.clone() else {
             return Ok(Page::default());
         };
+        let snapshot = session.begin().await?;
+        let hold_us = hold_us(session.database(), snapshot, &mut position.window);
         if position.after.is_none() {
             self.is_whole = true;
+            self.pass_began = now;
+            self.pass_hold_us = hold_us;
         }
-        let snapshot = session.begin().await?;
         let rows = match self.query(session, &position).await? {
             Some(query) => session.rows(query).await?,
             None => Vec::new(),
@@ -112,10 +119,13 @@ impl ByTime {
         for row in &rows {
             self.take(row, &mut position, &mut page);
         }
-        let hold_us = hold_us(session.database(), snapshot, &mut position.window);
-        page.given_up = position.window.settle(snapshot.now_us, hold_us, self.overlap_us);
+        page.given_up = position.window.settle(snapshot.now_us, self.pass_hold_us, self.overlap_us);
         position.after = rows.last().filter(|_| more).map(|row| self.place(row));
-        if self.is_whole && position.after.is_none() {
+        page.read_at = Some(self.pass_began);
+        if !self.is_whole {
+            // The start of the window comes with the next pass.
+            page.more = true;
+        } else if position.after.is_none() {
             position.window.completed();
         }
         self.position = Some(position);
@@ -273,7 +283,7 @@ fn place(columns: &[Column], table: &str, name: &str) -> Result<usize, Fault> {
 fn hold_us(database: Database, snapshot: Snapshot, window: &mut Window) -> Option<i64> {
     match database {
         Database::Postgres => window.hold_us(snapshot),
-        Database::Mysql | Database::Sqlite => Some(snapshot.floor),
+        Database::Mysql | Database::Sqlite => Some(snapshot.floor).filter(|floor| *floor > i64::MIN),
     }
 }
 
@@ -309,6 +319,8 @@ impl ByTime {
             position: None,
             committed: None,
             is_whole: false,
+            pass_began: Timestamp::UNIX_EPOCH,
+            pass_hold_us: None,
         })
     }
 
@@ -341,6 +353,8 @@ impl ByTime {
             position: None,
             committed: None,
             is_whole: false,
+            pass_began: Timestamp::UNIX_EPOCH,
+            pass_hold_us: None,
         })
     }
 }

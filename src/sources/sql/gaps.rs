@@ -62,6 +62,9 @@ pub(super) struct Tracker {
     high: i64,
     /// In order of id, never overlapping, all below `high`.
     gaps: Vec<Gap>,
+    /// Ids up to here are all visible or gone for good: what is missing among them is no gap. Found anew by each process.
+    #[serde(skip)]
+    settled: Option<i64>,
 }
 
 impl Tracker {
@@ -70,6 +73,7 @@ impl Tracker {
         Self {
             high,
             gaps: Vec::new(),
+            settled: None,
         }
     }
 
@@ -99,6 +103,11 @@ impl Tracker {
         true
     }
 
+    /// From now on missing ids up to this one are known to be gone.
+    pub(super) fn settle(&mut self, id: i64) {
+        self.settled = self.settled.max(Some(id));
+    }
+
     /// Closes the gaps whose rows can no longer come. Only after they were looked for in the horizon's own snapshot.
     pub(super) fn close(&mut self, horizon: Horizon, grace_ms: i64) {
         for gap in &mut self.gaps {
@@ -125,7 +134,8 @@ impl Tracker {
     }
 
     fn advance(&mut self, id: i64, horizon: Horizon) {
-        let first = self.high.saturating_add(1);
+        let unsettled = self.settled.map_or(i64::MIN, |settled| settled.saturating_add(1));
+        let first = self.high.saturating_add(1).max(unsettled);
         if first < id {
             self.gaps.push(Gap {
                 first,
@@ -214,6 +224,16 @@ mod tests {
         let mut tracker = Tracker::at(0);
         tracker.take(1_000_000, horizon(1, 2, 0));
         assert_eq!(tracker.open().len(), 1);
+    }
+
+    #[test]
+    fn what_is_missing_from_the_settled_past_is_no_gap() {
+        let mut tracker = Tracker::at(0);
+        tracker.settle(10);
+        tracker.take(5, horizon(1, 2, 0));
+        tracker.take(13, horizon(1, 2, 0));
+        let open: Vec<_> = tracker.open().iter().map(|gap| (gap.first, gap.last)).collect();
+        assert_eq!(open, [(11, 12)]);
     }
 
     #[test]

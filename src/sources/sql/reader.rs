@@ -22,6 +22,8 @@ pub(super) struct Page {
     pub(super) more: bool,
     /// Nothing was read this time: says nothing about whether there is more.
     pub(super) is_stale: bool,
+    /// What was there at this time has been read, once there is no more. Absent: when the page was asked for.
+    pub(super) read_at: Option<Timestamp>,
     /// The latest time among the records, in us since 1970.
     pub(super) reached_us: Option<i64>,
     /// Rows or ids that will not be looked for any longer, because a bound was reached.
@@ -98,10 +100,10 @@ impl Reader {
         }
     }
 
-    pub(super) async fn poll(&mut self, session: &mut Session, now_ms: i64) -> Result<Page, Fault> {
+    pub(super) async fn poll(&mut self, session: &mut Session, now: Timestamp) -> Result<Page, Fault> {
         match self {
-            Self::ById(reader) => reader.poll(session, now_ms).await,
-            Self::ByTime(reader) => reader.poll(session).await,
+            Self::ById(reader) => reader.poll(session, now.as_millisecond()).await,
+            Self::ByTime(reader) => reader.poll(session, now).await,
             Self::Tokens(reader) => reader.poll(session).await,
         }
     }

@@ -54,6 +54,9 @@ struct Tended {
     due: Instant,
     pace: Pace,
     lag_told: Option<Instant>,
+    /// Rows given up and not yet told of.
+    given_up: u64,
+    warned: Option<Instant>,
 }
 
 /// Why the loop ends.
@@ -151,6 +154,8 @@ impl Tail {
                 due: Instant::now(),
                 pace: Pace::default(),
                 lag_told: None,
+                given_up: 0,
+                warned: None,
             });
         }
         Ok(tended)
@@ -211,17 +216,10 @@ impl Tail {
         let page = tended
             .part
             .reader
-            .poll(session, now.as_millisecond())
+            .poll(session, now)
             .await?;
         tended.schedule(&page, every);
-        if page.given_up > 0 {
-            tracing::warn!(
-                source = %self.source.name,
-                partition = %tended.part.name,
-                rows = page.given_up,
-                "Rows that may still appear late will no longer be looked for: a bound was reached"
-            );
-        }
+        tended.warn(&page, &self.source.name);
         let tick = tended.tick(&page, now);
         if tick.is_some() || !page.records.is_empty() {
             let batch = tended.batch(page, now, tick);
@@ -262,12 +260,27 @@ impl Tended {
         self.due = Instant::now() + pause;
     }
 
+    fn warn(&mut self, page: &Page, source: &Text) {
+        self.given_up += page.given_up;
+        let is_quiet = self.warned.is_some_and(|warned| warned.elapsed() < limits::SQL_WARN_EVERY);
+        if self.given_up == 0 || is_quiet {
+            return;
+        }
+        self.warned = Some(Instant::now());
+        tracing::warn!(
+            %source,
+            partition = %self.part.name,
+            rows = std::mem::take(&mut self.given_up),
+            "Rows that may still appear late will no longer be looked for: a bound was reached"
+        );
+    }
+
     fn tick(&mut self, page: &Page, now: Timestamp) -> Option<Timestamp> {
         if !page.records.is_empty() {
             self.pace.read_something();
         }
         let at_end = !page.more && !page.is_stale;
-        (at_end && self.pace.at_end(now)).then_some(now)
+        (at_end && self.pace.at_end(now)).then(|| page.read_at.unwrap_or(now))
     }
 
     fn batch(&self, page: Page, now: Timestamp, tick: Option<Timestamp>) -> RawBatch {
