@@ -35,6 +35,7 @@ fn faults(seed: u64) -> Vec<String> {
     let mut random = Random::new(seed ^ 0xD15C0);
     let in_order = runs::run(&mut runs::engine(&rules), &runs::in_order(&world));
     let expected = runs::said(&in_order);
+    let done = runs::decide(&rules, &runs::in_order(&world), None);
     let mut faults = Vec::new();
     for round in 0..3 {
         let delivery = runs::shuffled(&world, &mut random);
@@ -46,6 +47,13 @@ fn faults(seed: u64) -> Vec<String> {
             &mut faults,
         );
         let restarted = runs::run_with_restarts(&rules, &delivery, &mut random);
+        let decided = runs::decide(&rules, &delivery, Some(&mut random));
+        compare(
+            &format!("E5, what is done, delivery {round}"),
+            &done,
+            &decided,
+            &mut faults,
+        );
         if restarted != shuffled {
             faults.push(format!(
                 "E2, delivery {round}: restarts change what is said"

@@ -33,7 +33,9 @@ impl ReuseFound<'_> {
         } = self;
         let completed = self.entry(finding.completed);
         let named = finding.thief.unwrap_or(finding.presented);
-        let token = finding.token.clone().unwrap_or_else(|| family.id.clone());
+        let token = finding
+            .token_hash
+            .map_or_else(|| family.id.to_string(), |hash| hash.to_string());
         let scope = family.scope();
         // Of a lineage finding the token is named, never a derived family id. What may revoke is not the same finding
         // as what may not: the weaker one can be complete first.
@@ -210,7 +212,11 @@ impl DeviceFound<'_> {
             .unwrap_or_else(|| family.id.clone());
         let token = &*name;
         let scope = family.scope();
-        let id = stable_id(&[&rule.name, scope.0, scope.1, token]);
+        let hash = finding
+            .entry
+            .token
+            .map_or_else(|| family.id.to_string(), |hash| hash.to_string());
+        let id = stable_id(&[&rule.name, scope.0, scope.1, &hash]);
         let what = if finding.fingerprint_only {
             "TLS fingerprint"
         } else {

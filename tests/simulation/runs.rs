@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use tokenwarden::config::{Client, Clients, Rotation};
+use tokenwarden::config::{Client, Clients, Response, Rotation, Tenants};
 use tokenwarden::engine::{Engine, Found};
-use tokenwarden::model::{Input, Timestamp, Value};
+use tokenwarden::model::{ActionKind, Decision, Input, Mode, Output, Target, Timestamp, Value};
+use tokenwarden::respond::{Allowed, Policy};
 use tokenwarden::rules::{self, RuleSet};
 use tokenwarden::simulate::Random;
 
@@ -132,6 +133,58 @@ pub(crate) fn run_with_restarts(
         assert!(current.restore(&snapshot), "a snapshot of this version");
     }
     found
+}
+
+/// Engine and policy together, as `replay` runs them: what is decided counts as done. Gives whom it revokes, and how often
+/// it tells a person; dies after every few inputs when `random` is given.
+pub fn decide(
+    rules: &RuleSet,
+    delivery: &[Input],
+    mut random: Option<&mut Random>,
+) -> BTreeSet<String> {
+    let mut engine = engine(rules);
+    let mut policy = policy();
+    let mut done = BTreeSet::new();
+    for input in delivery {
+        let mut found = Vec::new();
+        engine.apply(input, &mut found);
+        for found in found {
+            let mut output = Output::default();
+            policy.decide(found, &mut output);
+            for action in output.actions {
+                if action.decision == Decision::Execute && action.kind == ActionKind::RevokeFamily {
+                    engine.assume_done(action.kind, &action.target, action.event_time);
+                    done.insert(format!("{} {}", action.kind, family_of(&action.target)));
+                }
+                if action.kind == ActionKind::Notify {
+                    done.insert(format!("notify about {:?}", action.target.user_id));
+                }
+            }
+        }
+        if random.as_mut().is_some_and(|r| r.below(4) == 0) {
+            let (of_engine, of_policy) = (engine.snapshot(), policy.snapshot());
+            engine = self::engine(rules);
+            policy = self::policy();
+            assert!(engine.restore(&of_engine) && policy.restore(&of_policy));
+        }
+    }
+    done
+}
+
+fn policy() -> Policy {
+    Policy::new(Allowed {
+        mode: Mode::Enforce,
+        clients: clients(),
+        tenants: Tenants::default(),
+        response: Response::default(),
+    })
+}
+
+/// The world's number of a family, whatever name it goes by.
+fn family_of(target: &Target) -> String {
+    let name = target.family_id.as_deref().unwrap_or_default();
+    let name = name.trim_start_matches("family ").trim_start_matches('f');
+    name.split('t').next().unwrap_or_default().to_owned()
 }
 
 /// What was said, without its order: rule, token, verdict or level, user and id. The name of a family that no server

@@ -307,6 +307,7 @@ fn finding(view: &View<'_>, verdict: Verdict, row: Row, presented: usize) -> Fin
     Finding {
         verdict,
         token: view.entry(presented).token_name(),
+        token_hash: view.entry(presented).token,
         row,
         completed: presented,
         presented,

@@ -29,7 +29,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::super::context::{Basis, TravelBounds};
-use super::super::ledger::Ledger;
+use super::super::ledger::{Ledger, TokenHash};
 use crate::model::Text;
 use view::View;
 
@@ -101,6 +101,8 @@ pub struct Finding {
     pub verdict: Verdict,
     /// The disputed token; absent where the source names none.
     pub token: Option<Text>,
+    /// The same: names are forgotten, and with them no finding may become another.
+    pub token_hash: Option<TokenHash>,
     /// Which row of the table, in words for the evidence.
     pub row: Row,
     /// Index of the entry that completed the proof.
@@ -215,13 +217,13 @@ impl Reuse {
 /// One finding a token: the gravest, one that may revoke before one that may not, and then the first that was complete.
 fn keep_gravest(mut findings: Vec<Finding>) -> Vec<Finding> {
     findings.sort_by(|a, b| {
-        a.token
-            .cmp(&b.token)
+        a.token_hash
+            .cmp(&b.token_hash)
             .then(b.verdict.cmp(&a.verdict))
             .then(b.may_revoke.cmp(&a.may_revoke))
             .then(a.completed.cmp(&b.completed))
     });
-    findings.dedup_by(|later, first| later.token == first.token);
+    findings.dedup_by(|later, first| later.token_hash == first.token_hash);
     findings.sort_by_key(|f| f.completed);
     findings
 }
