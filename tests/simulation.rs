@@ -9,6 +9,12 @@
     clippy::struct_excessive_bools,
     clippy::cast_possible_truncation,
     clippy::needless_pass_by_value,
+    clippy::cast_precision_loss,
+    clippy::range_plus_one,
+    clippy::decimal_bitwise_operands,
+    clippy::semicolon_if_nothing_returned,
+    clippy::too_many_lines,
+    dead_code,
     reason = "a test whose set-up fails has failed; the model is naive on purpose"
 )]
 

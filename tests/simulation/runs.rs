@@ -137,7 +137,7 @@ pub(crate) fn run_with_restarts(
 
 /// Engine and policy together, as `replay` runs them: what is decided counts as done. Gives whom it revokes, and how often
 /// it tells a person; dies after every few inputs when `random` is given.
-pub fn decide(
+pub(crate) fn decide(
     rules: &RuleSet,
     delivery: &[Input],
     mut random: Option<&mut Random>,

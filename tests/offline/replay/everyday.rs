@@ -206,10 +206,10 @@ fn repeats_that_the_server_allows_are_ordinary() {
 fn a_token_older_than_all_that_is_remembered_is_still_a_used_one() {
     let mut log = Log::begun("u", HOME);
     for n in 2_u32..120 {
-        let at = 30.0 * MINUTE + f64::from(n) * 5.0 * MINUTE;
+        let at = 30.0 * MINUTE + f64::from(n) * MINUTE;
         log = log.refresh(at, HOME, &format!("u-t{n}"), &format!("u-t{}", n + 1));
     }
-    let late = 640.0 * MINUTE;
+    let late = 155.0 * MINUTE;
     revoked(&replay(
         ENFORCED,
         &log.clone().refresh(late, at(FRANKFURT), "u-t3", "u-t3b"),
@@ -225,7 +225,7 @@ fn a_token_older_than_all_that_is_remembered_is_still_a_used_one() {
     );
     assert_eq!(verdicts(&own), ["client_fault"]);
     // A row that a source delivers once more is a repeat, however old.
-    let again = log.refresh(30.0 * MINUTE + 15.0 * MINUTE, HOME, "u-t3", "u-t4");
+    let again = log.refresh(33.0 * MINUTE, HOME, "u-t3", "u-t4");
     quiet(&replay(ENFORCED, &again));
 }
 
