@@ -15,6 +15,8 @@
     clippy::semicolon_if_nothing_returned,
     clippy::too_many_lines,
     dead_code,
+    clippy::print_stdout,
+    clippy::option_option,
     reason = "a test whose set-up fails has failed; the model is naive on purpose"
 )]
 

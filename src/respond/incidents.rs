@@ -14,8 +14,10 @@ const CLOSES_AFTER_MS: i64 = 24 * 3600 * 1000;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Incidents {
+    #[serde(with = "pairs")]
     open: BTreeMap<Subject, Open>,
     /// How many incidents of a subject were closed.
+    #[serde(with = "pairs")]
     closed: BTreeMap<Subject, u32>,
 }
 
@@ -167,5 +169,31 @@ pub(super) fn scoped(found: &Found, subject: Subject) -> Subject {
         Subject::User(id) => Subject::User(scope(id)),
         Subject::Client(id) => Subject::Client(scope(id)),
         Subject::Network(id) => Subject::Network(scope(id)),
+    }
+}
+
+/// A map whose keys are no text, as a list of pairs.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::de::{Deserialize, Deserializer};
+    use serde::ser::{Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?
+            .into_iter()
+            .collect())
     }
 }

@@ -63,12 +63,13 @@ impl Policy {
     }
 
     pub fn snapshot(&self) -> Vec<u8> {
-        postcard::to_stdvec(&self.state).unwrap_or_default()
+        // JSON: a subject names its kind, which the compact form of the engine's state cannot read back.
+        serde_json::to_vec(&self.state).unwrap_or_default()
     }
 
     #[must_use]
     pub fn restore(&mut self, snapshot: &[u8]) -> bool {
-        match postcard::from_bytes(snapshot) {
+        match serde_json::from_slice(snapshot) {
             Ok(state) => {
                 self.state = state;
                 true
