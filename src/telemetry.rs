@@ -1,6 +1,6 @@
 //! Leaf: logs, to standard error, as text for people or JSON for machines.
 //!
-//! What is logged is chosen on the command line alone: the usual `RUST_LOG` is not read, as nothing of the environment
+//! What is logged is chosen in the configuration alone: the usual `RUST_LOG` is not read, as nothing of the environment
 //! is. No log line holds a secret or stands for one event; what happens often is counted and said rarely ([`Rarely`]).
 
 use std::sync::Mutex;

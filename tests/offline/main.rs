@@ -36,6 +36,7 @@ mod webhook;
 mod actions;
 mod check_online;
 mod demo;
+mod readme;
 mod replay;
 mod rule_tests;
 mod simulation_world;
