@@ -103,6 +103,16 @@ impl Board {
             .collect()
     }
 
+    /// Sources that are being read.
+    pub(super) fn up(&self) -> Vec<Text> {
+        let state = self.lock();
+        let up = state
+            .sources
+            .iter()
+            .filter(|(_, source)| source.down.is_none());
+        up.map(|(name, _)| name.clone()).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

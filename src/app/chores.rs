@@ -37,6 +37,10 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
         if !out.is_empty() && controls.control.send(Control::LeftOut(out)).await.is_err() {
             return;
         }
+        let up = controls.board.up();
+        if !up.is_empty() && controls.control.send(Control::Arrived(up)).await.is_err() {
+            return;
+        }
         if turn.is_multiple_of(TABLES_EVERY) && tables.changed() {
             let (new, warnings) = tables.reload(&parts::tables_params(&controls.config()));
             for warning in warnings {

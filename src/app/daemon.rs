@@ -93,6 +93,13 @@ impl Daemon {
             batches,
             control,
             observer: Box::new(watch),
+            sources: loaded
+                .config
+                .sources
+                .iter()
+                .map(|s| s.name.clone())
+                .collect(),
+            known: restored.keys().cloned().collect(),
             snapshot_every: loaded.config.store.snapshot_every,
             now: clock::now,
             cancel: rest.clone(),
@@ -353,6 +360,7 @@ async fn restored(
             users = sizes.users,
             "Restored the state"
         );
+        worker.judged_before(store.detections_since_snapshot().await?);
         return Ok(snapshot.positions);
     }
     tracing::warn!(

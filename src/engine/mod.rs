@@ -124,6 +124,16 @@ impl Engine {
         }
     }
 
+    /// A partition is going to be read: engine time waits for it, also before its first event.
+    pub fn expect(&mut self, partition: u32) {
+        self.state.time.expected(partition);
+    }
+
+    /// After a restart: of what was read before, only what is expected again holds time back.
+    pub fn expect_none(&mut self) {
+        self.state.time.none_expected();
+    }
+
     /// In `replay` an action decided `execute` counts as done at the event time of its detection.
     pub fn assume_done(&mut self, kind: ActionKind, target: &Target, time: Timestamp) {
         let whole_user = matches!(kind, ActionKind::RevokeUser | ActionKind::LockUser);

@@ -48,6 +48,17 @@ impl EngineTime {
         self.settle();
     }
 
+    /// The partition is going to be read: it holds time back from now on, also before its first event.
+    pub(super) fn expected(&mut self, partition: u32) {
+        self.partitions.entry(partition).or_default().ended = false;
+        self.settle();
+    }
+
+    /// No partition is read any more, and time stands until one is: after a restart nobody knows which will be.
+    pub(super) fn none_expected(&mut self) {
+        self.partitions.values_mut().for_each(|w| w.ended = true);
+    }
+
     /// The partition no longer holds time back. When all have ended, time is at its end.
     pub(super) fn ended(&mut self, partition: u32) {
         self.partitions.entry(partition).or_default().ended = true;
@@ -112,6 +123,30 @@ mod tests {
         assert_eq!(time.now(), Some(3000));
         time.ended(0);
         assert_eq!(time.now(), Some(i64::MAX));
+    }
+
+    #[test]
+    fn what_has_not_been_read_yet_holds_time_back() {
+        let mut time = EngineTime::default();
+        time.expected(1);
+        time.tick(0, 9000);
+        assert_eq!(time.now(), None);
+        time.event(1, 500, true);
+        assert_eq!(time.now(), Some(500));
+    }
+
+    #[test]
+    fn after_a_restart_only_what_is_read_again_holds_time_back() {
+        let mut time = EngineTime::default();
+        for (partition, at) in [(0, 1000), (1, 3000), (2, 500)] {
+            time.event(partition, at, true);
+        }
+        time.none_expected();
+        time.expected(0);
+        time.expected(1);
+        assert_eq!(time.now(), Some(1000), "partition 2 is read no more");
+        time.event(0, 2000, true);
+        assert_eq!(time.now(), Some(2000));
     }
 
     #[test]

@@ -97,6 +97,8 @@ pub const WEBHOOK_RETRY_AFTER: Duration = Duration::from_secs(5);
 pub const COMMIT_EVERY: Duration = Duration::from_millis(50);
 /// Records that may wait for a commit.
 pub const COMMIT_RECORDS_MAX: usize = 20_000;
+/// Records that wait while another partition is read again after a restart: seconds of a busy stream, some 100 MB.
+pub const RECORDS_HELD_BACK_MAX: usize = 200_000;
 /// First and longest pause between tries while the store is away.
 pub const STORE_RETRY_MIN: Duration = Duration::from_millis(100);
 pub const STORE_RETRY_MAX: Duration = Duration::from_secs(10);

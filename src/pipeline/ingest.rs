@@ -4,7 +4,7 @@
 //! tried again until it succeeds; meanwhile nothing more is taken, the channel fills, and the sources wait: nothing is
 //! dropped anywhere. A partition that somebody else has claimed since is given up; when all are, the daemon stops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +13,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::observer::Observer;
+use super::owned::{Next, Partitions};
 use super::worker::{Taken, Worker};
 use crate::config::Clients;
 use crate::decode::Decoder;
 use crate::enrich::Tables;
 use crate::model::{
-    Claim, Commit, Position, Progress, RawBatch, SourcePartition, StartAt, Text, Timestamp, limits,
+    Claim, Commit, Position, Progress, RawBatch, SourcePartition, Text, Timestamp, limits,
 };
 use crate::respond::Allowed;
 use crate::rules::RuleSet;
@@ -32,6 +33,8 @@ pub enum Control {
     Tables(Arc<Tables>),
     /// A new configuration; the memory stays.
     Reload(Box<Reload>),
+    /// Sources that are being read, also where no partition is theirs.
+    Arrived(Vec<Text>),
     /// Sources that cannot be read for longer than their lateness: they no longer hold time back.
     LeftOut(Vec<Text>),
 }
@@ -52,6 +55,10 @@ pub struct Ingest {
     pub batches: mpsc::Receiver<RawBatch>,
     pub control: mpsc::Receiver<Control>,
     pub observer: Box<dyn Observer>,
+    /// The sources that are going to be read.
+    pub sources: BTreeSet<Text>,
+    /// Partitions that the restored state stands for.
+    pub known: BTreeSet<SourcePartition>,
     pub snapshot_every: Duration,
     pub now: fn() -> Timestamp,
     pub cancel: CancellationToken,
@@ -83,7 +90,9 @@ pub fn restore(worker: &mut Worker, snapshot: &Snapshot) -> bool {
     let Some((engine, policy)) = rest.split_at_checked(length) else {
         return false;
     };
-    worker.engine.restore(engine) && worker.policy.restore(policy)
+    let restored = worker.engine.restore(engine) && worker.policy.restore(policy);
+    worker.engine.expect_none();
+    restored
 }
 
 impl Ingest {
@@ -95,6 +104,8 @@ impl Ingest {
             mut batches,
             mut control,
             observer,
+            sources,
+            known,
             snapshot_every,
             now,
             cancel,
@@ -106,11 +117,16 @@ impl Ingest {
             now,
             cancel: cancel.clone(),
             pending: Pending::default(),
-            owned: BTreeMap::new(),
+            partitions: Partitions::new(known),
+            awaited: sources,
             saving: None,
             snapshot_due: Instant::now() + snapshot_every,
+            save_not_before: Instant::now(),
             snapshot_every,
         };
+        for source in &state.awaited {
+            state.worker.expect(&awaited(source));
+        }
         loop {
             let deadline = state.pending.since.map_or_else(
                 || Instant::now() + limits::COMMIT_EVERY,
@@ -121,15 +137,15 @@ impl Ingest {
                 () = cancel.cancelled() => break,
                 Some(message) = control.recv() => state.control(message),
                 batch = batches.recv() => match batch {
-                    Some(batch) => state.take(&batch),
+                    Some(batch) => state.take(batch),
                     None => break,
                 },
                 () = tokio::time::sleep_until(deadline) => {}
             }
             if state.pending.is_due() {
                 state.commit().await?;
-                state.save_when_due().await;
             }
+            state.save_when_due().await;
         }
         state.drain(&mut batches).await
     }
@@ -142,19 +158,28 @@ struct Loop {
     now: fn() -> Timestamp,
     cancel: CancellationToken,
     pending: Pending,
-    owned: BTreeMap<SourcePartition, Owned>,
-    saving: Option<tokio::task::JoinHandle<Option<usize>>>,
+    partitions: Partitions,
+    /// Sources of which no partition has been claimed yet.
+    awaited: BTreeSet<Text>,
+    saving: Option<tokio::task::JoinHandle<Option<Saved>>>,
     snapshot_due: Instant,
+    /// After a failure.
+    save_not_before: Instant,
     snapshot_every: Duration,
 }
 
-/// A partition that is ours.
-struct Owned {
-    epoch: u64,
-    /// What the engine's state stands for.
-    applied: Option<Position>,
-    /// Still reading again what was judged before: its committed position is further on and stays.
-    again: bool,
+/// A state that was saved.
+struct Saved {
+    bytes: usize,
+    partitions: Vec<SourcePartition>,
+}
+
+/// Holds time back in place of a source whose partitions are not known yet.
+fn awaited(source: &Text) -> SourcePartition {
+    SourcePartition {
+        source: source.clone(),
+        partition: "".into(),
+    }
 }
 
 /// What has been taken and is not yet durable.
@@ -176,27 +201,28 @@ impl Pending {
 }
 
 impl Loop {
-    fn take(&mut self, batch: &RawBatch) {
-        let owned = self.owned.entry(batch.partition.clone()).or_insert(Owned {
-            epoch: batch.epoch,
-            applied: None,
-            again: false,
-        });
-        if batch.epoch < owned.epoch {
-            // Read under an ownership that has ended since: the new owner reads it again.
-            return;
+    /// Takes what a source handed over, and what had to wait until now.
+    fn take(&mut self, batch: RawBatch) {
+        if let Some(next) = self.partitions.admit(batch) {
+            self.apply(&next);
         }
-        owned.epoch = batch.epoch;
-        owned.again &= batch.records.iter().all(|record| record.muted);
-        let again = owned.again;
-        if !batch.records.is_empty() {
-            owned.applied = Some(batch.position.clone());
+        self.take_released();
+    }
+
+    fn take_released(&mut self) {
+        while let Some(next) = self.partitions.released() {
+            self.apply(&next);
         }
+    }
+
+    fn apply(&mut self, next: &Next) {
+        let Next { batch, again } = next;
         let started = Instant::now();
-        self.worker.take(batch, &mut self.pending.taken);
+        self.worker.take(batch, *again, &mut self.pending.taken);
         self.observer
             .batch(batch, &self.pending.taken, started.elapsed());
         self.pending.taken.seen.clear();
+        let position = self.partitions.applied(batch);
         let found = !self.pending.taken.output.detections.is_empty();
         // An empty batch that is no tick pins where a fresh partition begins.
         let pins = batch.records.is_empty() && batch.tick.is_none() && !batch.ended;
@@ -204,34 +230,46 @@ impl Loop {
             return;
         }
         self.pending.records += batch.records.len();
-        if !again {
-            let progress = (batch.epoch, batch.position.clone());
+        if let Some(position) = position {
             self.pending
                 .progress
-                .insert(batch.partition.clone(), progress);
+                .insert(batch.partition.clone(), (batch.epoch, position));
         }
         self.pending.since.get_or_insert_with(Instant::now);
     }
 
-    fn claimed(&mut self, claim: Claim) {
-        let (applied, again) = match claim.start {
-            StartAt::Fresh => (None, false),
-            StartAt::Resume { from, committed } => {
-                let again = from != committed;
-                (Some(from), again)
+    fn claimed(&mut self, claims: Vec<Claim>) {
+        let sources: Vec<Text> = claims
+            .iter()
+            .map(|claim| claim.partition.source.clone())
+            .collect();
+        for claim in claims {
+            self.worker.expect(&claim.partition);
+            self.partitions.claimed(claim);
+        }
+        self.arrived(&sources);
+    }
+
+    /// These sources are read: from now on their own partitions hold time back.
+    fn arrived(&mut self, sources: &[Text]) {
+        for source in sources {
+            if self.awaited.remove(source) {
+                self.leave_out(&awaited(source));
             }
-        };
-        let owned = Owned {
-            epoch: claim.epoch,
-            applied,
-            again,
-        };
-        self.owned.insert(claim.partition, owned);
+        }
+    }
+
+    fn leave_out(&mut self, partition: &SourcePartition) {
+        self.worker.leave_out(partition, &mut self.pending.taken);
+        if !self.pending.taken.output.detections.is_empty() {
+            self.pending.since.get_or_insert_with(Instant::now);
+        }
     }
 
     fn control(&mut self, message: Control) {
         match message {
-            Control::Claimed(claims) => claims.into_iter().for_each(|claim| self.claimed(claim)),
+            Control::Claimed(claims) => self.claimed(claims),
+            Control::Arrived(sources) => self.arrived(&sources),
             Control::Tables(tables) => self.worker.replace_tables(tables),
             Control::Reload(reload) => {
                 self.worker
@@ -242,18 +280,11 @@ impl Loop {
                 self.worker.replace_tables(reload.tables);
             }
             Control::LeftOut(sources) => {
-                let partitions: Vec<SourcePartition> = self
-                    .owned
-                    .keys()
-                    .filter(|p| sources.contains(&p.source))
-                    .cloned()
-                    .collect();
-                for partition in partitions {
-                    self.worker.leave_out(&partition, &mut self.pending.taken);
+                self.arrived(&sources);
+                for partition in self.partitions.left_out(&sources) {
+                    self.leave_out(&partition);
                 }
-                if !self.pending.taken.output.detections.is_empty() {
-                    self.pending.since.get_or_insert_with(Instant::now);
-                }
+                self.take_released();
             }
         }
     }
@@ -311,28 +342,36 @@ impl Loop {
         commit
             .positions
             .retain(|progress| progress.partition != *partition);
-        self.owned.remove(partition);
-        if commit.positions.is_empty() {
-            return Err(IngestError::TakenOver);
+        if self.partitions.lost(partition) {
+            Ok(())
+        } else {
+            Err(IngestError::TakenOver)
         }
-        Ok(())
     }
 
+    /// Saves the state now and then; at once when a partition is new, whose position waits for that.
     async fn save_when_due(&mut self) {
-        if let Some(task) = self.saving.take_if(|task| task.is_finished())
-            && let Ok(Some(bytes)) = task.await
-        {
-            self.observer.saved(bytes, (self.now)());
+        if let Some(task) = self.saving.take_if(|task| task.is_finished()) {
+            match task.await {
+                Ok(Some(saved)) => self.saved(saved),
+                _ => self.save_not_before = Instant::now() + limits::STORE_RETRY_MAX,
+            }
         }
-        if self.saving.is_some() || Instant::now() < self.snapshot_due {
+        let now = Instant::now();
+        let due = now >= self.snapshot_due || self.partitions.needs_saving();
+        // A state that stands for less than is committed would forget what was judged since.
+        let waits = self.partitions.is_reading_again() || self.pending.since.is_some();
+        if !due || waits || self.saving.is_some() || now < self.save_not_before {
             return;
         }
-        self.snapshot_due = Instant::now() + self.snapshot_every;
+        self.snapshot_due = now + self.snapshot_every;
         let (store, snapshot, at) = (self.store.clone(), self.snapshot(), (self.now)());
         self.saving = Some(tokio::spawn(async move {
-            let bytes = snapshot.state.len();
             match store.save_snapshot(&snapshot, at).await {
-                Ok(()) => Some(bytes),
+                Ok(()) => Some(Saved {
+                    bytes: snapshot.state.len(),
+                    partitions: snapshot.positions.into_keys().collect(),
+                }),
                 Err(error) => {
                     tracing::warn!(%error, "The state could not be saved; a restart would only take longer");
                     None
@@ -341,19 +380,22 @@ impl Loop {
         }));
     }
 
+    fn saved(&mut self, saved: Saved) {
+        self.observer.saved(saved.bytes, (self.now)());
+        for (partition, epoch, position) in self.partitions.saved(&saved.partitions) {
+            self.pending.progress.insert(partition, (epoch, position));
+            self.pending.since.get_or_insert_with(Instant::now);
+        }
+    }
+
     fn snapshot(&self) -> Snapshot {
         let (engine, policy) = (self.worker.engine.snapshot(), self.worker.policy.snapshot());
         let mut state = Vec::with_capacity(8 + engine.len() + policy.len());
         state.extend((engine.len() as u64).to_le_bytes());
         state.extend(engine);
         state.extend(policy);
-        let positions = self
-            .owned
-            .iter()
-            .filter_map(|(p, owned)| Some((p.clone(), owned.applied.clone()?)))
-            .collect();
         Snapshot {
-            positions,
+            positions: self.partitions.positions(),
             format: SNAPSHOT_FORMAT,
             state,
         }
@@ -363,7 +405,7 @@ impl Loop {
     async fn drain(mut self, batches: &mut mpsc::Receiver<RawBatch>) -> Result<(), IngestError> {
         batches.close();
         while let Ok(batch) = batches.try_recv() {
-            self.take(&batch);
+            self.take(batch);
         }
         // The store gets its time here: the token that stopped the loop must not stop its last commit.
         self.cancel = CancellationToken::new();
@@ -378,6 +420,9 @@ impl Loop {
             && let Err(error) = task.await
         {
             tracing::warn!(%error, "Saving the state was cut off");
+        }
+        if self.partitions.is_reading_again() {
+            return Ok(());
         }
         let snapshot = self.snapshot();
         if let Err(error) = self.store.save_snapshot(&snapshot, (self.now)()).await {

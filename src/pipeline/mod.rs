@@ -6,6 +6,7 @@
 
 mod ingest;
 mod observer;
+mod owned;
 mod worker;
 
 pub use ingest::{Control, Ingest, IngestError, Reload, restore};

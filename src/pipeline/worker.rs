@@ -2,7 +2,7 @@
 //!
 //! Synchronous and deterministic: the same input in the same order gives the same output, whatever the batches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::decode::Decoder;
@@ -25,6 +25,7 @@ pub struct Worker {
     events: Vec<Event>,
     /// Actions that are decided are taken as done at the event time of their detection, because nobody performs them.
     assume_done: bool,
+    judged: HashSet<Text>,
 }
 
 /// Name of the source that carries what was done by us.
@@ -63,6 +64,7 @@ impl Worker {
             found: Vec::new(),
             events: Vec::new(),
             assume_done: false,
+            judged: HashSet::new(),
         }
     }
 
@@ -81,17 +83,29 @@ impl Worker {
         self.forms = forms;
     }
 
-    /// Takes a batch of one partition.
-    pub fn take(&mut self, batch: &RawBatch, taken: &mut Taken) {
+    /// A partition is going to be read: time waits for it.
+    pub fn expect(&mut self, partition: &SourcePartition) {
+        let partition = self.number(partition);
+        self.engine.expect(partition);
+    }
+
+    /// After a restart: what was found since the state was saved, by the ids of the detections.
+    pub fn judged_before(&mut self, detections: HashSet<Text>) {
+        self.judged = detections;
+    }
+
+    /// Takes a batch of one partition. `again` says that its muted records have been judged before, by this daemon or
+    /// by the one before it: what they cause is durable, so only the memory of it is made anew.
+    pub fn take(&mut self, batch: &RawBatch, again: bool, taken: &mut Taken) {
         let partition = self.number(&batch.partition);
         for record in &batch.records {
-            self.record(batch, partition, record, taken);
+            self.record(batch, partition, record, again && record.muted, taken);
         }
         if let Some(time) = batch.tick {
-            self.apply(&Input::Tick { partition, time }, &mut taken.output);
+            self.apply(&Input::Tick { partition, time }, false, &mut taken.output);
         }
         if batch.ended {
-            self.apply(&Input::Ended { partition }, &mut taken.output);
+            self.apply(&Input::Ended { partition }, false, &mut taken.output);
         }
     }
 
@@ -112,31 +126,34 @@ impl Worker {
                 muted,
                 arrived_at,
             },
+            false,
             output,
         );
     }
 
     /// The input has come to its end: every question is answered.
     pub fn end(&mut self, partition: u32, output: &mut Output) {
-        self.apply(&Input::Ended { partition }, output);
+        self.apply(&Input::Ended { partition }, false, output);
     }
 
     /// The partition cannot be read for now: it no longer holds time back.
     pub fn leave_out(&mut self, partition: &SourcePartition, taken: &mut Taken) {
         let partition = self.number(partition);
-        self.apply(&Input::Ended { partition }, &mut taken.output);
+        self.apply(&Input::Ended { partition }, false, &mut taken.output);
     }
 
-    fn record(&mut self, batch: &RawBatch, partition: u32, record: &RawRecord, taken: &mut Taken) {
+    fn record(
+        &mut self,
+        batch: &RawBatch,
+        partition: u32,
+        record: &RawRecord,
+        again: bool,
+        taken: &mut Taken,
+    ) {
         if &*batch.partition.source == OWN_SOURCE {
             if let Ok(event) = serde_json::from_slice::<OwnEvent>(&record.payload) {
-                self.apply(
-                    &Input::Own {
-                        event,
-                        muted: record.muted,
-                    },
-                    &mut taken.output,
-                );
+                let muted = record.muted && !again;
+                self.apply(&Input::Own { event, muted }, again, &mut taken.output);
             }
             return;
         }
@@ -144,10 +161,9 @@ impl Worker {
             return;
         };
         let mut events = std::mem::take(&mut self.events);
+        let mut rejects = Vec::new();
         if let Err(why) = form.decode(&record.payload, &batch.partition.source, &mut events) {
-            taken
-                .rejects
-                .push(reject(batch, record, &*form, why.reason, &why.message));
+            rejects.push(reject(batch, record, &*form, why.reason, &why.message));
         }
         for event in events.drain(..) {
             if too_far_ahead(&event, batch.arrived_at) {
@@ -156,7 +172,7 @@ impl Worker {
                     event.time,
                     limits::FUTURE_MAX.as_secs()
                 );
-                taken.rejects.push(reject(
+                rejects.push(reject(
                     batch,
                     record,
                     &*form,
@@ -170,19 +186,25 @@ impl Worker {
             let input = Input::Event {
                 partition,
                 event,
-                muted,
+                muted: muted && !again,
                 arrived_at: batch.arrived_at,
             };
-            self.apply(&input, &mut taken.output);
+            self.apply(&input, again, &mut taken.output);
             if let Input::Event { event, .. } = input {
                 taken.seen.push(Seen { event, muted });
             }
         }
         self.events = events;
+        if !again {
+            taken.rejects.append(&mut rejects);
+        }
     }
 
-    fn apply(&mut self, input: &Input, output: &mut Output) {
+    fn apply(&mut self, input: &Input, again: bool, output: &mut Output) {
         self.engine.apply(input, &mut self.found);
+        if again {
+            return self.remember();
+        }
         for found in self.found.drain(..) {
             let before = output.actions.len();
             self.policy.decide(found, output);
@@ -194,6 +216,17 @@ impl Worker {
                     self.engine
                         .assume_done(action.kind, &action.target, action.event_time);
                 }
+            }
+        }
+    }
+
+    /// What was decided before is decided once more for the policy's memory: open incidents, spent budgets. Findings that
+    /// are not known to the store were muted then (a warm-up) or are those of a new rule: the past is not judged again.
+    fn remember(&mut self) {
+        let mut known = Output::default();
+        for found in self.found.drain(..) {
+            if self.judged.contains(&found.detection.id) {
+                self.policy.decide(found, &mut known);
             }
         }
     }

@@ -75,12 +75,22 @@ impl Store {
 }
 
 fn start_at(committed: Option<String>, restored: Option<&Position>) -> StartAt {
-    match committed {
-        None => StartAt::Fresh,
-        Some(committed) => {
-            let committed = Position(committed.into());
-            let from = restored.unwrap_or(&committed).clone();
-            StartAt::Resume { from, committed }
-        }
+    let committed = committed.map(|committed| Position(committed.into()));
+    match (committed, restored) {
+        (None, None) => StartAt::Fresh,
+        (Some(committed), Some(from)) => StartAt::Resume {
+            from: from.clone(),
+            committed,
+        },
+        // What a partition caused is stored before a snapshot knows it, and its first position only afterwards.
+        (None, Some(only)) => resume_at(only.clone()),
+        (Some(only), None) => resume_at(only),
+    }
+}
+
+fn resume_at(position: Position) -> StartAt {
+    StartAt::Resume {
+        from: position.clone(),
+        committed: position,
     }
 }

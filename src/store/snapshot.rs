@@ -3,18 +3,20 @@
 //! Two complete ones are kept: when the newer turns out to be damaged, the older costs only a longer replay. The chunks
 //! are written in transactions of their own, so that commits of positions go on between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 use sqlx::Row as _;
 
-use crate::model::{Position, SourcePartition, Timestamp};
+use crate::model::{Position, SourcePartition, Text, Timestamp};
 
 use super::{Store, StoreError, sql};
 
 /// Large enough that a statement's cost does not count, small enough that a commit waits only milliseconds.
 const CHUNK_BYTES: usize = 1024 * 1024;
+/// Two daemons on one store may disagree about the time by so much.
+const CLOCKS_APART_MS: i64 = 60_000;
 
 /// The state as of some positions.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,6 +76,20 @@ impl Store {
             }));
         }
         Ok(None)
+    }
+
+    /// Ids of the detections made since the older of the snapshots kept: what reading again may find again.
+    pub async fn detections_since_snapshot(&self) -> Result<HashSet<Text>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id FROM detection WHERE recorded_at >=
+                (SELECT MIN(created_at) FROM snapshot WHERE complete = 1) - $1",
+        )
+        .bind(CLOCKS_APART_MS)
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter()
+            .map(|row| Ok(row.try_get::<String, _>("id")?.into()))
+            .collect()
     }
 
     /// How many there are, complete or not.

@@ -23,14 +23,14 @@ fn variable(name: &str) -> String {
 }
 
 /// A topic of its own, with what it takes to write and read it.
-struct Topic {
-    name: String,
+pub(crate) struct Topic {
+    pub(crate) name: String,
     producer: BaseProducer,
     claims: Arc<MemoryClaims>,
 }
 
 impl Topic {
-    async fn new(partitions: i32) -> Self {
+    pub(crate) async fn new(partitions: i32) -> Self {
         let topic = Self::unmade();
         topic.make(partitions).await;
         topic
@@ -61,7 +61,7 @@ impl Topic {
     }
 
     /// Sends `texts` to one partition, in order, all with one time where it is given.
-    fn send_at(&self, partition: i32, time: Option<Timestamp>, texts: &[&[u8]]) {
+    pub(crate) fn send_at(&self, partition: i32, time: Option<Timestamp>, texts: &[&[u8]]) {
         for text in texts {
             let mut record = BaseRecord::<(), [u8]>::to(&self.name)
                 .partition(partition)

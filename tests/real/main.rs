@@ -19,18 +19,25 @@
 
 mod check_online;
 mod daemon;
+mod flagship_run;
 mod kafka;
+mod kafka_flagship;
 mod keycloak_flagship;
 mod keycloak_realm;
 mod keycloak_revoker;
 mod mail;
 mod prometheus;
+mod mail_flagship;
+mod proxy;
 #[path = "../support/source_harness.rs"]
 mod source_harness;
 mod sql;
+mod sql_flagship;
 mod sql_keycloak;
 #[path = "../support/sql_suite.rs"]
 mod sql_suite;
 mod store;
 #[path = "../support/store_suite.rs"]
 mod store_suite;
+mod stub_api;
+mod traffic;

@@ -1,0 +1,296 @@
+//! The partitions that are ours: how far the state stands for each, and which are still being read again.
+//!
+//! After a restart a partition is read again from where the saved state stands to where it was committed. As long as one
+//! is, the others do not go beyond their own committed positions: what a new event asks must be answered by the facts
+//! that were there when it came, and never be taken for something that was judged before. Their batches wait here, up
+//! to a bound; beyond it they go on, because memory is finite and a question too many is better than a standstill.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::model::{Claim, Position, RawBatch, SourcePartition, StartAt, Text, limits};
+
+#[derive(Default)]
+pub(super) struct Partitions {
+    owned: BTreeMap<SourcePartition, Owned>,
+    held_back: VecDeque<Next>,
+    records_held_back: usize,
+    /// Those whose state is saved somewhere, so that their positions may be committed.
+    saved: BTreeSet<SourcePartition>,
+}
+
+struct Owned {
+    epoch: u64,
+    /// What the engine's state stands for.
+    applied: Option<Position>,
+    /// Its records have changed the state.
+    touched: bool,
+    /// Being read again up to this position.
+    again: Option<Position>,
+}
+
+/// A batch whose turn it is.
+pub(super) struct Next {
+    pub(super) batch: RawBatch,
+    /// Its muted records were judged before.
+    pub(super) again: bool,
+}
+
+impl Partitions {
+    /// With those that the restored state stands for.
+    pub(super) fn new(saved: BTreeSet<SourcePartition>) -> Self {
+        Self {
+            saved,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn claimed(&mut self, claim: Claim) {
+        let (applied, again) = match claim.start {
+            StartAt::Fresh => (None, None),
+            StartAt::Resume { from, committed } => {
+                let again = (from != committed).then_some(committed);
+                (Some(from), again)
+            }
+        };
+        let owned = Owned {
+            epoch: claim.epoch,
+            applied,
+            touched: false,
+            again,
+        };
+        self.owned.insert(claim.partition, owned);
+    }
+
+    /// The batch, unless it has to wait or somebody else owns its partition by now.
+    pub(super) fn admit(&mut self, batch: RawBatch) -> Option<Next> {
+        let owned = self.owned.entry(batch.partition.clone()).or_insert(Owned {
+            epoch: batch.epoch,
+            applied: None,
+            touched: false,
+            again: None,
+        });
+        if batch.epoch < owned.epoch {
+            return None;
+        }
+        owned.epoch = batch.epoch;
+        let again = owned.again.is_some();
+        let all_muted = batch.records.iter().all(|record| record.muted);
+        if again && all_muted && batch.tick.is_none() {
+            if owned.again.as_ref() == Some(&batch.position) {
+                owned.again = None;
+            }
+            return Some(Next { batch, again });
+        }
+        // It has come to what is new, or to the end of what there is.
+        owned.again = None;
+        let next = Next { batch, again };
+        if !self.is_reading_again() && self.held_back.is_empty() {
+            return Some(next);
+        }
+        self.records_held_back += next.batch.records.len();
+        self.held_back.push_back(next);
+        None
+    }
+
+    /// A batch that has waited and need not any more.
+    pub(super) fn released(&mut self) -> Option<Next> {
+        let too_many = self.records_held_back > limits::RECORDS_HELD_BACK_MAX;
+        if self.is_reading_again() && !too_many {
+            return None;
+        }
+        loop {
+            let next = self.held_back.pop_front()?;
+            self.records_held_back -= next.batch.records.len();
+            let owned = self.owned.get(&next.batch.partition);
+            if owned.is_some_and(|owned| owned.epoch == next.batch.epoch) {
+                return Some(next);
+            }
+        }
+    }
+
+    /// The state stands for this batch now. Returns the position to commit, when it is time to.
+    pub(super) fn applied(&mut self, batch: &RawBatch) -> Option<Position> {
+        let owned = self.owned.get_mut(&batch.partition)?;
+        owned.applied = Some(batch.position.clone());
+        owned.touched |= !batch.records.is_empty();
+        let is_known = !owned.touched || self.saved.contains(&batch.partition);
+        (owned.again.is_none() && is_known).then(|| batch.position.clone())
+    }
+
+    /// Some partition's records are part of the state, and no saved state knows them: a restart could not read them again.
+    pub(super) fn needs_saving(&self) -> bool {
+        self.owned
+            .iter()
+            .any(|(partition, owned)| owned.touched && !self.saved.contains(partition))
+    }
+
+    /// A state that stands for these is saved. Returns the positions that waited for it.
+    pub(super) fn saved(
+        &mut self,
+        partitions: &[SourcePartition],
+    ) -> Vec<(SourcePartition, u64, Position)> {
+        let new: Vec<&SourcePartition> = partitions
+            .iter()
+            .filter(|partition| self.saved.insert((*partition).clone()))
+            .collect();
+        let waited = |partition: &&SourcePartition| {
+            let owned = self.owned.get(partition)?;
+            let position = owned.applied.clone().filter(|_| owned.again.is_none())?;
+            Some(((*partition).clone(), owned.epoch, position))
+        };
+        new.iter().filter_map(waited).collect()
+    }
+
+    pub(super) fn is_reading_again(&self) -> bool {
+        self.owned.values().any(|owned| owned.again.is_some())
+    }
+
+    /// What the state stands for.
+    pub(super) fn positions(&self) -> BTreeMap<SourcePartition, Position> {
+        let position =
+            |(p, owned): (&SourcePartition, &Owned)| Some((p.clone(), owned.applied.clone()?));
+        self.owned.iter().filter_map(position).collect()
+    }
+
+    /// Sources that cannot be read hold nobody back.
+    pub(super) fn left_out(&mut self, sources: &[Text]) -> Vec<SourcePartition> {
+        let ours = |(p, owned): (&SourcePartition, &mut Owned)| {
+            sources.contains(&p.source).then(|| {
+                owned.again = None;
+                p.clone()
+            })
+        };
+        self.owned.iter_mut().filter_map(ours).collect()
+    }
+
+    /// Somebody else owns it. `false` when nothing is left.
+    pub(super) fn lost(&mut self, partition: &SourcePartition) -> bool {
+        self.owned.remove(partition);
+        !self.owned.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RawRecord;
+
+    fn partition(name: &str) -> SourcePartition {
+        SourcePartition {
+            source: "s".into(),
+            partition: name.into(),
+        }
+    }
+
+    fn at(position: u32) -> Position {
+        Position(position.to_string().into())
+    }
+
+    /// Records before `position`, each muted or not.
+    fn batch(name: &str, muted: &[bool], position: u32) -> RawBatch {
+        let record = |muted: &bool| RawRecord {
+            place: "".into(),
+            payload: vec![],
+            muted: *muted,
+        };
+        RawBatch {
+            partition: partition(name),
+            shard: 0,
+            epoch: 1,
+            records: muted.iter().map(record).collect(),
+            position: at(position),
+            tick: None,
+            ended: false,
+            arrived_at: None,
+        }
+    }
+
+    fn resumed(name: &str, from: u32, committed: u32) -> Claim {
+        Claim {
+            partition: partition(name),
+            epoch: 1,
+            start: StartAt::Resume {
+                from: at(from),
+                committed: at(committed),
+            },
+        }
+    }
+
+    fn known(names: &[&str]) -> Partitions {
+        Partitions::new(names.iter().map(|name| partition(name)).collect())
+    }
+
+    #[test]
+    fn nobody_goes_beyond_while_one_is_read_again() {
+        let mut partitions = known(&["a", "b"]);
+        partitions.claimed(resumed("a", 5, 8));
+        partitions.claimed(resumed("b", 3, 3));
+        assert!(partitions.admit(batch("b", &[false], 4)).is_none());
+        let next = partitions.admit(batch("a", &[true, true], 7)).unwrap();
+        assert!(next.again);
+        assert!(partitions.applied(&next.batch).is_none(), "8 stands");
+        assert!(partitions.released().is_none());
+        let next = partitions.admit(batch("a", &[true], 8)).unwrap();
+        assert!(next.again);
+        assert_eq!(partitions.applied(&next.batch), Some(at(8)));
+        let next = partitions.released().unwrap();
+        assert_eq!(next.batch.partition, partition("b"));
+        assert!(!next.again && partitions.released().is_none());
+    }
+
+    #[test]
+    fn a_batch_across_the_border_waits_and_keeps_what_was_judged_apart() {
+        let mut partitions = known(&["a", "b"]);
+        partitions.claimed(resumed("a", 5, 8));
+        partitions.claimed(resumed("b", 1, 2));
+        assert!(partitions.admit(batch("a", &[true, false], 9)).is_none());
+        partitions.admit(batch("b", &[true], 2)).unwrap();
+        let next = partitions.released().unwrap();
+        assert!(next.again && next.batch.position == at(9));
+    }
+
+    #[test]
+    fn a_source_that_is_away_holds_nobody_back() {
+        let mut partitions = known(&["a"]);
+        partitions.claimed(resumed("a", 5, 8));
+        let other = SourcePartition {
+            source: "other".into(),
+            partition: "x".into(),
+        };
+        let mut live = batch("x", &[false], 1);
+        live.partition = other;
+        assert!(partitions.admit(live).is_none());
+        assert_eq!(partitions.left_out(&["s".into()]), [partition("a")]);
+        assert!(partitions.released().is_some());
+    }
+
+    #[test]
+    fn a_position_waits_until_a_saved_state_knows_the_partition() {
+        let mut partitions = known(&[]);
+        let pinned = partitions.admit(batch("a", &[], 5)).unwrap();
+        assert_eq!(partitions.applied(&pinned.batch), Some(at(5)));
+        assert!(!partitions.needs_saving());
+        let first = partitions.admit(batch("a", &[false], 6)).unwrap();
+        assert_eq!(partitions.applied(&first.batch), None);
+        assert!(partitions.needs_saving());
+        let waited = partitions.saved(&[partition("a")]);
+        assert_eq!(waited, [(partition("a"), 1, at(6))]);
+        let next = partitions.admit(batch("a", &[false], 7)).unwrap();
+        assert_eq!(partitions.applied(&next.batch), Some(at(7)));
+    }
+
+    #[test]
+    fn a_former_owners_batch_is_dropped_also_when_it_waited() {
+        let mut partitions = known(&["a", "b"]);
+        partitions.claimed(resumed("a", 5, 8));
+        partitions.claimed(resumed("b", 3, 3));
+        assert!(partitions.admit(batch("b", &[false], 4)).is_none());
+        partitions.claimed(Claim {
+            epoch: 2,
+            ..resumed("b", 3, 3)
+        });
+        partitions.admit(batch("a", &[true], 8)).unwrap();
+        assert!(partitions.released().is_none());
+        assert!(partitions.admit(batch("b", &[false], 4)).is_none());
+    }
+}

@@ -1,0 +1,186 @@
+//! One daemon with a store of its own, killed or not, and what it leaves behind: in its store and at the API it calls.
+
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::daemon::{Daemon, Home};
+use crate::stub_api::StubApi;
+use crate::traffic::Traffic;
+
+pub(crate) const RECEIVED: &str = "tokenwarden_records_received_total";
+const READ_AGAIN: &str = "tokenwarden_records_read_again_total";
+
+/// What a run has left in its store and at the API.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Outcome {
+    /// (id, severity), of those that somebody is to be told about.
+    incidents: BTreeSet<(String, String)>,
+    /// (id, kind, decision, state).
+    actions: BTreeSet<[String; 4]>,
+    detections: BTreeSet<String>,
+    revoked: BTreeSet<String>,
+    notified: BTreeSet<String>,
+    /// Users whose family was revoked.
+    users: Vec<String>,
+}
+
+pub(crate) struct Run {
+    pub(crate) home: Home,
+    api: StubApi,
+}
+
+impl Run {
+    /// `source` is the one entry of `sources:`, named `auth`; `store` more of the store's settings.
+    pub(crate) async fn new(source: &str, store: &str) -> Self {
+        let api = StubApi::start().await;
+        let home = Home::new(&format!(
+            "mode: enforce
+clients: {{ default: {{ type: public, rotation: enforced, reuse_grace: 30s }} }}
+response: {{ act_within: 60d }}
+sources:
+  - name: auth
+{source}
+    format: tokenwarden
+    start: earliest
+revokers:
+  - name: api
+    http: {{ actions: [revoke_family], method: POST, url: \"{url}/revoke\" }}
+receivers:
+  - name: siem
+    webhook: {{ url: \"{url}/notify\" }}
+store: {{ url: \"sqlite://tokenwarden.db\"{store} }}
+",
+            url = api.url,
+        ));
+        Self { home, api }
+    }
+
+    /// Starts the daemon and kills it as soon as it has read so many records, new ones or again.
+    pub(crate) async fn killed_after(&self, records: f64) {
+        let mut daemon = self.home.start().await;
+        daemon
+            .wait("records are read", async |daemon| {
+                let new = daemon.metric(RECEIVED, "source=\"auth\"").await;
+                let again = daemon.metric(READ_AGAIN, "source=\"auth\"").await;
+                (new + again >= records).then_some(())
+            })
+            .await;
+        daemon.kill();
+    }
+
+    /// Lets the daemon come to the end of everything.
+    pub(crate) async fn finished(&self, traffic: &Traffic) -> Outcome {
+        let daemon = self.home.start_ready().await;
+        self.finish(daemon, traffic).await
+    }
+
+    pub(crate) async fn finish(&self, mut daemon: Daemon, traffic: &Traffic) -> Outcome {
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact")]
+        let newest = traffic.newest.as_second() as f64;
+        daemon
+            .wait("everything is judged", async |daemon| {
+                let lag = daemon.metric("tokenwarden_source_lag_records", "").await;
+                let judged = daemon
+                    .metric("tokenwarden_watermark_timestamp_seconds", "")
+                    .await;
+                (lag == 0.0 && judged > newest + 60.0).then_some(())
+            })
+            .await;
+        daemon
+            .wait("everything is done", async |daemon| {
+                let actions = daemon.list("actions").await;
+                let is_open =
+                    |record: &&Value| matches!(record["state"].as_str(), Some("ready" | "leased"));
+                (actions.iter().find(is_open)).is_none().then_some(())
+            })
+            .await;
+        let outcome = self.outcome(&daemon).await;
+        daemon.stop().await;
+        outcome
+    }
+
+    async fn outcome(&self, daemon: &Daemon) -> Outcome {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let incidents = daemon.list("incidents").await;
+        let graver = incidents
+            .iter()
+            .filter(|incident| incident["severity"] != "info");
+        let actions = daemon.list("actions").await;
+        let detections = daemon.list("detections").await;
+        Outcome {
+            incidents: graver
+                .map(|incident| (text(&incident["id"]), text(&incident["severity"])))
+                .collect(),
+            actions: actions
+                .iter()
+                .map(|record| {
+                    let action = &record["action"];
+                    [
+                        text(&action["id"]),
+                        text(&action["kind"]),
+                        text(&action["decision"]),
+                        text(&record["state"]),
+                    ]
+                })
+                .collect(),
+            detections: detections.iter().map(|found| text(&found["id"])).collect(),
+            revoked: self.api.keys("/revoke").into_iter().collect(),
+            users: users_revoked(&actions),
+            notified: self.api.keys("/notify").into_iter().collect(),
+        }
+    }
+}
+
+impl Outcome {
+    /// Every theft is answered once, and nobody else is.
+    pub(crate) fn assert_right(&self, traffic: &Traffic) {
+        for [id, kind, decision, state] in &self.actions {
+            assert_eq!((&**decision, &**state), ("execute", "done"), "{kind} {id}");
+        }
+        let users: BTreeSet<String> = self.users.iter().cloned().collect();
+        assert_eq!(users, traffic.robbed);
+        assert_eq!(self.users.len(), users.len(), "twice: {:?}", self.users);
+        assert_eq!(self.revoked.len(), users.len());
+        assert_eq!(self.notified.len(), users.len());
+        assert!(
+            self.detections.len() > users.len(),
+            "oddities are recorded too"
+        );
+    }
+
+    /// The same was done to the same, under the same names.
+    pub(crate) fn assert_same_deeds(&self, expected: &Self) {
+        differ("revoked", &self.revoked, &expected.revoked);
+        differ("notified", &self.notified, &expected.notified);
+    }
+
+    pub(crate) fn assert_same(&self, expected: &Self) {
+        differ("actions", &self.actions, &expected.actions);
+        differ("incidents", &self.incidents, &expected.incidents);
+        differ("revoked", &self.revoked, &expected.revoked);
+        differ("notified", &self.notified, &expected.notified);
+        differ("detections", &self.detections, &expected.detections);
+    }
+}
+
+fn users_revoked(actions: &[Value]) -> Vec<String> {
+    let revocations = actions
+        .iter()
+        .map(|record| &record["action"])
+        .filter(|action| action["kind"] == "revoke_family");
+    revocations
+        .map(|action| action["target"]["user_id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn differ<T: Ord + std::fmt::Debug>(what: &str, one: &BTreeSet<T>, other: &BTreeSet<T>) {
+    let more: Vec<&T> = one.difference(other).collect();
+    let less: Vec<&T> = other.difference(one).collect();
+    assert!(
+        more.is_empty() && less.is_empty(),
+        "{what}: only after kills {more:#?}, only undisturbed {less:#?}"
+    );
+}

@@ -1,0 +1,56 @@
+//! An API that counts what it is asked, as a revocation endpoint and as a receiver of notifications.
+
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri};
+use axum::routing::post;
+
+/// By path and idempotency key: how often it was asked.
+type Calls = Arc<Mutex<BTreeMap<(String, String), usize>>>;
+
+pub(crate) struct StubApi {
+    pub(crate) url: String,
+    calls: Calls,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl StubApi {
+    pub(crate) async fn start() -> Self {
+        let calls = Calls::default();
+        let router = Router::new()
+            .route("/{*path}", post(count))
+            .with_state(Arc::clone(&calls));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self {
+            url,
+            calls,
+            serving,
+        }
+    }
+
+    /// The keys of the calls of one path.
+    pub(crate) fn keys(&self, path: &str) -> Vec<String> {
+        let calls = self.calls.lock().unwrap();
+        let of_path = calls.keys().filter(|(called, _)| called == path);
+        of_path.map(|(_, key)| key.clone()).collect()
+    }
+}
+
+impl Drop for StubApi {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn count(State(calls): State<Calls>, uri: Uri, headers: HeaderMap) {
+    let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+    let call = (uri.path().to_owned(), key);
+    *calls.lock().unwrap().entry(call).or_default() += 1;
+}
