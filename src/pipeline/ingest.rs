@@ -353,7 +353,7 @@ impl Loop {
     async fn save_when_due(&mut self) {
         if let Some(task) = self.saving.take_if(|task| task.is_finished()) {
             match task.await {
-                Ok(Some(saved)) => self.saved(saved),
+                Ok(Some(saved)) => self.saved(&saved),
                 _ => self.save_not_before = Instant::now() + limits::STORE_RETRY_MAX,
             }
         }
@@ -380,7 +380,7 @@ impl Loop {
         }));
     }
 
-    fn saved(&mut self, saved: Saved) {
+    fn saved(&mut self, saved: &Saved) {
         self.observer.saved(saved.bytes, (self.now)());
         for (partition, epoch, position) in self.partitions.saved(&saved.partitions) {
             self.pending.progress.insert(partition, (epoch, position));

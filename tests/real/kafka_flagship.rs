@@ -1,8 +1,6 @@
 //! Fifty thousand events through a real broker, with a daemon that is killed again and again: what it finds and does is
 //! what an undisturbed one finds and does, and nothing is done under two names. Then the broker's own troubles.
 
-#![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
-
 use std::time::Duration;
 
 use crate::daemon::Home;

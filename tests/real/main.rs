@@ -26,8 +26,8 @@ mod keycloak_flagship;
 mod keycloak_realm;
 mod keycloak_revoker;
 mod mail;
-mod prometheus;
 mod mail_flagship;
+mod prometheus;
 mod proxy;
 #[path = "../support/source_harness.rs"]
 mod source_harness;

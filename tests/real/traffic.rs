@@ -136,7 +136,7 @@ impl Family {
 
     fn theft(&mut self, token: &str, next: &str) {
         let stolen = format!("{next}-stolen");
-        if self.number % 2 == 0 {
+        if self.number.is_multiple_of(2) {
             self.present(&Presented::own(token, Ok(next)));
             self.time_ms += 70_000;
             self.present(&Presented::foreign(token, Err("reuse")));
@@ -220,7 +220,7 @@ impl Family {
             event["device_id"] = json!(format!("device-{number}"));
         }
         // Some servers name the family, some leave the chain to the reader.
-        if number % 3 != 0 {
+        if !number.is_multiple_of(3) {
             event["family_id"] = json!(format!("f-{number}"));
         }
         self.events.push((self.time_ms, event));
