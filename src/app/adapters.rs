@@ -1,13 +1,13 @@
 //! Gives sources what they need of the store, through the traits they declare: neither knows the other.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::clock;
-use crate::model::{Claim, Position, SourcePartition, Text};
-use crate::pipeline::Control;
+use crate::model::{Claim, SourcePartition, Text};
+use crate::pipeline::{Control, Standing};
 use crate::sources::{Claims, Inbox, OwnRow, OwnTable, SourceError};
 use crate::store::{Row, Store, StoreError};
 
@@ -15,8 +15,7 @@ use crate::store::{Row, Store, StoreError};
 pub(super) struct StoreClaims {
     pub(super) store: Store,
     pub(super) owner: Text,
-    /// Positions that the restored state stands for.
-    pub(super) restored: BTreeMap<SourcePartition, Position>,
+    pub(super) standing: Arc<Standing>,
     pub(super) control: mpsc::Sender<Control>,
 }
 
@@ -26,9 +25,10 @@ impl Claims for StoreClaims {
         partitions: &'a [SourcePartition],
     ) -> BoxFuture<'a, Result<Vec<Claim>, SourceError>> {
         Box::pin(async move {
+            let positions = self.standing.positions();
             let claims = self
                 .store
-                .claim(partitions, &self.owner, &self.restored, clock::now())
+                .claim(partitions, &self.owner, &positions, clock::now())
                 .await
                 .map_err(unreadable)?;
             let told = self.control.send(Control::Claimed(claims.clone())).await;

@@ -27,7 +27,7 @@ use crate::delivery::{Delivery, Options, Performers};
 use crate::metrics::top::Top;
 use crate::metrics::{self, Metrics};
 use crate::model::{Position, SourcePartition, Text, limits};
-use crate::pipeline::{Ingest, OWN_SOURCE, Worker, restore};
+use crate::pipeline::{Ingest, OWN_SOURCE, Standing, Worker, restore};
 use crate::sources::own_table::TableTail;
 use crate::sources::{Context, Source, file::FileTail, kafka::Kafka, sql::SqlTail, webhook};
 use crate::store::{OpenAs, Store};
@@ -79,7 +79,7 @@ impl Daemon {
             parts::engine(&loaded.config, &loaded.rules),
             parts::policy(&loaded.config),
         );
-        let restored = restored(&store, &mut worker).await?;
+        let standing = Arc::new(Standing::new(restored(&store, &mut worker).await?));
         let owner: Text = format!("{} {}", std::process::id(), clock::now()).into();
         let watch = Watch::new(
             metrics.clone(),
@@ -99,7 +99,7 @@ impl Daemon {
                 .iter()
                 .map(|s| s.name.clone())
                 .collect(),
-            known: restored.keys().cloned().collect(),
+            standing: Arc::clone(&standing),
             snapshot_every: loaded.config.store.snapshot_every,
             now: clock::now,
             cancel: rest.clone(),
@@ -107,7 +107,7 @@ impl Daemon {
         let claims = StoreClaims {
             store: store.clone(),
             owner: owner.clone(),
-            restored,
+            standing,
             control: control_sender.clone(),
         };
         let context = Context {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::observer::Observer;
-use super::owned::{Next, Partitions};
+use super::owned::{Next, Partitions, Standing};
 use super::worker::{Taken, Worker};
 use crate::config::Clients;
 use crate::decode::Decoder;
@@ -57,8 +57,8 @@ pub struct Ingest {
     pub observer: Box<dyn Observer>,
     /// The sources that are going to be read.
     pub sources: BTreeSet<Text>,
-    /// Partitions that the restored state stands for.
-    pub known: BTreeSet<SourcePartition>,
+    /// What the restored state stands for; goes on with it.
+    pub standing: Arc<Standing>,
     pub snapshot_every: Duration,
     pub now: fn() -> Timestamp,
     pub cancel: CancellationToken,
@@ -105,7 +105,7 @@ impl Ingest {
             mut control,
             observer,
             sources,
-            known,
+            standing,
             snapshot_every,
             now,
             cancel,
@@ -117,7 +117,7 @@ impl Ingest {
             now,
             cancel: cancel.clone(),
             pending: Pending::default(),
-            partitions: Partitions::new(known),
+            partitions: Partitions::new(standing),
             awaited: sources,
             saving: None,
             snapshot_due: Instant::now() + snapshot_every,

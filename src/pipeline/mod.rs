@@ -11,4 +11,5 @@ mod worker;
 
 pub use ingest::{Control, Ingest, IngestError, Reload, restore};
 pub use observer::Observer;
+pub use owned::Standing;
 pub use worker::{OWN_SOURCE, Seen, Taken, Worker};

@@ -6,12 +6,49 @@
 //! to a bound; beyond it they go on, because memory is finite and a question too many is better than a standstill.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::{Claim, Position, RawBatch, SourcePartition, StartAt, Text, limits};
+
+/// How far the state stands for every partition that it knows, ours or not: restored, read, or handed over since.
+///
+/// Whoever claims a partition reads on from here. A state saved without the position of a partition that it knows could
+/// not be told from one that has never seen it.
+#[derive(Default)]
+pub struct Standing(Mutex<BTreeMap<SourcePartition, Position>>);
+
+impl Standing {
+    pub fn new(restored: BTreeMap<SourcePartition, Position>) -> Self {
+        Self(Mutex::new(restored))
+    }
+
+    pub fn positions(&self) -> BTreeMap<SourcePartition, Position> {
+        self.lock().clone()
+    }
+
+    fn of(&self, partition: &SourcePartition) -> Option<Position> {
+        self.lock().get(partition).cloned()
+    }
+
+    fn set(&self, partition: &SourcePartition, position: &Position) {
+        let mut positions = self.lock();
+        match positions.get_mut(partition) {
+            Some(standing) => standing.clone_from(position),
+            None => {
+                positions.insert(partition.clone(), position.clone());
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SourcePartition, Position>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Partitions {
     owned: BTreeMap<SourcePartition, Owned>,
+    standing: Arc<Standing>,
     held_back: VecDeque<Next>,
     records_held_back: usize,
     /// Those whose state is saved somewhere, so that their positions may be committed.
@@ -20,8 +57,6 @@ pub(super) struct Partitions {
 
 struct Owned {
     epoch: u64,
-    /// What the engine's state stands for.
-    applied: Option<Position>,
     /// Its records have changed the state.
     touched: bool,
     /// Being read again up to this position.
@@ -36,25 +71,25 @@ pub(super) struct Next {
 }
 
 impl Partitions {
-    /// With those that the restored state stands for.
-    pub(super) fn new(saved: BTreeSet<SourcePartition>) -> Self {
+    /// With what the restored state stands for.
+    pub(super) fn new(standing: Arc<Standing>) -> Self {
         Self {
-            saved,
+            saved: standing.positions().into_keys().collect(),
+            standing,
             ..Self::default()
         }
     }
 
     pub(super) fn claimed(&mut self, claim: Claim) {
-        let (applied, again) = match claim.start {
-            StartAt::Fresh => (None, None),
+        let again = match claim.start {
+            StartAt::Fresh => None,
             StartAt::Resume { from, committed } => {
-                let again = (from != committed).then_some(committed);
-                (Some(from), again)
+                self.standing.set(&claim.partition, &from);
+                (from != committed).then_some(committed)
             }
         };
         let owned = Owned {
             epoch: claim.epoch,
-            applied,
             touched: false,
             again,
         };
@@ -65,7 +100,6 @@ impl Partitions {
     pub(super) fn admit(&mut self, batch: RawBatch) -> Option<Next> {
         let owned = self.owned.entry(batch.partition.clone()).or_insert(Owned {
             epoch: batch.epoch,
-            applied: None,
             touched: false,
             again: None,
         });
@@ -111,7 +145,7 @@ impl Partitions {
     /// The state stands for this batch now. Returns the position to commit, when it is time to.
     pub(super) fn applied(&mut self, batch: &RawBatch) -> Option<Position> {
         let owned = self.owned.get_mut(&batch.partition)?;
-        owned.applied = Some(batch.position.clone());
+        self.standing.set(&batch.partition, &batch.position);
         owned.touched |= !batch.records.is_empty();
         let is_known = !owned.touched || self.saved.contains(&batch.partition);
         (owned.again.is_none() && is_known).then(|| batch.position.clone())
@@ -135,7 +169,10 @@ impl Partitions {
             .collect();
         let waited = |partition: &&SourcePartition| {
             let owned = self.owned.get(partition)?;
-            let position = owned.applied.clone().filter(|_| owned.again.is_none())?;
+            let position = self.standing.of(partition)?;
+            if owned.again.is_some() {
+                return None;
+            }
             Some(((*partition).clone(), owned.epoch, position))
         };
         new.iter().filter_map(waited).collect()
@@ -147,9 +184,7 @@ impl Partitions {
 
     /// What the state stands for.
     pub(super) fn positions(&self) -> BTreeMap<SourcePartition, Position> {
-        let position =
-            |(p, owned): (&SourcePartition, &Owned)| Some((p.clone(), owned.applied.clone()?));
-        self.owned.iter().filter_map(position).collect()
+        self.standing.positions()
     }
 
     /// Sources that cannot be read hold nobody back.
@@ -217,7 +252,20 @@ mod tests {
     }
 
     fn known(names: &[&str]) -> Partitions {
-        Partitions::new(names.iter().map(|name| partition(name)).collect())
+        let restored = names.iter().map(|name| (partition(name), at(1)));
+        Partitions::new(Arc::new(Standing::new(restored.collect())))
+    }
+
+    #[test]
+    fn the_state_stands_for_what_is_not_claimed_yet_too() {
+        let mut partitions = known(&["a", "b"]);
+        partitions.claimed(resumed("a", 1, 8));
+        let next = partitions.admit(batch("a", &[true], 8)).unwrap();
+        partitions.applied(&next.batch);
+        let expected = BTreeMap::from([(partition("a"), at(8)), (partition("b"), at(1))]);
+        assert_eq!(partitions.positions(), expected);
+        assert!(!partitions.lost(&partition("a")));
+        assert_eq!(partitions.positions(), expected);
     }
 
     #[test]

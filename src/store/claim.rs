@@ -18,13 +18,13 @@ const CLAIM: &str = "
 impl Store {
     /// Takes the partitions over, and tells for each where to read from.
     ///
-    /// `restored` holds the positions that the restored snapshot stands for. A partition that the snapshot does not
+    /// `standing` holds the positions that the state in memory stands for. A partition that it does not
     /// know goes on from its committed position: there is no older state that could be rebuilt.
     pub async fn claim(
         &self,
         partitions: &[SourcePartition],
         owner: &str,
-        restored: &BTreeMap<SourcePartition, Position>,
+        standing: &BTreeMap<SourcePartition, Position>,
         now: Timestamp,
     ) -> Result<Vec<Claim>, StoreError> {
         // Always in the same order: two daemons that claim the same partitions must not wait for each other in a ring.
@@ -45,7 +45,7 @@ impl Store {
             claims.push(Claim {
                 partition: partition.clone(),
                 epoch: sql::count(row.try_get("epoch")?),
-                start: start_at(committed, restored.get(partition)),
+                start: start_at(committed, standing.get(partition)),
             });
         }
         transaction.commit().await?;

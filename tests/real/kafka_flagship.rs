@@ -95,6 +95,13 @@ async fn a_broker_that_is_away_for_a_while_costs_nothing() {
     assert!(why.contains("source auth: "), "{why}");
     proxy.mend();
     daemon.wait_ready().await;
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand are exact")]
+    let all = traffic.records.len() as f64;
+    daemon
+        .wait("the second half", async |daemon| {
+            (daemon.metric(RECEIVED, "source=\"auth\"").await >= all).then_some(())
+        })
+        .await;
     let outcome = run.finish(daemon, &traffic).await;
     outcome.assert_right(&traffic);
     assert!(proxy.served() > 1, "it was the proxy that was spoken to");
