@@ -13,7 +13,7 @@ use crate::model::limits::{
 use crate::model::{Evidence, Text};
 use crate::store::{
     AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, IncidentDetails, LeasedAction,
-    StoreError,
+    Settled, StoreError,
 };
 
 use super::Performers;
@@ -80,7 +80,7 @@ impl Worker {
         let missing: Vec<&Arc<dyn Notifier>> = performers
             .notifiers
             .iter()
-            .filter(|notifier| !settled.iter().any(|(name, _)| name == notifier.name()))
+            .filter(|notifier| !settled.iter().any(|s| s.performer == *notifier.name()))
             .collect();
         let names: Vec<Text> = missing
             .iter()
@@ -106,7 +106,11 @@ impl Worker {
         for (answered, name) in join_all(calls).await.into_iter().zip(names) {
             match answered? {
                 Attempt::Retry { reason, after } => failed.push((name, reason, after)),
-                settling => settled.push((name, result_of(&settling))),
+                settling => settled.push(Settled {
+                    performer: name,
+                    result: result_of(&settling),
+                    detail: settling.reason().into(),
+                }),
             }
         }
         let Some((name, reason, _)) = failed.first() else {
@@ -154,31 +158,24 @@ impl Worker {
 }
 
 /// Everybody has answered: done, unless somebody refused, which a person must know.
-fn conclude(leased: &LeasedAction, settled: &[(Text, AttemptResult)]) -> Finish {
-    let named = |wanted: AttemptResult| -> Vec<&str> {
-        settled
-            .iter()
-            .filter(|(_, result)| *result == wanted)
-            .map(|(name, _)| name.as_ref())
-            .collect()
+fn conclude(leased: &LeasedAction, settled: &[Settled]) -> Finish {
+    let those = |wanted: AttemptResult| {
+        let those = settled.iter().filter(|one| one.result == wanted);
+        those
+            .map(|one| format!("{} ({})", one.performer, one.detail))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
-    let (told, refused) = (
-        named(AttemptResult::Done).join(", "),
-        named(AttemptResult::Refused).join(", "),
-    );
-    match (told.is_empty(), refused.is_empty()) {
-        (_, true) => Finish::new(&leased.action, FinishState::Done, format!("told {told}")),
-        (true, false) => Finish::new(
-            &leased.action,
-            FinishState::Parked,
-            format!("refused by {refused}"),
-        ),
-        (false, false) => Finish::new(
-            &leased.action,
+    let (told, refused) = (those(AttemptResult::Done), those(AttemptResult::Refused));
+    let (state, outcome) = match (told.is_empty(), refused.is_empty()) {
+        (_, true) => (FinishState::Done, format!("told {told}")),
+        (true, false) => (FinishState::Parked, format!("refused by {refused}")),
+        (false, false) => (
             FinishState::Parked,
             format!("told {told}, but refused by {refused}"),
         ),
-    }
+    };
+    Finish::new(&leased.action, state, outcome)
 }
 
 fn compose(

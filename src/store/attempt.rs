@@ -41,6 +41,15 @@ pub struct AttemptEnd {
     pub evidence: Evidence,
 }
 
+/// A performer that need not be tried again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    pub performer: Text,
+    pub result: AttemptResult,
+    /// What it said, for a person.
+    pub detail: Text,
+}
+
 impl Store {
     /// Records, before any call is made, that the performers are about to try; the event is told with the first attempt.
     pub async fn begin_attempt(
@@ -83,12 +92,9 @@ impl Store {
     }
 
     /// Which performers need not be tried again since the action became ready: they have done their part, or refused for good.
-    pub async fn settled(
-        &self,
-        action: &LeasedAction,
-    ) -> Result<Vec<(Text, AttemptResult)>, StoreError> {
+    pub async fn settled(&self, action: &LeasedAction) -> Result<Vec<Settled>, StoreError> {
         let rows = sqlx::query(
-            "SELECT performer, result FROM action_attempt WHERE action_id = $1
+            "SELECT performer, result, detail FROM action_attempt WHERE action_id = $1
              AND (result = 'done' OR (result = 'refused' AND started_at >= $2)) ORDER BY seq",
         )
         .bind(action.action.id.as_ref())
@@ -101,7 +107,11 @@ impl Store {
                     "done" => AttemptResult::Done,
                     _ => AttemptResult::Refused,
                 };
-                Ok((row.try_get::<String, _>("performer")?.into(), result))
+                Ok(Settled {
+                    performer: row.try_get::<String, _>("performer")?.into(),
+                    result,
+                    detail: row.try_get::<String, _>("detail")?.into(),
+                })
             })
             .collect()
     }

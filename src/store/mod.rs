@@ -23,7 +23,7 @@ mod snapshot;
 mod sql;
 mod token_key;
 
-pub use attempt::{AttemptEnd, AttemptId, AttemptResult};
+pub use attempt::{AttemptEnd, AttemptId, AttemptResult, Settled};
 pub use commit::CommitReport;
 pub use error::{OpenError, StoreError};
 pub use gauges::{Gauges, WouldHaveBeen};

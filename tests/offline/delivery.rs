@@ -585,7 +585,7 @@ async fn mail_waits_for_the_outcome_and_says_it() {
     let record = bench.until_state("notify u1", ActionState::Done).await;
     assert_eq!(
         (record.attempts, record.outcome.as_deref()),
-        (1, Some("told on-call"))
+        (1, Some("told on-call (204 No Content)"))
     );
     let notification = mail.notifications.lock().unwrap().remove(0);
     assert_eq!(notification.actions.len(), 1);
@@ -649,7 +649,10 @@ async fn each_receiver_is_told_once() {
     })
     .await;
     let record = bench.until_state("notify u1", ActionState::Done).await;
-    assert_eq!(record.outcome.as_deref(), Some("told on-call, siem"));
+    assert_eq!(
+        record.outcome.as_deref(),
+        Some("told on-call (204 No Content), siem (204 No Content)")
+    );
     assert_eq!(mail.calls(), ["notify u1"]);
 }
 
@@ -674,7 +677,7 @@ async fn receiver_that_refuses_silences_nobody() {
     let record = bench.until_state("notify u1", ActionState::Parked).await;
     assert_eq!(
         record.outcome.as_deref(),
-        Some("told on-call, but refused by dead")
+        Some("told on-call (204 No Content), but refused by dead (550 no such user)")
     );
     assert_eq!((dead.calls().len(), mail.calls().len()), (1, 2));
 

@@ -703,10 +703,15 @@ pub(crate) async fn receivers_done_are_remembered(store: Store) {
         .await
         .unwrap()
         .remove(0);
+    let settled = store.settled(&leased).await.unwrap();
+    let [settled] = &*settled else {
+        panic!("{settled:?}")
+    };
     assert_eq!(
-        store.settled(&leased).await.unwrap(),
-        [("on-call".into(), AttemptResult::Done)]
+        (&*settled.performer, settled.result),
+        ("on-call", AttemptResult::Done)
     );
+    assert_eq!(settled.detail, end(attempts[0], AttemptResult::Done).detail);
 }
 
 pub(crate) async fn final_action_wakes_the_notification(store: Store) {
