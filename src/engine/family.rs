@@ -29,8 +29,8 @@ pub(super) struct Family {
     pub(super) released: Vec<u64>,
     pub(super) first_seen: i64,
     pub(super) last_seen: i64,
-    /// Has been issued or refreshed: more than anybody's garbage.
-    pub(super) proven: bool,
+    /// Event time of the first issue or accepted refresh; without one it may be anybody's garbage.
+    accepted_since: Option<i64>,
     /// Event time of the newest accepted refresh, for the time between refreshes.
     pub(super) refreshed_at: Option<i64>,
 }
@@ -41,7 +41,7 @@ impl Aged for Family {
     }
 
     fn provisional(&self) -> bool {
-        !self.proven
+        self.accepted_since.is_none()
     }
 }
 
@@ -63,7 +63,7 @@ impl Family {
             released: Vec::new(),
             first_seen: time,
             last_seen: time,
-            proven: false,
+            accepted_since: None,
             refreshed_at: None,
         }
     }
@@ -76,20 +76,9 @@ impl Family {
         used_before: bool,
         context: Context,
     ) -> bool {
-        if !self.named && (event.family_id.is_some() || time < self.id_time) {
-            self.id = id_of(event);
-            self.named = event.family_id.is_some();
-            self.id_time = time;
-        }
-        let earliest = time <= self.first_seen;
+        self.believe(event, time);
         self.first_seen = self.first_seen.min(time);
         self.last_seen = self.last_seen.max(time);
-        self.proven |= event.succeeded();
-        // A refusal is the caller's word: what it claims fills gaps and never replaces.
-        let trusted = event.succeeded() && earliest;
-        take(&mut self.user_id, event.user_id.as_ref(), trusted);
-        take(&mut self.client_id, event.client_id.as_ref(), trusted);
-        take(&mut self.session_id, event.session_id.as_ref(), trusted);
         self.token_kind = self.token_kind.or(event.token_kind);
         self.access_token_ttl = event.access_token_ttl.or(self.access_token_ttl);
         self.ledger.add(NewEntry {
@@ -106,6 +95,33 @@ impl Family {
         })
     }
 
+    /// Learns whose the family is. A refusal is the caller's word: what it claims stands only until the server has
+    /// accepted something; then the earliest acceptance decides, and others fill gaps.
+    fn believe(&mut self, event: &Event, time: i64) {
+        if !event.succeeded() && self.accepted_since.is_some() {
+            return;
+        }
+        if !self.named && (event.family_id.is_some() || time < self.id_time) {
+            self.id = id_of(event);
+            self.named = event.family_id.is_some();
+            self.id_time = time;
+        }
+        if event.succeeded() && self.accepted_since.is_none() {
+            self.disbelieve();
+        }
+        let earliest = event.succeeded() && self.accepted_since.is_none_or(|since| time <= since);
+        if earliest {
+            self.accepted_since = Some(time);
+        }
+        take(&mut self.user_id, event.user_id.as_ref(), earliest);
+        take(&mut self.client_id, event.client_id.as_ref(), earliest);
+        take(&mut self.session_id, event.session_id.as_ref(), earliest);
+    }
+
+    fn disbelieve(&mut self) {
+        (self.user_id, self.client_id, self.session_id) = (None, None, None);
+    }
+
     /// Takes over what was filed under another key for the same family.
     pub(super) fn absorb(&mut self, other: Self) {
         if !self.named && (other.named || other.id_time < self.id_time) {
@@ -116,10 +132,17 @@ impl Family {
         self.ledger.absorb(other.ledger);
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);
-        self.proven |= other.proven;
-        self.user_id = self.user_id.take().or(other.user_id);
-        self.client_id = self.client_id.take().or(other.client_id);
-        self.session_id = self.session_id.take().or(other.session_id);
+        let (mine, theirs) = (self.accepted_since, other.accepted_since);
+        if mine.is_none() && theirs.is_some() {
+            self.disbelieve();
+        }
+        if mine.is_none() || theirs.is_some() {
+            let earlier = theirs.is_some_and(|theirs| mine.is_none_or(|mine| theirs < mine));
+            take(&mut self.user_id, other.user_id.as_ref(), earlier);
+            take(&mut self.client_id, other.client_id.as_ref(), earlier);
+            take(&mut self.session_id, other.session_id.as_ref(), earlier);
+        }
+        self.accepted_since = [mine, theirs].into_iter().flatten().min();
         self.token_kind = self.token_kind.or(other.token_kind);
         self.access_token_ttl = self.access_token_ttl.or(other.access_token_ttl);
         self.refreshed_at = self.refreshed_at.max(other.refreshed_at);
@@ -128,9 +151,9 @@ impl Family {
     }
 }
 
-fn take(mine: &mut Option<Text>, theirs: Option<&Text>, trusted: bool) {
+fn take(mine: &mut Option<Text>, theirs: Option<&Text>, replaces: bool) {
     if let Some(theirs) = theirs
-        && (mine.is_none() || trusted)
+        && (mine.is_none() || replaces)
     {
         *mine = Some(theirs.clone());
     }

@@ -217,8 +217,13 @@ fn ends(state: &State, family: &Family, key: u64) -> Ends {
         .user_id
         .as_deref()
         .map(|id| ended_key(family.scope(), "user", id));
-    let mut ends = Ends::default();
-    for ended in [Some(key), session, user]
+    let consent = (family.user_id.as_deref().zip(family.client_id.as_deref()))
+        .map(|(user, client)| consent_key(family.scope(), user, client));
+    let mut ends = Ends {
+        assumed: state.nothing_performed,
+        ..Ends::default()
+    };
+    for ended in [Some(key), session, user, consent]
         .into_iter()
         .flatten()
         .filter_map(|key| state.ended.get(key))
@@ -226,8 +231,7 @@ fn ends(state: &State, family: &Family, key: u64) -> Ends {
         let since =
             |times: &[i64]| times[times.partition_point(|t| *t < family.first_seen)..].to_vec();
         ends.by_people.extend(since(&ended.by_people));
-        let by_us = since(&ended.by_us).first().copied();
-        ends.by_us = [ends.by_us, by_us].into_iter().flatten().min();
+        ends.by_us.extend(since(&ended.by_us));
     }
     ends
 }
@@ -235,6 +239,11 @@ fn ends(state: &State, family: &Family, key: u64) -> Ends {
 /// Within the issuer only: an operator's act can stand in a log line that does not name the tenant acted upon.
 fn ended_key((issuer, _): (&str, &str), what: &str, id: &str) -> u64 {
     key("ended", &[issuer, what, id])
+}
+
+/// What a user let one client do.
+fn consent_key((issuer, _): (&str, &str), user: &str, client: &str) -> u64 {
+    key("ended", &[issuer, "consent", user, client])
 }
 
 impl Family {
@@ -274,7 +283,10 @@ pub(super) fn ended(state: &mut State, event: &Event) {
         (_, _, Some(user)) if whole_user => ended_key(scope, "user", user),
         (Some(family), ..) => family,
         (None, Some(session), _) => ended_key(scope, "session", session),
-        (None, None, Some(user)) => ended_key(scope, "user", user),
+        (None, None, Some(user)) => match event.client_id.as_deref() {
+            Some(client) if event.kind == EventType::Revoke => consent_key(scope, user, client),
+            _ => ended_key(scope, "user", user),
+        },
         (None, None, None) => return,
     };
     let ours = event.initiator == Some(Initiator::Tokenwarden);

@@ -73,7 +73,7 @@ pub struct Sizes {
 const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
 const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
 /// Version of the snapshot's form; another one is not read, and the state is rebuilt.
-const SNAPSHOT_VERSION: u32 = 1;
+const SNAPSHOT_VERSION: u32 = 2;
 
 impl Engine {
     pub fn new(rules: &RuleSet, clients: Clients, lateness: Duration) -> Self {
@@ -136,6 +136,7 @@ impl Engine {
 
     /// In `replay` an action decided `execute` counts as done at the event time of its detection.
     pub fn assume_done(&mut self, kind: ActionKind, target: &Target, time: Timestamp) {
+        self.state.nothing_performed = true;
         let whole_user = matches!(kind, ActionKind::RevokeUser | ActionKind::LockUser);
         if whole_user || kind == ActionKind::RevokeFamily {
             lineage::ended_by_us(&mut self.state, target, whole_user, time.as_millisecond());

@@ -79,7 +79,10 @@ impl Resolve {
             .and_then(|token| self.tokens.get(token))
             .is_some_and(|known| known.used);
         let resolved = match &event.family_id {
-            Some(family) => self.named(scoped("family", event, &[family]), presented, issued),
+            Some(family) => {
+                let named = scoped("family", event, &[family]);
+                self.named(named, presented, issued, refused_only)
+            }
             None if presented.is_some() || issued.is_some() => self.chained(presented, issued)?,
             None => Resolved {
                 family: scoped(
@@ -143,18 +146,33 @@ impl Resolve {
         self.lookup(token).unwrap_or(token)
     }
 
-    fn named(&self, family: u64, presented: Option<u64>, issued: Option<u64>) -> Resolved {
-        let same_as = [presented, issued]
-            .into_iter()
-            .flatten()
-            .find_map(|t| self.lookup(t))
-            .filter(|other| *other != family);
+    /// A refusal is the caller's word: a token that is known stays where it is, whatever family was claimed for it, and
+    /// what only refusals have said of a token makes no two families one.
+    fn named(
+        &self,
+        family: u64,
+        presented: Option<u64>,
+        issued: Option<u64>,
+        refused: bool,
+    ) -> Resolved {
+        let family = self.survivor(family);
+        let homes = [presented, issued].into_iter().flatten();
+        let other = homes
+            .filter_map(|token| self.home(token))
+            .find(|other| *other != family);
         Resolved {
-            family: self.survivor(family),
-            named: true,
-            same_as,
+            family: other.filter(|_| refused).unwrap_or(family),
+            named: other.is_none() || !refused,
+            same_as: other.filter(|_| !refused),
             used_before: false,
         }
+    }
+
+    /// Where a token belongs by the server's word, or by the token itself.
+    fn home(&self, token: u64) -> Option<u64> {
+        let known = self.tokens.get(token)?;
+        let claimed = known.refused_only && known.family != token;
+        (!claimed).then(|| self.survivor(known.family))
     }
 
     fn chained(&self, presented: Option<u64>, issued: Option<u64>) -> Option<Resolved> {
@@ -180,7 +198,9 @@ impl Resolve {
             refused_only,
             used: false,
         });
-        known.family = family;
+        if !refused_only || known.refused_only {
+            known.family = family;
+        }
         known.last_seen = known.last_seen.max(time);
         known.refused_only &= refused_only;
     }

@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) timers: BTreeSet<(i64, Waiting)>,
     /// Event time at which old state was last swept out.
     pub(super) swept_at: i64,
+    /// What is decided counts as done, because nobody performs it.
+    pub(super) nothing_performed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,6 +87,7 @@ impl State {
             ended: Table::new(limits::ENDED_MAX),
             timers: BTreeSet::new(),
             swept_at: 0,
+            nothing_performed: false,
         }
     }
 

@@ -15,7 +15,7 @@ use crate::model::{Text, limits};
 /// Everything lineage rules may read about one family.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// Ordered by time, then token, then answer, so that equal sets are equal vectors.
+    /// Ordered by time, then token, answer, issued token and event, so that equal sets are equal vectors.
     entries: Vec<Entry>,
     contexts: Vec<Context>,
     /// Contexts of accepted presentations whose entries had to go.
@@ -235,14 +235,7 @@ impl Ledger {
     }
 
     fn file(&mut self, mut entry: Entry, context: Context) -> bool {
-        let repeat = |e: &Entry| {
-            (e.time, e.answer, e.token, e.issued)
-                == (entry.time, entry.answer, entry.token, entry.issued)
-                && (entry.token.is_some()
-                    || entry.issued.is_some()
-                    || e.event_id() == entry.event_id())
-        };
-        if self.entries.iter().any(repeat) {
+        if self.has(&entry, &context) {
             return false;
         }
         entry.context = self.number(context);
@@ -250,10 +243,26 @@ impl Ledger {
         let at = self.entries.partition_point(|e| e.order() <= entry.order());
         self.entries.insert(at, entry);
         self.forget_names();
+        self.bound_refusals();
         if self.entries.len() > limits::LEDGER_ENTRIES_MAX {
             self.make_room();
         }
         true
+    }
+
+    /// Whether this very presentation is here. Clocks of a second's grain show two of one token at the same time: who
+    /// presented them, and under which event id, tells them apart while the ids are kept.
+    fn has(&self, entry: &Entry, context: &Context) -> bool {
+        let (_, _, _, issued, id) = entry.order();
+        self.entries.iter().any(|e| {
+            let same = (e.time, e.answer, e.token, e.issued)
+                == (entry.time, entry.answer, entry.token, issued);
+            let same_event = match (e.event_id(), id) {
+                (Some(theirs), Some(mine)) => theirs == mine,
+                _ => entry.token.is_some() || issued.is_some(),
+            };
+            same && same_event && self.context(e) == context
+        })
     }
 
     /// Whether the entry sets something in question: a refusal, a token again, another client, another proof key.
@@ -299,14 +308,43 @@ impl Ledger {
         }
     }
 
-    /// Makes room. Refusals are anybody's to cause: they take a part of the ledger, and never push out what was accepted.
+    /// Refusals are anybody's to cause: they are few, each costs a judgement, and they never push out what was accepted.
+    /// Garbage goes first, then the oldest of those that say the same; a refusal that stands alone stays longest.
+    fn bound_refusals(&mut self) {
+        let refusals: Vec<usize> = (0..self.entries.len())
+            .filter(|&i| !self.entries[i].answer.accepted())
+            .collect();
+        if refusals.len() <= limits::LEDGER_REFUSALS_MAX {
+            return;
+        }
+        let alike = |i: usize| {
+            let (token, context) = (self.entries[i].token, self.entries[i].context);
+            let same =
+                |&&j: &&usize| self.entries[j].token == token && self.entries[j].context == context;
+            refusals.iter().filter(same).count()
+        };
+        let goes = refusals
+            .iter()
+            .copied()
+            .find(|&i| self.is_garbage(&self.entries[i]))
+            .or_else(|| refusals.iter().copied().rev().max_by_key(|&i| alike(i)));
+        if let Some(goes) = goes {
+            self.entries.remove(goes);
+            self.drop_unused_contexts();
+        }
+    }
+
+    /// A token that this family is not known to have held.
+    fn is_garbage(&self, refusal: &Entry) -> bool {
+        let holds = |e: &Entry| {
+            e.answer.accepted() && (e.token == refusal.token || e.issued == refusal.token)
+        };
+        let counted = refusal.generation.is_some() || refusal.used_long_ago;
+        refusal.token.is_some() && !counted && !self.entries.iter().any(holds)
+    }
+
     fn make_room(&mut self) {
-        let refusals = self.entries.iter().filter(|e| !e.answer.accepted()).count();
-        if refusals > limits::LEDGER_REFUSALS_MAX {
-            if let Some(oldest) = self.entries.iter().position(|e| !e.answer.accepted()) {
-                self.entries.remove(oldest);
-            }
-        } else if let Some((before, link)) = self.dull_link() {
+        if let Some((before, link)) = self.dull_link() {
             let entry = self.entries.remove(link);
             self.entries[before].issued = entry.issued;
             self.folded_until = self.folded_until.max(Some(entry.time));
@@ -438,10 +476,19 @@ impl Entry {
         self.client != 0 && other.client != 0 && self.client != other.client
     }
 
-    fn order(&self) -> (i64, Option<TokenHash>, Answer, Option<TokenHash>) {
-        (self.time, self.token, self.answer, self.issued)
+    fn order(&self) -> Order<'_> {
+        let event = self.event_id();
+        (self.time, self.token, self.answer, self.issued, event)
     }
 }
+
+type Order<'a> = (
+    i64,
+    Option<TokenHash>,
+    Answer,
+    Option<TokenHash>,
+    Option<&'a Text>,
+);
 
 fn narrow(generation: u64) -> u32 {
     u32::try_from(generation).unwrap_or(u32::MAX)

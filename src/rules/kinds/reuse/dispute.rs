@@ -120,8 +120,9 @@ fn accepted_row(
 
 fn successors_used_before(view: &View<'_>, token: TokenHash, index: usize) -> bool {
     let successors = view.descendants(token);
+    let before = view.entry(index).time;
     view.entries()
-        .take(index)
+        .take_while(|(_, e)| e.time < before)
         .any(|(_, e)| e.answer.accepted() && e.token.is_some_and(|t| successors.contains(&t)))
 }
 

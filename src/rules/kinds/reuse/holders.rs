@@ -4,10 +4,11 @@
 //! between two networks cannot look like this: whoever presents the successor got the answer to the disputed token, and
 //! whoever presents the disputed token (or a successor on another branch) meanwhile in another network did not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::super::ledger::TokenHash;
 use super::view::{View, millis};
+use crate::model::limits;
 
 pub(super) struct Proof {
     /// An entry of one holder and one of the other.
@@ -20,82 +21,144 @@ pub(super) struct Proof {
 /// The first time that networks X, Y, X alternate within the proof window over the disputed token and its successors,
 /// one side holding a successor that the other side's presentation did not issue.
 pub(super) fn proved(view: &View<'_>, token: TokenHash) -> Option<Proof> {
-    let successors = view.descendants(token);
-    let involved: Vec<usize> = view
-        .entries()
-        .filter(|(_, e)| {
-            e.token
-                .is_some_and(|t| t == token || successors.contains(&t))
-        })
-        .filter(|(i, _)| view.seen(*i).context.network.is_some())
-        .map(|(i, _)| i)
-        .collect();
-    let window = millis(view.rule.proof_window);
-    for (c, &third) in involved.iter().enumerate() {
-        for (b, &second) in involved[..c].iter().enumerate() {
-            for &first in &involved[..b] {
-                let near = view.entry(third).time - view.entry(first).time <= window;
-                if near
-                    && alternates(view, first, second, third)
-                    && apart(view, token, &successors, [first, third], second)
-                {
-                    return Some(Proof {
-                        one: third,
-                        other: second,
-                        completed: third,
-                    });
-                }
-            }
+    Presentations::of(view, token).alternation()
+}
+
+/// A set of presentations by their number: the ledger has room for fewer than there are bits.
+type Set = u128;
+const _: () = assert!(limits::LEDGER_ENTRIES_MAX <= Set::BITS as usize);
+
+/// The presentations of the disputed token and its successors, in order, and what sets each two of them apart. Made once,
+/// so that the search costs little where somebody presents as often as the ledger allows.
+struct Presentations {
+    entries: Vec<usize>,
+    times: Vec<i64>,
+    window: i64,
+    /// For each: those from another network.
+    elsewhere: Vec<Set>,
+    /// For each: those whose holder cannot be its own.
+    apart: Vec<Set>,
+}
+
+impl Presentations {
+    fn of(view: &View<'_>, token: TokenHash) -> Self {
+        let successors = view.descendants(token);
+        let entries: Vec<usize> = view
+            .entries()
+            .filter(|(_, e)| {
+                e.token
+                    .is_some_and(|t| t == token || successors.contains(&t))
+            })
+            .filter(|(i, _)| view.seen(*i).context.network.is_some())
+            .map(|(i, _)| i)
+            .collect();
+        let elsewhere = |&one: &usize| set(&entries, |other| view.network_differs(one, other));
+        let lineage = Lineage::of(view, token, &entries);
+        let holds = |&holder: &usize| {
+            let held = view.entry(holder).token.filter(|t| successors.contains(t));
+            held.map_or(0, |held| {
+                set(&entries, |other| lineage.holds_apart(view, held, other))
+            })
+        };
+        let held: Vec<Set> = entries.iter().map(holds).collect();
+        let mirrored = |one: usize| {
+            (0..entries.len())
+                .filter(|&other| held[other] & bit(one) != 0)
+                .fold(held[one], |apart, other| apart | bit(other))
+        };
+        Self {
+            times: entries.iter().map(|&i| view.entry(i).time).collect(),
+            window: millis(view.rule.proof_window),
+            elsewhere: entries.iter().map(elsewhere).collect(),
+            apart: (0..entries.len()).map(mirrored).collect(),
+            entries,
         }
     }
-    None
+
+    fn alternation(&self) -> Option<Proof> {
+        (0..self.entries.len()).find_map(|third| {
+            let start = self.times[third] - self.window;
+            let recent = self.times.partition_point(|time| *time < start);
+            let second = (recent..third).find(|&second| self.alternates(recent, second, third))?;
+            Some(Proof {
+                one: self.entries[third],
+                other: self.entries[second],
+                completed: self.entries[third],
+            })
+        })
+    }
+
+    /// Whether some first presentation, not before `recent`, makes it X, Y, X with two holders.
+    fn alternates(&self, recent: usize, second: usize, third: usize) -> bool {
+        if self.elsewhere[third] & bit(second) == 0 {
+            return false;
+        }
+        let before = (bit(second) - 1) & !(bit(recent) - 1);
+        let firsts = before & self.elsewhere[second] & !self.elsewhere[third];
+        let is_apart = self.apart[third] & bit(second) != 0;
+        firsts != 0 && (is_apart || firsts & self.apart[second] != 0)
+    }
 }
 
-fn alternates(view: &View<'_>, first: usize, second: usize, third: usize) -> bool {
-    !view.network_differs(first, third)
-        && view.network_differs(first, second)
-        && view.network_differs(third, second)
+fn bit(number: usize) -> Set {
+    1 << number
 }
 
-/// Whether one side presents a successor that no presentation from the other side's network issued.
-fn apart(
-    view: &View<'_>,
-    token: TokenHash,
-    successors: &BTreeSet<TokenHash>,
-    outer: [usize; 2],
-    inner: usize,
-) -> bool {
-    outer.into_iter().any(|side| {
-        holds_apart(view, token, successors, side, inner)
-            || holds_apart(view, token, successors, inner, side)
-    })
+fn set(entries: &[usize], belongs: impl Fn(usize) -> bool) -> Set {
+    let numbered = entries.iter().enumerate();
+    numbered
+        .filter(|(_, entry)| belongs(**entry))
+        .fold(0, |set, (number, _)| set | bit(number))
 }
 
-/// `holder` presents a successor; `other` presents a token that does not lead to it through the holder's own hands,
-/// and the holder's successor was not issued to `other`'s network.
-fn holds_apart(
-    view: &View<'_>,
-    token: TokenHash,
-    successors: &BTreeSet<TokenHash>,
-    holder: usize,
-    other: usize,
-) -> bool {
-    let Some(held) = view.entry(holder).token.filter(|t| successors.contains(t)) else {
-        return false;
-    };
-    let Some(others) = view.entry(other).token else {
-        return false;
-    };
-    let issuing: Vec<usize> = view
-        .uses(token)
-        .into_iter()
-        .filter(|&u| view.issued_by(u).contains(&held))
-        .collect();
-    let issued_to_other = issuing.iter().any(|&u| !view.network_differs(u, other));
-    // A client that moved on presents what the earlier network was given: one chain through both is one holder.
-    let one_chain = others != token
-        && (view.descendants(others).contains(&held)
-            || view.descendants(held).contains(&others)
-            || others == held);
-    !issuing.is_empty() && !issued_to_other && !one_chain
+/// What grew from what, of the tokens involved.
+struct Lineage {
+    disputed: TokenHash,
+    descendants: BTreeMap<TokenHash, BTreeSet<TokenHash>>,
+    /// Each use of the disputed token, with all that goes back to it.
+    issuing: Vec<(usize, BTreeSet<TokenHash>)>,
+}
+
+impl Lineage {
+    fn of(view: &View<'_>, disputed: TokenHash, entries: &[usize]) -> Self {
+        let tokens: BTreeSet<TokenHash> = entries
+            .iter()
+            .filter_map(|&i| view.entry(i).token)
+            .collect();
+        let uses = view.uses(disputed);
+        Self {
+            disputed,
+            descendants: tokens
+                .into_iter()
+                .map(|token| (token, view.descendants(token)))
+                .collect(),
+            issuing: uses.into_iter().map(|u| (u, view.issued_by(u))).collect(),
+        }
+    }
+
+    fn leads_to(&self, from: TokenHash, to: TokenHash) -> bool {
+        self.descendants
+            .get(&from)
+            .is_some_and(|all| all.contains(&to))
+    }
+
+    /// The holder presents the successor `held`; `other` presents a token that does not lead to it through the holder's
+    /// own hands, and `held` was not issued to `other`'s network.
+    fn holds_apart(&self, view: &View<'_>, held: TokenHash, other: usize) -> bool {
+        let Some(others) = view.entry(other).token else {
+            return false;
+        };
+        let mut issuing = self
+            .issuing
+            .iter()
+            .filter(|(_, issued)| issued.contains(&held))
+            .map(|(u, _)| *u)
+            .peekable();
+        let was_issued = issuing.peek().is_some();
+        let issued_to_other = issuing.any(|u| !view.network_differs(u, other));
+        // A client that moved on presents what the earlier network was given: one chain through both is one holder.
+        let one_chain = others != self.disputed
+            && (self.leads_to(others, held) || self.leads_to(held, others) || others == held);
+        was_issued && !issued_to_other && !one_chain
+    }
 }

@@ -163,8 +163,10 @@ impl Row {
 pub struct Ends {
     /// By its user or an operator. What lives on afterwards was not ended.
     pub by_people: Vec<i64>,
-    /// By this daemon, the earliest. Whatever follows is its doing.
-    pub by_us: Option<i64>,
+    /// By this daemon. What is refused afterwards is its doing, unless the family lived on: then it had no effect.
+    pub by_us: Vec<i64>,
+    /// Nothing is performed (`replay`): what was decided counts as done, whatever the log shows afterwards.
+    pub assumed: bool,
 }
 
 /// How much of the table may be read.

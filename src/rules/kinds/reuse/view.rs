@@ -1,6 +1,7 @@
 //! What of a ledger a judgement reads: the entries up to the cut, with the questions the table asks of them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::super::super::context::{Basis, Seen, Standing, standing};
 use super::super::super::ledger::{Answer, Entry, Ledger, TokenHash};
@@ -8,6 +9,9 @@ use super::{Ends, Leeway, Reuse, Rotation, Scope};
 
 /// Uses further away than this from a refusal say nothing about it.
 pub(super) const HORIZON_MS: i64 = 24 * 3600 * 1000;
+
+/// From the attempt at a revocation to its effect; the longest that a call may take.
+const OUR_END_TAKES: Duration = Duration::from_secs(10);
 
 pub(super) struct View<'a> {
     pub(super) rule: &'a Reuse,
@@ -70,11 +74,13 @@ impl<'a> View<'a> {
                 .iter()
                 .any(|e| e.answer.accepted() && end < e.time && e.time < entry.time)
         };
-        let by_people = &self.ends.by_people;
-        self.ends.by_us.is_some_and(|end| end <= entry.time)
-            || by_people
-                .iter()
-                .any(|&end| end <= entry.time && !lived_since(end))
+        let ends = self.ends;
+        // What was under way while we asked for the end may be answered a little later.
+        let by_us = |&end: &i64| ends.assumed || !lived_since(end + millis(OUR_END_TAKES));
+        let by_people = |&end: &i64| !lived_since(end);
+        let past = |end: &&i64| **end <= entry.time;
+        ends.by_us.iter().filter(past).any(by_us)
+            || ends.by_people.iter().filter(past).any(by_people)
     }
 
     /// Accepted presentations of a token, in order of time.
@@ -155,16 +161,15 @@ impl<'a> View<'a> {
     /// Levels of the tree of tokens that grew from this one before it was presented again.
     fn depth(&self, token: TokenHash, index: usize) -> u64 {
         let presented = &self.entries[index];
-        // A refusal can stand a little before the use that it is about; an acceptance is after what it repeats.
+        // A refusal can stand a little before the use that it is about; an acceptance is after what it repeats, and what
+        // a coarse clock shows at the same time is not known to have been before it.
         let until = if presented.answer.accepted() {
-            presented.time
+            presented.time - 1
         } else {
             presented.time + self.settle_ms()
         };
-        let before = |u: &usize| {
-            let in_order = !presented.answer.accepted() || *u < index;
-            *u != index && in_order && self.entries[*u].time <= until
-        };
+        let own_token = |u: &usize| self.entries[*u].token == presented.token && *u < index;
+        let before = |u: &usize| *u != index && (self.entries[*u].time <= until || own_token(u));
         let mut visited = BTreeSet::from([token]);
         let mut level = vec![token];
         for depth in 0.. {
@@ -249,6 +254,6 @@ impl<'a> View<'a> {
     }
 }
 
-pub(super) fn millis(duration: std::time::Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
