@@ -3,11 +3,63 @@
 //! Loops at the edge (sources through their context, delivery, admin) take the time from here and hand it on as data;
 //! everything below decides by the times it is given, so that replaying a log gives what the log's day gave.
 
-use crate::model::Timestamp;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::{Timestamp, limits};
 
 /// Wall time.
 pub fn now() -> Timestamp {
     Timestamp::now()
+}
+
+/// Wall time that follows a jump of the clock only when it has lasted: for what moves the engine's time, which never goes
+/// back. A time server's mistake or a machine that wakes up must not make everything that comes after it late.
+pub fn steady() -> Timestamp {
+    static STEADY: Mutex<Option<(Instant, Steady)>> = Mutex::new(None);
+    let wall = now();
+    let mut steady = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
+    let (origin, steady) = steady.get_or_insert_with(|| (Instant::now(), Steady::new(wall)));
+    steady.time(wall, origin.elapsed())
+}
+
+/// What the wall clock showed at the origin of the monotonic one, as far as it is believed.
+struct Steady {
+    believed: Timestamp,
+    /// Another such reading, and since when it is shown.
+    doubted: Option<(Timestamp, Duration)>,
+}
+
+impl Steady {
+    fn new(origin: Timestamp) -> Self {
+        Self {
+            believed: origin,
+            doubted: None,
+        }
+    }
+
+    fn time(&mut self, wall: Timestamp, elapsed: Duration) -> Timestamp {
+        let Ok(origin) = wall.checked_sub(elapsed) else {
+            return wall;
+        };
+        let near = |one: Timestamp, other: Timestamp| {
+            one.duration_since(other).unsigned_abs() <= limits::CLOCK_STEP_MAX
+        };
+        if near(origin, self.believed) {
+            (self.believed, self.doubted) = (origin, None);
+            return wall;
+        }
+        match self.doubted {
+            Some((shown, since)) if near(shown, origin) => {
+                if elapsed.saturating_sub(since) >= limits::CLOCK_JUMP_LASTS {
+                    (self.believed, self.doubted) = (origin, None);
+                    return wall;
+                }
+            }
+            _ => self.doubted = Some((origin, elapsed)),
+        }
+        self.believed.checked_add(elapsed).unwrap_or(wall)
+    }
 }
 
 /// Unix time in seconds, as metrics carry it.
@@ -21,7 +73,48 @@ pub fn seconds(time: Timestamp) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::seconds;
+    use std::time::Duration;
+
+    use super::{Steady, Timestamp, seconds};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_795_000_000 + seconds).expect("a time")
+    }
+
+    fn after(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_short_jump_of_the_clock_is_not_followed() {
+        let mut steady = Steady::new(at(0));
+        assert_eq!(steady.time(at(10), after(10)), at(10));
+        assert_eq!(steady.time(at(6 * 3600), after(11)), at(11));
+        assert_eq!(steady.time(at(6 * 3600 + 30), after(41)), at(41));
+        assert_eq!(steady.time(at(50), after(50)), at(50));
+    }
+
+    #[test]
+    fn a_lasting_one_is() {
+        for jump in [6 * 3600, -3600] {
+            let mut steady = Steady::new(at(0));
+            for second in 10..70 {
+                let expected = at(i64::try_from(second).expect("small"));
+                let shown = at(i64::try_from(second).expect("small") + jump);
+                assert_eq!(steady.time(shown, after(second)), expected);
+            }
+            assert_eq!(steady.time(at(70 + jump), after(70)), at(70 + jump));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_slewed_is_followed_at_once() {
+        let mut steady = Steady::new(at(0));
+        for second in 1..100 {
+            let shown = at(3 * i64::try_from(second).expect("small"));
+            assert_eq!(steady.time(shown, after(second)), shown);
+        }
+    }
 
     #[test]
     fn keeps_fractions_of_a_second() {

@@ -78,7 +78,8 @@ impl Daemon {
             Arc::clone(&loaded.tables),
             parts::engine(&loaded.config, &loaded.rules),
             parts::policy(&loaded.config),
-        );
+        )
+        .with_lateness(source_names(&loaded.config).into_iter().collect());
         let standing = Arc::new(Standing::new(restored(&store, &mut worker).await?));
         let owner: Text = format!("{} {}", std::process::id(), clock::now()).into();
         let watch = Watch::new(
@@ -115,7 +116,7 @@ impl Daemon {
             claims: Arc::new(claims),
             status: Arc::<Board>::clone(&board),
             cancel: sources.clone(),
-            now: clock::now,
+            now: clock::steady,
         };
         let controls = Arc::new(Controls::new(
             loaded,

@@ -24,6 +24,7 @@ mod state;
 mod table;
 mod time;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 pub use found::{Found, stable_id};
@@ -44,7 +45,9 @@ use state::{State, Waiting};
 #[derive(Debug, Clone)]
 pub struct Engine {
     compiled: Compiled,
+    /// Of partitions that have none of their own.
     lateness_ms: i64,
+    lateness_of: HashMap<u32, i64>,
     state: State,
     counters: Counters,
 }
@@ -75,11 +78,16 @@ const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
 /// Version of the snapshot's form; another one is not read, and the state is rebuilt.
 const SNAPSHOT_VERSION: u32 = 2;
 
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 impl Engine {
     pub fn new(rules: &RuleSet, clients: Clients, lateness: Duration) -> Self {
         Self {
             compiled: Compiled::new(rules, clients),
-            lateness_ms: i64::try_from(lateness.as_millis()).unwrap_or(i64::MAX),
+            lateness_ms: millis(lateness),
+            lateness_of: HashMap::new(),
             state: State::new(),
             counters: Counters::default(),
         }
@@ -122,6 +130,11 @@ impl Engine {
             // An output belongs to the event that released it: what was judged before is not judged again.
             out.truncate(before);
         }
+    }
+
+    /// How far behind the partition's own watermark an event may come and still be acted upon.
+    pub fn set_lateness(&mut self, partition: u32, lateness: Duration) {
+        self.lateness_of.insert(partition, millis(lateness));
     }
 
     /// A partition is going to be read: engine time waits for it, also before its first event.
@@ -202,11 +215,13 @@ impl Engine {
     fn event(&mut self, partition: u32, event: &Enriched, arrived: bool, out: &mut Vec<Found>) {
         let time = event.event.time.as_millisecond();
         self.counters.events += 1;
+        let lateness = self.lateness_of.get(&partition);
+        let lateness = lateness.copied().unwrap_or(self.lateness_ms);
         let late = self
             .state
             .time
-            .now()
-            .is_some_and(|now| now != i64::MAX && time < now.saturating_sub(self.lateness_ms));
+            .watermark(partition)
+            .is_some_and(|newest| time < newest.saturating_sub(lateness));
         self.state.time.event(partition, time, arrived);
         let id = table::key("event", &[&event.event.issuer, &event.event.event_id]);
         let now = self.state.now();

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::limits;
 
+/// No event is taken that is further ahead of its arrival than half of this (`limits::FUTURE_MAX`): a watermark that is was
+/// set by a clock that has been corrected since.
+const CLOCK_CORRECTED_MS: i64 = 600_000;
+
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct EngineTime {
     partitions: BTreeMap<u32, Watermark>,
@@ -44,8 +48,17 @@ impl EngineTime {
     pub(super) fn tick(&mut self, partition: u32, time: i64) {
         let watermark = self.partitions.entry(partition).or_default();
         watermark.ended = false;
-        watermark.newest = Some(watermark.newest.map_or(time, |newest| newest.max(time)));
+        let clock_was_ahead = |newest: i64| newest > time.saturating_add(CLOCK_CORRECTED_MS);
+        watermark.newest = Some(match watermark.newest {
+            Some(newest) if !clock_was_ahead(newest) => newest.max(time),
+            _ => time,
+        });
         self.settle();
+    }
+
+    /// The newest that the partition itself has told.
+    pub(super) fn watermark(&self, partition: u32) -> Option<i64> {
+        self.partitions.get(&partition)?.newest
     }
 
     /// The partition is going to be read: it holds time back from now on, also before its first event.
@@ -147,6 +160,17 @@ mod tests {
         assert_eq!(time.now(), Some(1000), "partition 2 is read no more");
         time.event(0, 2000, true);
         assert_eq!(time.now(), Some(2000));
+    }
+
+    #[test]
+    fn a_corrected_clock_sets_the_partition_right_and_time_still_never_runs_backwards() {
+        let mut time = EngineTime::default();
+        time.tick(0, 6 * HOUR);
+        time.tick(0, 6 * HOUR - 60_000);
+        assert_eq!(time.watermark(0), Some(6 * HOUR));
+        time.tick(0, HOUR);
+        assert_eq!(time.watermark(0), Some(HOUR));
+        assert_eq!(time.now(), Some(6 * HOUR));
     }
 
     #[test]

@@ -20,6 +20,10 @@ pub const BATCH_RECORDS_MAX: usize = 1000;
 pub const FUTURE_MAX: Duration = Duration::from_mins(5);
 /// In `replay` a jump over this moves the watermark only when a second event confirms it.
 pub const REPLAY_JUMP_MAX: Duration = Duration::from_hours(1);
+/// A step of the wall clock up to this is followed at once.
+pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);
+/// A larger one when it has lasted so long: time servers correct themselves sooner.
+pub const CLOCK_JUMP_LASTS: Duration = Duration::from_mins(1);
 /// Default lateness of a source.
 pub const LATENESS_DEFAULT: Duration = Duration::from_mins(2);
 /// Rows of a real server (Keycloak on PostgreSQL) stand up to 200 ms out of order; a question that has settled reads

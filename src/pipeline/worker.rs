@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::decode::Decoder;
 use crate::engine::{Engine, Found};
@@ -21,6 +22,7 @@ pub struct Worker {
     pub engine: Engine,
     pub policy: Policy,
     partitions: BTreeMap<SourcePartition, u32>,
+    lateness: HashMap<Text, Duration>,
     found: Vec<Found>,
     events: Vec<Event>,
     /// Actions that are decided are taken as done at the event time of their detection, because nobody performs them.
@@ -61,11 +63,19 @@ impl Worker {
             engine,
             policy,
             partitions: BTreeMap::new(),
+            lateness: HashMap::new(),
             found: Vec::new(),
             events: Vec::new(),
             assume_done: false,
             judged: HashSet::new(),
         }
+    }
+
+    /// With the lateness of each source.
+    #[must_use]
+    pub fn with_lateness(mut self, lateness: HashMap<Text, Duration>) -> Self {
+        self.lateness = lateness;
+        self
     }
 
     /// For `replay`: nothing is performed, so what is decided counts as done.
@@ -236,6 +246,9 @@ impl Worker {
             return *number;
         }
         let number = partition_number(partition);
+        if let Some(lateness) = self.lateness.get(&partition.source) {
+            self.engine.set_lateness(number, *lateness);
+        }
         self.partitions.insert(partition.clone(), number);
         number
     }
