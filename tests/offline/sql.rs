@@ -49,6 +49,44 @@ async fn by_time_loses_nothing() {
     sql_suite::loses_nothing(&scratch.url, by_time(), INSERT).await;
 }
 
+/// A stop behind one page of many, and a row that is committed among those read before: the window is read page by page,
+/// and must not move past what it has still to read because newer rows are known.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_time_a_late_row_in_the_midst_of_a_long_window_is_read_after_a_restart() {
+    let scratch = Scratch::new().await;
+    let mut writer = Writer::open(&scratch.url).await;
+    // 3,000 rows within a second, then one ten seconds later.
+    let at = |seconds: &str| {
+        format!("strftime('%Y-%m-%dT%H:%M:%fZ', 1795000000 + {seconds}, 'unixepoch')")
+    };
+    let many = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2999) INSERT INTO audit (at) SELECT {} FROM n",
+        at("i / 3000.0")
+    );
+    writer.command(&many).await;
+    writer
+        .command(&format!("INSERT INTO audit (at) VALUES ({})", at("10")))
+        .await;
+    let everything = source(&scratch.url, rows("audit", by_time()));
+    let mut running = Running::start(everything, &Arc::default());
+    let mut stopped_at = running.batch().await;
+    let (partition, mut read) = (stopped_at.clone(), stopped_at.records.len());
+    while read < 1500 {
+        stopped_at = running.batch().await;
+        read += stopped_at.records.len();
+    }
+    running.stop().await.unwrap();
+    writer
+        .command(&format!("INSERT INTO audit (at) VALUES ({})", at("0.3")))
+        .await;
+    let claims = behind(&partition, &stopped_at.position);
+    let mut running = Running::start(source(&scratch.url, rows("audit", by_time())), &claims);
+    let after = places(&mut running).await;
+    assert_eq!(after.len(), 3001 - read + 1);
+    assert!(after.contains(&"3002".to_owned()));
+    running.stop().await.unwrap();
+}
+
 fn numbered(time: bool) -> SqlLayout {
     let cursor = SqlCursor::Id {
         column: "id".into(),

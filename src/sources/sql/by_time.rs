@@ -119,7 +119,13 @@ impl ByTime {
         for row in &rows {
             self.take(row, &mut position, &mut page);
         }
-        page.given_up = position.window.settle(snapshot.now_us, self.pass_hold_us, self.overlap_us);
+        // The window does not move past what this pass has still to read: rows that were not there before may be among it.
+        let read_to_us = match rows.last().filter(|_| more) {
+            Some(last) => last.get(self.time_at).and_then(|cell| self.time.read(cell)),
+            None => Some(i64::MAX),
+        };
+        let hold_us = self.pass_hold_us.zip(read_to_us).map(|(hold, read_to)| hold.min(read_to));
+        page.given_up = position.window.settle(snapshot.now_us, hold_us, self.overlap_us);
         position.after = rows.last().filter(|_| more).map(|row| self.place(row));
         page.read_at = Some(self.pass_began);
         if !self.is_whole {
