@@ -101,6 +101,9 @@ pub const WEBHOOK_RETRY_AFTER: Duration = Duration::from_secs(5);
 pub const COMMIT_EVERY: Duration = Duration::from_millis(50);
 /// Records that may wait for a commit.
 pub const COMMIT_RECORDS_MAX: usize = 20_000;
+/// How long after a start, once a source is read, its other partitions are waited for: longer than a group of consumers
+/// takes to notice that the one before us is gone (45 s, librdkafka's `session.timeout.ms`).
+pub const PARTITIONS_AWAITED_MAX: Duration = Duration::from_mins(1);
 /// Records that wait while another partition is read again after a restart: seconds of a busy stream, some 100 MB.
 pub const RECORDS_HELD_BACK_MAX: usize = 200_000;
 /// First and longest pause between tries while the store is away.

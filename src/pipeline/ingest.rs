@@ -117,15 +117,15 @@ impl Ingest {
             now,
             cancel: cancel.clone(),
             pending: Pending::default(),
+            awaited: Awaited::sources(sources, &standing),
             partitions: Partitions::new(standing),
-            awaited: sources,
             saving: None,
             snapshot_due: Instant::now() + snapshot_every,
             save_not_before: Instant::now(),
             snapshot_every,
         };
-        for source in &state.awaited {
-            state.worker.expect(&awaited(source));
+        for source in state.awaited.keys() {
+            state.worker.expect(&placeholder(source));
         }
         loop {
             let deadline = state.pending.since.map_or_else(
@@ -159,8 +159,8 @@ struct Loop {
     cancel: CancellationToken,
     pending: Pending,
     partitions: Partitions,
-    /// Sources of which no partition has been claimed yet.
-    awaited: BTreeSet<Text>,
+    /// Sources that are not read in full yet.
+    awaited: BTreeMap<Text, Awaited>,
     saving: Option<tokio::task::JoinHandle<Option<Saved>>>,
     snapshot_due: Instant,
     /// After a failure.
@@ -174,8 +174,39 @@ struct Saved {
     partitions: Vec<SourcePartition>,
 }
 
-/// Holds time back in place of a source whose partitions are not known yet.
-fn awaited(source: &Text) -> SourcePartition {
+/// What is still to be claimed of a source, after a start. Time must not run ahead to where one partition stands while
+/// another, with facts from before that, is about to be claimed.
+#[derive(Default)]
+struct Awaited {
+    /// Those that the restored state knows.
+    partitions: BTreeSet<SourcePartition>,
+    /// Since when the source is being read.
+    up_since: Option<Instant>,
+}
+
+impl Awaited {
+    fn sources(sources: BTreeSet<Text>, standing: &Standing) -> BTreeMap<Text, Self> {
+        let mut awaited: BTreeMap<Text, Self> = sources
+            .into_iter()
+            .map(|source| (source, Self::default()))
+            .collect();
+        for partition in standing.positions().into_keys() {
+            if let Some(source) = awaited.get_mut(&partition.source) {
+                source.partitions.insert(partition);
+            }
+        }
+        awaited
+    }
+
+    /// Another daemon may own what does not come.
+    fn has_waited_enough(&mut self) -> bool {
+        let since = *self.up_since.get_or_insert_with(Instant::now);
+        self.partitions.is_empty() || since.elapsed() >= limits::PARTITIONS_AWAITED_MAX
+    }
+}
+
+/// Holds time back in place of a source that is not read in full yet.
+fn placeholder(source: &Text) -> SourcePartition {
     SourcePartition {
         source: source.clone(),
         partition: "".into(),
@@ -245,16 +276,33 @@ impl Loop {
             .collect();
         for claim in claims {
             self.worker.expect(&claim.partition);
+            if let Some(awaited) = self.awaited.get_mut(&claim.partition.source) {
+                awaited.partitions.remove(&claim.partition);
+            }
             self.partitions.claimed(claim);
         }
+        let is_complete = |source: &Text| {
+            let awaited = self.awaited.get(source);
+            awaited.is_some_and(|awaited| awaited.partitions.is_empty())
+        };
+        let complete: Vec<Text> = sources.into_iter().filter(is_complete).collect();
+        self.arrived(&complete);
+    }
+
+    /// These sources are being read, perhaps without all of their partitions.
+    fn are_up(&mut self, mut sources: Vec<Text>) {
+        sources.retain(|source| {
+            let awaited = self.awaited.get_mut(source);
+            awaited.is_some_and(Awaited::has_waited_enough)
+        });
         self.arrived(&sources);
     }
 
-    /// These sources are read: from now on their own partitions hold time back.
+    /// From now on these sources' own partitions hold time back.
     fn arrived(&mut self, sources: &[Text]) {
         for source in sources {
-            if self.awaited.remove(source) {
-                self.leave_out(&awaited(source));
+            if self.awaited.remove(source).is_some() {
+                self.leave_out(&placeholder(source));
             }
         }
     }
@@ -269,7 +317,7 @@ impl Loop {
     fn control(&mut self, message: Control) {
         match message {
             Control::Claimed(claims) => self.claimed(claims),
-            Control::Arrived(sources) => self.arrived(&sources),
+            Control::Arrived(sources) => self.are_up(sources),
             Control::Tables(tables) => self.worker.replace_tables(tables),
             Control::Reload(reload) => {
                 self.worker
