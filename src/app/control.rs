@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
 use super::board::Board;
-use super::key::Keys;
+use super::key::{self, Keys};
 use super::loaded::Loaded;
 use super::online::PartReport;
 use crate::admin::{self, Readiness};
@@ -119,6 +119,12 @@ impl Controls {
         };
         let path = self.loaded().config.path.clone();
         let config = Config::load(&path).map_err(listed)?;
+        if !key::keys(&config).is_ok_and(|keys| keys == self.keys) {
+            return Err(format!(
+                "{}: the token keys cannot be changed by a reload; restart the daemon",
+                path.display()
+            ));
+        }
         let before = self.loaded();
         let same_sources = names(&config) == names(&before.config);
         if !same_sources {
