@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
+use super::blind;
 use super::board::Board;
 use super::key::{self, Keys};
 use super::loaded::Loaded;
@@ -160,10 +161,8 @@ impl Controls {
                 .with_label_values(&[table.as_str()])
                 .set(built.as_secs_f64());
         }
-        let blind = loaded.tables.blind();
         for rule in &loaded.rules.rules {
-            let needs_places = rule.detect.kind() == "impossible_travel";
-            let is_blind = needs_places && blind.contains(&crate::enrich::GeoTable::City);
+            let is_blind = blind::lacks_table(rule, &loaded.tables);
             self.metrics
                 .rule_blind
                 .with_label_values(&[&rule.name])
