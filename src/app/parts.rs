@@ -26,7 +26,7 @@ pub fn kafka_faults(config: &Config) -> Vec<Fault> {
     // By name alone, since a source with other faults has no values.
     for (_, name, place) in placed.clone() {
         if let Some(why) = kafka::property_fault(name) {
-            faults.push(place.fault(why));
+            faults.push(place.fault(why).with_hint("remove this line"));
         }
     }
     for source in &config.sources {

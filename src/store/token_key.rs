@@ -52,16 +52,15 @@ impl Store {
         let mut transaction = self.begin().await?;
         let current = remembered(&mut transaction, CURRENT).await?;
         let before = remembered(&mut transaction, PREVIOUS).await?;
-        match current {
+        let wrong = match current {
             Some(current) if current == fingerprint => {
-                if previous.is_some() && previous != before.as_deref() {
-                    return Ok(Some(Wrong::Previous));
-                }
+                (previous.is_some() && previous != before.as_deref()).then_some(Wrong::Previous)
             }
-            Some(current) if Some(&*current) != previous => {
-                return Ok(Some(Wrong::Current { found: current }));
-            }
-            _ => {}
+            Some(current) if Some(&*current) != previous => Some(Wrong::Current { found: current }),
+            _ => None,
+        };
+        if wrong.is_some() {
+            return Ok(wrong);
         }
         remember(&mut transaction, CURRENT, fingerprint).await?;
         match previous {
