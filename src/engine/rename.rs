@@ -25,11 +25,17 @@ pub(super) struct Renamed {
 struct Link {
     first_name: Text,
     last_seen: i64,
+    /// Stood in an event that the server accepted: what callers make up goes first.
+    proven: bool,
 }
 
 impl Aged for Link {
     fn last_seen(&self) -> i64 {
         self.last_seen
+    }
+
+    fn provisional(&self) -> bool {
+        !self.proven
     }
 }
 
@@ -70,7 +76,9 @@ impl Renamed {
 
     fn link(&mut self, event: &Event, rehashed: &Rehashed, resolve: &Resolve, time: i64) {
         let Rehashed { now, before } = rehashed;
-        if self.first_name(now, time).is_some() {
+        if let Some(link) = self.links.get_mut(link_key(now)) {
+            link.last_seen = link.last_seen.max(time);
+            link.proven |= event.succeeded();
             return;
         }
         // The earlier key may itself have followed another.
@@ -86,6 +94,7 @@ impl Renamed {
         self.links.get_or_insert_with(link_key(now), || Link {
             first_name,
             last_seen: time,
+            proven: event.succeeded(),
         });
     }
 
