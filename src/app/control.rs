@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
+use super::blind;
 use super::board::Board;
-use super::key::Keys;
+use super::key::{self, Keys};
 use super::loaded::Loaded;
 use super::online::PartReport;
 use crate::admin::{self, Readiness};
@@ -119,6 +120,12 @@ impl Controls {
         };
         let path = self.loaded().config.path.clone();
         let config = Config::load(&path).map_err(listed)?;
+        if !key::keys(&config).is_ok_and(|keys| keys == self.keys) {
+            return Err(format!(
+                "{}: the token keys cannot be changed by a reload; restart the daemon",
+                path.display()
+            ));
+        }
         let before = self.loaded();
         let same_sources = names(&config) == names(&before.config);
         if !same_sources {
@@ -154,10 +161,8 @@ impl Controls {
                 .with_label_values(&[table.as_str()])
                 .set(built.as_secs_f64());
         }
-        let blind = loaded.tables.blind();
         for rule in &loaded.rules.rules {
-            let needs_places = rule.detect.kind() == "impossible_travel";
-            let is_blind = needs_places && blind.contains(&crate::enrich::GeoTable::City);
+            let is_blind = blind::lacks_table(rule, &loaded.tables);
             self.metrics
                 .rule_blind
                 .with_label_values(&[&rule.name])

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::decode::TokenKey;
 
 /// The key in use, and the one before it during a rotation.
+#[derive(PartialEq)]
 pub(super) struct Keys {
     pub(super) current: TokenKey,
     pub(super) previous: Option<TokenKey>,

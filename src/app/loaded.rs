@@ -30,6 +30,7 @@ impl Loaded {
     /// Makes everything, or reports every fault.
     pub(super) fn new(config: Config, keys: &Keys) -> Result<Self, Vec<Fault>> {
         let mut faults = config.require_runnable();
+        faults.extend(parts::kafka_faults(&config));
         let rules = parts::rule_set(&config, None)
             .map_err(|more| faults.extend(more))
             .unwrap_or_default();

@@ -3,6 +3,7 @@
 //! Uses everything; decides nothing.
 
 mod adapters;
+pub mod blind;
 mod board;
 mod chores;
 mod control;

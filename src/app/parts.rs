@@ -3,19 +3,54 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{self, Config};
-use crate::decode::{self, DecodeOptions, Decoder, TokenKey};
+use crate::config::{self, Config, SourceKind};
+use crate::decode::{self, DecodeOptions, Decoder, MappingSpec, TokenKey};
 use crate::engine::Engine;
 use crate::enrich::{DeclaredRange, GeoFiles, Tables, TablesParams};
 use crate::model::{Text, limits};
 use crate::respond::{Allowed, Policy};
 use crate::rules::{self, RuleSet};
-use crate::yaml::Fault;
+use crate::sources::kafka;
+use crate::yaml::{Fault, Place};
 
 /// The rules of the configuration, or of other folders in their place.
 pub fn rule_set(config: &Config, instead: Option<&PathBuf>) -> Result<RuleSet, Vec<Fault>> {
     let paths = instead.map_or_else(|| config.rules.clone(), |path| vec![path.clone()]);
     rules::load(&paths, &config.overrides)
+}
+
+/// What librdkafka or our own bookkeeping does not take among the properties of Kafka sources.
+pub fn kafka_faults(config: &Config) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let placed = config.kafka_properties.iter();
+    // By name alone, since a source with other faults has no values.
+    for (_, name, place) in placed.clone() {
+        if let Some(why) = kafka::property_fault(name) {
+            faults.push(place.fault(why).with_hint("remove this line"));
+        }
+    }
+    for source in &config.sources {
+        let SourceKind::Kafka(cluster) = &source.kind else {
+            continue;
+        };
+        let of_source = placed.clone().filter(|(name, ..)| *name == source.name);
+        for (property, why) in kafka::faults(cluster) {
+            let mut places = of_source.clone();
+            let place = match &property {
+                Some(property) if kafka::property_fault(property).is_some() => continue,
+                Some(property) => places.find(|(_, name, _)| name == property),
+                None => {
+                    let named = of_source.clone().find(|(_, name, _)| why.contains(&**name));
+                    named.or_else(|| places.next())
+                }
+            };
+            let start = || Place::start_of(&config.path);
+            let place = place.map_or_else(start, |(_, _, place)| place.clone());
+            let hint = "names and values are those of librdkafka's CONFIGURATION.md";
+            faults.push(place.fault(why).with_hint(hint));
+        }
+    }
+    faults
 }
 
 /// The lookup tables, and what is wrong with them: a missing file makes rules blind, it stops nothing.
@@ -70,12 +105,7 @@ pub fn decoder(
     key: &TokenKey,
     previous: Option<&TokenKey>,
 ) -> Result<Arc<dyn Decoder>, String> {
-    let (format, mapping) = match &decode.format {
-        config::Format::Tokenwarden => ("tokenwarden", None),
-        config::Format::Keycloak => ("keycloak", None),
-        config::Format::Auth0 => ("auth0", None),
-        config::Format::Mapping(mapping) => ("mapping", Some(mapping_spec(mapping))),
-    };
+    let (format, mapping) = format(decode);
     let options = DecodeOptions {
         format: format.into(),
         own_accounts: decode.own_accounts.clone(),
@@ -85,6 +115,16 @@ pub fn decoder(
         previous_key: previous.cloned(),
     };
     decode::decoder(options).map(Arc::from)
+}
+
+/// The format by its name, with the mapping that only one of them has.
+pub(super) fn format(decode: &config::Decode) -> (&'static str, Option<MappingSpec>) {
+    match &decode.format {
+        config::Format::Tokenwarden => ("tokenwarden", None),
+        config::Format::Keycloak => ("keycloak", None),
+        config::Format::Auth0 => ("auth0", None),
+        config::Format::Mapping(mapping) => ("mapping", Some(mapping_spec(mapping))),
+    }
 }
 
 /// The decoder that `replay --format` names.

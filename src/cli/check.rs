@@ -4,18 +4,18 @@
 //! know all of it. What only `run` needs is a warning here, since `replay` is content with less.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::app::parts;
+use crate::app::{blind, parts};
 use crate::config::{
     Config, Format, Receiver, ReceiverKind, Revoker, RevokerKind, Source, SourceKind,
 };
+use crate::enrich::Tables;
 use crate::model::Mode;
-use crate::rules::kinds::Detect;
 use crate::rules::{Rule, RuleSet};
-use crate::yaml::Fault;
+use crate::yaml::{Fault, Place};
 
 use super::{Exit, Terminal};
 
@@ -31,7 +31,42 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
-    let (config, mut faults) = Config::examine(&arguments.config);
+    let Examined {
+        usable,
+        faults,
+        warnings,
+    } = examine(&arguments.config);
+    let Some((config, rules)) = usable else {
+        for fault in faults.iter().chain(&warnings) {
+            writeln!(terminal.out, "{fault}")?;
+        }
+        let place = arguments.config.display();
+        writeln!(terminal.err, "{place}: {}", counted(faults.len(), "fault"))?;
+        return Ok(Exit::Unusable);
+    };
+    let (tables, unusable) = parts::tables(&config);
+    write_warnings(&config, &rules, unusable, terminal.out)?;
+    write_summary(&config, &rules, &tables, terminal.out)?;
+    if arguments.online {
+        return super::online::run(&config, &rules, terminal);
+    }
+    Ok(Exit::Success)
+}
+
+/// What the files alone tell.
+pub(super) struct Examined {
+    /// Only where there is no fault.
+    usable: Option<(Config, RuleSet)>,
+    /// Of the configuration and of the rules, in the order of the files.
+    pub(super) faults: Vec<Fault>,
+    warnings: Vec<Fault>,
+}
+
+/// Looks at the configuration, and at the rules as far as it says which.
+pub(super) fn examine(path: &Path) -> Examined {
+    let (config, mut faults) = Config::examine(path);
+    faults.extend(config.iter().flat_map(parts::kafka_faults));
+    let warnings = config.as_ref().map(|config| config.warnings.clone());
     // Which rules are meant, only the configuration tells; missing paths are among its faults already.
     let known = config.filter(|config| config.rules.iter().all(|path| path.exists()));
     let loaded = known.and_then(|config| match parts::rule_set(&config, None) {
@@ -41,35 +76,54 @@ pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal<'_>) -> anyhow:
             None
         }
     });
-    for fault in &faults {
-        writeln!(terminal.out, "{fault}")?;
+    // Those of the configuration itself come first.
+    faults.sort_by_key(|fault| (*fault.place.file != *path, fault.place.clone()));
+    Examined {
+        usable: loaded.filter(|_| faults.is_empty()),
+        faults,
+        warnings: warnings.into_iter().flatten().map(as_warning).collect(),
     }
-    let Some((config, rules)) = loaded.filter(|_| faults.is_empty()) else {
-        let place = arguments.config.display();
-        writeln!(terminal.err, "{place}: {}", counted(faults.len(), "fault"))?;
-        return Ok(Exit::Unusable);
-    };
-    write_warnings(&config, &rules, terminal.out)?;
-    write_summary(&config, &rules, terminal.out)?;
-    if arguments.online {
-        return super::online::run(&config, &rules, terminal);
-    }
-    Ok(Exit::Success)
 }
 
-fn write_warnings(config: &Config, rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
+fn write_warnings(
+    config: &Config,
+    rules: &RuleSet,
+    unusable: Vec<String>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let names: Vec<&str> = rules.rules.iter().map(|rule| &*rule.name).collect();
     let mut warnings = config.warnings.clone();
     warnings.extend(config.exemptions_from_nothing(&names));
     warnings.extend(config.require_runnable());
+    let start = Place::start_of(&config.path);
+    // One that is not there has been told of already, at its line.
+    let geoip = &config.geoip;
+    let there = [&geoip.city, &geoip.asn, &geoip.anonymous_ip]
+        .into_iter()
+        .flatten()
+        .filter(|path| path.is_file());
+    let there: Vec<String> = there.map(|path| path.display().to_string()).collect();
+    let unusable = unusable
+        .into_iter()
+        .filter(|why| there.iter().any(|path| why.contains(path)));
+    warnings.extend(unusable.map(|why| start.fault(why)));
     for warning in warnings {
-        let message = format!("warning: {}", warning.message);
-        writeln!(out, "{}", Fault { message, ..warning })?;
+        writeln!(out, "{}", as_warning(warning))?;
     }
     Ok(())
 }
 
-fn write_summary(config: &Config, rules: &RuleSet, out: &mut dyn Write) -> io::Result<()> {
+fn as_warning(warning: Fault) -> Fault {
+    let message = format!("warning: {}", warning.message);
+    Fault { message, ..warning }
+}
+
+fn write_summary(
+    config: &Config,
+    rules: &RuleSet,
+    tables: &Tables,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     writeln!(out, "{} is valid", config.path.display())?;
     writeln!(out, "  {:<12} {}", "mode", config.mode)?;
     write_parts(
@@ -78,6 +132,10 @@ fn write_summary(config: &Config, rules: &RuleSet, out: &mut dyn Write) -> io::R
         out,
     )?;
     write_parts("source", config.sources.iter().map(describe_source), out)?;
+    let blind = blind::blind(config, rules, tables);
+    if !blind.is_empty() {
+        write_list("blind", blind.iter().map(ToString::to_string), out)?;
+    }
     write_parts("revoker", config.revokers.iter().map(describe_revoker), out)?;
     write_parts(
         "receiver",
@@ -97,25 +155,31 @@ fn write_parts(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let parts: Vec<String> = parts.into_iter().collect();
-    let mut label = counted(parts.len(), what);
-    for part in &parts {
-        writeln!(out, "  {label:<12} {part}")?;
-        label.clear();
-    }
+    let label = counted(parts.len(), what);
     if parts.is_empty() {
-        writeln!(out, "  {label}")?;
+        return writeln!(out, "  {label}");
+    }
+    write_list(&label, parts, out)
+}
+
+/// The label stands before the first.
+fn write_list(
+    label: &str,
+    parts: impl IntoIterator<Item = String>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut label = label;
+    for part in parts {
+        writeln!(out, "  {label:<12} {part}")?;
+        label = "";
     }
     Ok(())
 }
 
 /// With the mode that is left of the rule's own below the ceiling.
 fn describe_rule(config: &Config, rule: &Rule) -> String {
-    let blind = match rule.detect {
-        Detect::ImpossibleTravel(_) if config.geoip.city.is_none() => ", blind without geoip.city",
-        _ => "",
-    };
     let mode = rule.mode.min(config.mode);
-    format!("{} ({}, {mode}{blind})", rule.name, rule.detect.kind())
+    format!("{} ({}, {mode})", rule.name, rule.detect.kind())
 }
 
 fn describe_source(source: &Source) -> String {

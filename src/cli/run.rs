@@ -22,9 +22,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
-    let config = match Config::load(&arguments.config) {
-        Ok(config) => config,
-        Err(faults) => return super::report(&faults, terminal),
+    let Ok(config) = Config::load(&arguments.config) else {
+        // With those of the rules: who mends a file wants to know all of it.
+        return super::report(&super::check::examine(&arguments.config).faults, terminal);
     };
     telemetry::init(&log_settings(&config)).context("logging cannot be set up")?;
     for warning in &config.warnings {

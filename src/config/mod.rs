@@ -69,6 +69,8 @@ pub struct Config {
     pub grace_period: Duration,
     /// Every rule that `exempt_from` names, with its place: whether there is such a rule shows only when rules are known.
     pub exemptions: Vec<(Text, Place)>,
+    /// Every Kafka property with its source and place: whether librdkafka takes it shows only where that is used.
+    pub kafka_properties: Vec<(Text, Text, Place)>,
     /// What is no fault but worth knowing, with places: a GeoIP file that is missing, a page that nobody receives.
     pub warnings: Vec<Fault>,
 }

@@ -20,7 +20,7 @@ use super::fields::keep_as_text;
 use super::json::Object;
 use super::{DecodeOptions, Decoder, Rejected, UNKNOWN_REASON, address, text_of, time};
 use crate::model::{
-    Event, EventType, Initiator, Outcome, Reason, Text, Timestamp, TokenKind, limits,
+    Clue, Event, EventType, Initiator, Outcome, Reason, Text, Timestamp, TokenKind, limits,
 };
 
 #[expect(
@@ -33,6 +33,18 @@ pub(super) fn build(options: DecodeOptions) -> Result<Box<dyn Decoder>, String> 
         own_accounts: options.own_accounts,
     }))
 }
+
+/// What its log tells of a refresh.
+pub(super) const CLUES: &[Clue] = &[
+    Clue::Refusals,
+    Clue::Generation,
+    Clue::FamilyId,
+    Clue::SessionId,
+    Clue::UserId,
+    Clue::ClientId,
+    Clue::IpAddress,
+    Clue::UserAgent,
+];
 
 struct Auth0 {
     cleaner: Cleaner,

@@ -120,11 +120,12 @@ mod tests {
         let event = decode(&with(&json!({}))).unwrap();
         let mut back = serde_json::to_value(&event).unwrap();
         let members = back.as_object_mut().unwrap();
-        // The model calls the type of an event `kind`; the last two are not the contract's.
+        // The model calls the type of an event `kind`; the last three are not the contract's.
         let kind = members.remove("kind").unwrap();
         members.insert("type".to_owned(), kind);
         assert_eq!(members.remove("token_kind"), Some(Value::Null));
         assert_eq!(members.remove("extra"), Some(Value::Null));
+        assert_eq!(members.remove("rehashed"), Some(json!([])));
         assert_eq!(back, with(&json!({})));
     }
 
@@ -234,12 +235,10 @@ mod tests {
         assert_eq!(event.token_id, Some(TokenKey::new(b"new").hash(JWT)));
         assert!(event.new_token_id.unwrap().starts_with("hmac:"));
         let old = TokenKey::new(b"old").hash(JWT);
-        assert!(
-            event
-                .extra
-                .unwrap()
-                .contains(&format!(r#""token_id_previous_key":"{old}""#))
-        );
+        assert_eq!(event.rehashed.len(), 2);
+        assert_eq!(event.rehashed[0].now, TokenKey::new(b"new").hash(JWT));
+        assert_eq!(event.rehashed[0].before, old);
+        assert_eq!(event.extra, None);
         let message = message(&json!({"type": JWT}));
         assert!(!message.contains("c2lnbmF0dXJl"), "{message}");
     }

@@ -37,6 +37,12 @@ impl Cleaner {
         self.previous.as_ref().map(|key| key.hash(secret))
     }
 
+    /// As [`Cleaner::previous_hash`], if the id is nothing but the hash of the text.
+    pub(super) fn hash_before(&self, text: &str, id: &str) -> Option<Text> {
+        let previous = self.previous.as_ref()?;
+        (*self.hash(text) == *id).then(|| previous.hash(text))
+    }
+
     /// An id or a name. One that is too long becomes its hash: cut short, two of them could become one.
     pub(super) fn id(&self, text: &str) -> Option<Text> {
         match text.len() {

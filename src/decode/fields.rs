@@ -11,7 +11,9 @@ use jiff::tz::TimeZone;
 use super::clean::{Cleaner, Extra, cut};
 use super::json::Member;
 use super::{Rejected, address, time};
-use crate::model::{Event, EventType, Initiator, Outcome, Reason, Text, Timestamp, limits};
+use crate::model::{
+    Event, EventType, Initiator, Outcome, Reason, Rehashed, Text, Timestamp, limits,
+};
 
 macro_rules! fields {
     ($($variant:ident = $name:literal),+ $(,)?) => {
@@ -50,7 +52,7 @@ pub(super) enum Field<'a> {
     /// Picked by a mapping: numbers and times may be written as text, as tables give them.
     Picked(Cow<'a, str>),
     /// Was a secret.
-    Hashed(Text),
+    Hashed { now: Text, before: Option<Text> },
 }
 
 impl<'a> Field<'a> {
@@ -99,31 +101,33 @@ impl<'a> Fields<'a> {
             required(F::Outcome, outcome)?,
             issuer.clone(),
         );
+        let mut rehashed = Vec::new();
         event.reason = self.reason(event.outcome)?;
         event.error = self.text(cleaner, F::Error)?;
-        if let Some(issuer) = self.id(cleaner, F::Issuer)? {
+        if let Some(issuer) = self.id(cleaner, F::Issuer, &mut rehashed)? {
             event.issuer = issuer;
         }
-        event.tenant = self.id(cleaner, F::Tenant)?;
-        event.user_id = self.id(cleaner, F::UserId)?;
-        event.client_id = self.id(cleaner, F::ClientId)?;
-        event.session_id = self.id(cleaner, F::SessionId)?;
-        event.family_id = self.id(cleaner, F::FamilyId)?;
-        event.token_id = self.token_id(cleaner, F::TokenId, &mut extra)?;
-        event.new_token_id = self.token_id(cleaner, F::NewTokenId, &mut extra)?;
+        event.tenant = self.id(cleaner, F::Tenant, &mut rehashed)?;
+        event.user_id = self.id(cleaner, F::UserId, &mut rehashed)?;
+        event.client_id = self.id(cleaner, F::ClientId, &mut rehashed)?;
+        event.session_id = self.id(cleaner, F::SessionId, &mut rehashed)?;
+        event.family_id = self.id(cleaner, F::FamilyId, &mut rehashed)?;
+        event.token_id = self.token_id(cleaner, F::TokenId, &mut rehashed)?;
+        event.new_token_id = self.token_id(cleaner, F::NewTokenId, &mut rehashed)?;
         event.generation = self.count(F::Generation)?;
         event.latest_generation = self.count(F::LatestGeneration)?;
         event.ip_address = self.address(cleaner, &mut extra)?;
         event.user_agent = self.text(cleaner, F::UserAgent)?;
-        event.device_id = self.id(cleaner, F::DeviceId)?;
-        event.ja4 = self.id(cleaner, F::Ja4)?;
-        event.key_thumbprint = self.id(cleaner, F::KeyThumbprint)?;
+        event.device_id = self.id(cleaner, F::DeviceId, &mut rehashed)?;
+        event.ja4 = self.id(cleaner, F::Ja4, &mut rehashed)?;
+        event.key_thumbprint = self.id(cleaner, F::KeyThumbprint, &mut rehashed)?;
         event.scope = self.text(cleaner, F::Scope)?;
         event.access_token_ttl = self
             .count(F::AccessTokenTtl)?
             .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
         event.initiator = self.one_of(F::Initiator, Initiator::ALL, Initiator::as_str)?;
         event.extra = extra.finish();
+        event.rehashed = rehashed;
         Ok(event)
     }
 
@@ -152,7 +156,7 @@ impl<'a> Fields<'a> {
             Field::Picked(text) => time::rfc3339(text)
                 .or_else(|| unix(text))
                 .or_else(|| time::zoneless(text, &self.zone)),
-            Field::Hashed(_) => None,
+            Field::Hashed { .. } => None,
         };
         time.ok_or_else(|| {
             Rejected::schema(format!(
@@ -190,8 +194,13 @@ impl<'a> Fields<'a> {
         Ok(address)
     }
 
-    fn id(&self, cleaner: &Cleaner, name: FieldName) -> Result<Option<Text>, Rejected> {
-        Ok(self.string(name)?.and_then(|text| cleaner.id(&text)))
+    fn id(
+        &self,
+        cleaner: &Cleaner,
+        name: FieldName,
+        rehashed: &mut Vec<Rehashed>,
+    ) -> Result<Option<Text>, Rejected> {
+        self.clean(cleaner, name, Cleaner::id, rehashed)
     }
 
     fn text(&self, cleaner: &Cleaner, name: FieldName) -> Result<Option<Text>, Rejected> {
@@ -202,16 +211,31 @@ impl<'a> Fields<'a> {
         &self,
         cleaner: &Cleaner,
         name: FieldName,
-        extra: &mut Extra,
+        rehashed: &mut Vec<Rehashed>,
+    ) -> Result<Option<Text>, Rejected> {
+        self.clean(cleaner, name, Cleaner::token_id, rehashed)
+    }
+
+    /// An id, noted with its hash under the previous key where it had to be hashed.
+    fn clean(
+        &self,
+        cleaner: &Cleaner,
+        name: FieldName,
+        clean: fn(&Cleaner, &str) -> Option<Text>,
+        rehashed: &mut Vec<Rehashed>,
     ) -> Result<Option<Text>, Rejected> {
         let Some(text) = self.string(name)? else {
             return Ok(None);
         };
-        let id = cleaner.token_id(&text);
-        if id.as_deref().is_some_and(|id| id != text)
-            && let Some(previous) = cleaner.previous_hash(&text)
-        {
-            extra.text(&previous_name(name), &previous);
+        let id = clean(cleaner, &text);
+        let before = match (&self.values[name as usize], &id) {
+            (Some(Field::Hashed { before, .. }), _) => before.clone(),
+            (_, Some(id)) if **id != *text => cleaner.hash_before(&text, id),
+            _ => None,
+        };
+        if let (Some(now), Some(before)) = (&id, before) {
+            let now = now.clone();
+            rehashed.push(Rehashed { now, before });
         }
         Ok(id)
     }
@@ -224,7 +248,7 @@ impl<'a> Fields<'a> {
         let number = match value {
             Field::Json(member) => member.integer(),
             Field::Picked(text) => text.trim().parse().ok(),
-            Field::Hashed(_) => None,
+            Field::Hashed { .. } => None,
         };
         match number.and_then(|number| u64::try_from(number).ok()) {
             Some(count) => Ok(Some(count)),
@@ -263,7 +287,7 @@ impl<'a> Fields<'a> {
                 .text()
                 .ok_or_else(|| value.is_not(name, "a string"))?,
             Field::Picked(text) => Cow::Borrowed(text.as_ref()),
-            Field::Hashed(hash) => Cow::Borrowed(hash.as_ref()),
+            Field::Hashed { now, .. } => Cow::Borrowed(now.as_ref()),
         };
         Ok(Some(text).filter(|text| !text.is_empty()))
     }
@@ -290,7 +314,7 @@ impl Field<'_> {
             }
             Self::Json(member) => member.type_name().to_owned(),
             Self::Picked(_) => "another text".to_owned(),
-            Self::Hashed(_) => "a secret".to_owned(),
+            Self::Hashed { .. } => "a secret".to_owned(),
         }
     }
 }
@@ -300,11 +324,6 @@ pub(super) fn keep_as_text(cleaner: &Cleaner, extra: &mut Extra, name: &str, tex
     if let Some(text) = cleaner.text(text) {
         extra.text(name, &text);
     }
-}
-
-/// Under which name `extra` tells the hash under the previous key.
-pub(super) fn previous_name(name: FieldName) -> String {
-    format!("{}_previous_key", name.as_str())
 }
 
 fn unix(text: &str) -> Option<Timestamp> {

@@ -12,10 +12,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::clean::{Cleaner, Extra, cut};
-use super::fields::{Field, FieldName, Fields, previous_name};
+use super::fields::{Field, FieldName, Fields};
 use super::token_key::push_hex;
 use super::{DecodeOptions, Decoder, Rejected, text_of};
-use crate::model::{Event, Text};
+use crate::model::{Clue, Event, Outcome, Text};
 
 /// Which member of the record gives which member of the event: by member of the canonical event.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -39,6 +39,29 @@ pub enum MappingValue {
     /// RFC 6901 JSON pointer, or the name of a column (a member of the record).
     Pointer(Text),
     Constant(Text),
+}
+
+impl MappingSpec {
+    /// What the table picks. A log of which every entry is a success tells no refusals.
+    pub(super) fn clues(&self) -> Vec<Clue> {
+        let picked = self.fields.keys().filter_map(|name| Clue::parse(name));
+        let refusals = self
+            .fields
+            .get("outcome")
+            .is_some_and(MappingField::may_fail);
+        picked.chain(refusals.then_some(Clue::Refusals)).collect()
+    }
+}
+
+impl MappingField {
+    fn may_fail(&self) -> bool {
+        let fails = |outcome: &Text| **outcome == *Outcome::Failure.as_str();
+        match &self.from {
+            MappingValue::Constant(outcome) => fails(outcome),
+            MappingValue::Pointer(_) if self.values.is_empty() => true,
+            MappingValue::Pointer(_) => self.values.values().chain(&self.otherwise).any(fails),
+        }
+    }
 }
 
 pub(super) fn build(options: DecodeOptions) -> Result<Box<dyn Decoder>, String> {
@@ -90,10 +113,9 @@ impl Decoder for Mapping {
         events: &mut Vec<Event>,
     ) -> Result<(), Rejected> {
         let record = object(text_of(payload)?)?;
-        let mut extra = Extra::default();
         let mut fields = Fields::in_zone(self.zone.clone());
         for (name, field) in &self.picks {
-            let value = self.picked(&record, *name, field, &mut extra)?;
+            let value = self.picked(&record, *name, field)?;
             fields.set(*name, value);
         }
         if !self
@@ -106,7 +128,7 @@ impl Decoder for Mapping {
                 Some(Field::Picked(derived_id(payload).into())),
             );
         }
-        events.push(fields.event(&self.cleaner, issuer, extra)?);
+        events.push(fields.event(&self.cleaner, issuer, Extra::default())?);
         Ok(())
     }
 
@@ -142,7 +164,6 @@ impl Mapping {
         record: &'a Value,
         name: FieldName,
         field: &'a MappingField,
-        extra: &mut Extra,
     ) -> Result<Option<Field<'a>>, Rejected> {
         let text = match &field.from {
             MappingValue::Constant(text) => return Ok(Some(Field::Picked(text.as_ref().into()))),
@@ -155,10 +176,10 @@ impl Mapping {
             return Ok(None);
         }
         if field.secret {
-            if let Some(previous) = self.cleaner.previous_hash(&text) {
-                extra.text(&previous_name(name), &previous);
-            }
-            return Ok(Some(Field::Hashed(self.cleaner.hash(&text))));
+            return Ok(Some(Field::Hashed {
+                now: self.cleaner.hash(&text),
+                before: self.cleaner.previous_hash(&text),
+            }));
         }
         translated(name, field, text).map(|text| Some(Field::Picked(text)))
     }
@@ -339,10 +360,14 @@ mod tests {
         assert_eq!(event.ip_address.unwrap().to_string(), "192.0.2.10");
         assert_eq!(event.token_id, Some(TokenKey::new(b"new").hash("v1.short")));
         let old = TokenKey::new(b"old").hash("v1.short");
+        let [rehashed] = event.rehashed.as_slice() else {
+            panic!("one secret: {:?}", event.rehashed);
+        };
         assert_eq!(
-            event.extra.as_deref(),
-            Some(format!(r#"{{"token_id_previous_key":"{old}"}}"#).as_str())
+            (Some(&rehashed.now), &rehashed.before),
+            (event.token_id.as_ref(), &old)
         );
+        assert_eq!(event.extra, None);
         assert_eq!(event.event_id, decode(RECORD).unwrap().event_id);
         assert!(event.event_id.starts_with("record:"));
     }

@@ -20,7 +20,7 @@ mod token_key;
 pub use mapping::{MappingField, MappingSpec, MappingValue};
 pub use token_key::TokenKey;
 
-use crate::model::{Event, Reason, RejectReason, Text, limits};
+use crate::model::{Clue, Event, Reason, RejectReason, Text, limits};
 
 /// Turns one record of one provider's form into events.
 pub trait Decoder: Send + Sync {
@@ -74,7 +74,7 @@ pub struct DecodeOptions {
     /// Only, and always, with the format `mapping`.
     pub mapping: Option<MappingSpec>,
     pub token_key: TokenKey,
-    /// During a rotation of the key: hashes under it are given along in `extra`.
+    /// During a rotation of the key: hashes under it are given along, in `Event::rehashed`.
     pub previous_key: Option<TokenKey>,
 }
 
@@ -108,24 +108,40 @@ pub fn has_unknown_reason(event: &Event) -> bool {
 /// The member of `extra` that holds such a reason.
 const UNKNOWN_REASON: &str = "unknown_reason";
 
+/// What records of this format can tell at best; of a mapping, what it picks.
+pub fn clues(format: &str, mapping: Option<&MappingSpec>) -> Vec<Clue> {
+    if let Some(mapping) = mapping {
+        return mapping.clues();
+    }
+    let entry = TABLE.iter().find(|entry| entry.name == format);
+    let clues = entry.map_or(&[][..], |entry| entry.clues);
+    clues
+        .iter()
+        .copied()
+        .filter(|clue| !clue.is_looked_up())
+        .collect()
+}
+
 struct Entry {
     name: &'static str,
     build: fn(DecodeOptions) -> Result<Box<dyn Decoder>, String>,
+    clues: &'static [Clue],
 }
 
 macro_rules! decoders {
-    ($($name:literal => $build:path),+ $(,)?) => {
-        const TABLE: &[Entry] = &[$(Entry { name: $name, build: $build }),+];
+    ($($name:literal => $build:path, $clues:expr);+ $(;)?) => {
+        const TABLE: &[Entry] = &[$(Entry { name: $name, build: $build, clues: $clues }),+];
         /// The names of the forms that can be read, as `format:` and `--format` take them.
         pub const FORMATS: &[&str] = &[$($name),+];
     };
 }
 
 decoders! {
-    "tokenwarden" => canonical::build,
-    "keycloak" => keycloak::build,
-    "auth0" => auth0::build,
-    "mapping" => mapping::build,
+    "tokenwarden" => canonical::build, Clue::ALL;
+    "keycloak" => keycloak::build, keycloak::CLUES;
+    "auth0" => auth0::build, auth0::CLUES;
+    // Its table says for itself.
+    "mapping" => mapping::build, &[];
 }
 
 /// The record as text, or why it cannot be: the first check of every decoder.

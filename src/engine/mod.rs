@@ -3,7 +3,8 @@
 //! Uses `rules`, `enrich`, `model` and the plain values of `config::policy`. Bad data was rejected in `decode`, bad rules in `rules`.
 //!
 //! ```text
-//! event --> resolve (token or session -> family) --> lineage (family) --> account (user) --> network, client --> found
+//! event --> rename (only after a change of the token key)
+//!       --> resolve (token or session -> family) --> lineage (family) --> account (user) --> network, client --> found
 //! ```
 //!
 //! In: events, ticks and our own doings, in order of arrival. Out: what the rules found, for the response policy.
@@ -18,6 +19,7 @@ mod family;
 mod found;
 mod lineage;
 mod rate;
+mod rename;
 mod repeats;
 mod resolve;
 mod state;
@@ -76,7 +78,7 @@ pub struct Sizes {
 const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
 const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
 /// Version of the snapshot's form; another one is not read, and the state is rebuilt.
-const SNAPSHOT_VERSION: u32 = 2;
+const SNAPSHOT_VERSION: u32 = 3;
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -178,6 +180,7 @@ impl Engine {
             clients: state.clients.len(),
             waiting: state.timers.len(),
             evicted: state.families.evicted()
+                + state.renamed.evicted()
                 + state.resolve.evicted()
                 + state.users.evicted()
                 + state.networks.evicted()
@@ -230,7 +233,9 @@ impl Engine {
             return;
         }
         self.counters.late += u64::from(late);
-        if !self.stages(event, late, out) {
+        let state = &mut self.state;
+        let event = state.renamed.known_as(event, &state.resolve, time);
+        if !self.stages(&event, late, out) {
             self.counters.duplicates += 1;
         }
     }

@@ -141,6 +141,11 @@ impl Resolve {
         family
     }
 
+    /// Whether the event's issuer has named this token before.
+    pub(super) fn knows(&self, event: &Event, token: &Text) -> bool {
+        self.tokens.get(token_key(event, token)).is_some()
+    }
+
     /// The family that a token belongs to; one that nobody has seen yet will begin a family of its own.
     pub(super) fn of_token(&self, token: u64) -> u64 {
         self.lookup(token).unwrap_or(token)

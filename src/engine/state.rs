@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::account::User;
 use super::family::Family;
 use super::rate::Rate;
+use super::rename::Renamed;
 use super::repeats::Repeats;
 use super::resolve::Resolve;
 use super::table::{Aged, Table};
@@ -17,6 +18,7 @@ use crate::model::limits;
 pub(super) struct State {
     pub(super) time: EngineTime,
     pub(super) repeats: Repeats,
+    pub(super) renamed: Renamed,
     pub(super) resolve: Resolve,
     pub(super) families: Table<Family>,
     pub(super) users: Table<User>,
@@ -79,6 +81,7 @@ impl State {
         Self {
             time: EngineTime::default(),
             repeats: Repeats::default(),
+            renamed: Renamed::new(),
             resolve: Resolve::new(),
             families: Table::new(limits::FAMILIES_MAX),
             users: Table::new(limits::USERS_MAX),

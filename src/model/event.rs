@@ -56,6 +56,15 @@ pub struct Event {
     pub token_kind: Option<TokenKind>,
     /// Members that no field above takes, as a JSON object, bounded by `limits::EXTRA_BYTES_MAX`; kept for evidence.
     pub extra: Option<Text>,
+    /// During a rotation of the token key: those of the ids above that are keyed hashes.
+    pub rehashed: Vec<Rehashed>,
+}
+
+/// A keyed hash, and what it was under the key before: who knows the one knows the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehashed {
+    pub now: Text,
+    pub before: Text,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -188,6 +197,7 @@ impl Event {
             initiator: None,
             token_kind: None,
             extra: None,
+            rehashed: Vec::new(),
         }
     }
 

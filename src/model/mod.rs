@@ -7,6 +7,7 @@
 
 mod action;
 mod batch;
+mod clue;
 mod detection;
 mod event;
 mod finding;
@@ -20,9 +21,10 @@ mod value;
 
 pub use action::{Action, ActionKind, ActionRecord, ActionState, Decision, Mode, Target};
 pub use batch::{Input, RawBatch, RawRecord, Reject, RejectReason};
+pub use clue::Clue;
 pub use detection::{Detection, Severity, Subject};
 pub(crate) use event::names;
-pub use event::{Event, EventType, Initiator, Outcome, Reason, TokenKind};
+pub use event::{Event, EventType, Initiator, Outcome, Reason, Rehashed, TokenKind};
 pub use finding::{Finding, Gravity};
 pub use incident::{Incident, IncidentState};
 pub use network::{

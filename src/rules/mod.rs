@@ -9,6 +9,7 @@ pub mod context;
 pub mod kinds;
 pub mod ledger;
 mod load;
+pub mod needs;
 mod rule;
 mod spec;
 

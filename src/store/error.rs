@@ -80,6 +80,11 @@ pub enum OpenError {
         found: String,
         configured: String,
     },
+    #[error(
+        "store {store}: the previous token key (fingerprint {configured}) is not the one that the present key followed, \
+         or its rotation is over; remove `token_key_previous_file`"
+    )]
+    PreviousTokenKey { store: String, configured: String },
     #[error("store {store}: {what} failed: {why}")]
     Failed {
         store: String,

@@ -37,7 +37,10 @@ fn finding(error: &OpenError) -> Finding {
             without_prefix(error),
             "check `store.url`, the network and the rights of the account",
         ),
-        OpenError::TooNew { .. } | OpenError::TokenKey { .. } | OpenError::InUse { .. } => {
+        OpenError::TooNew { .. }
+        | OpenError::TokenKey { .. }
+        | OpenError::PreviousTokenKey { .. }
+        | OpenError::InUse { .. } => {
             Finding::fault(without_prefix(error), "do what it says, then check again")
         }
     }

@@ -120,7 +120,8 @@ impl Node {
         None
     }
 
-    pub(super) fn unexpected(&self, what: &str) -> Fault {
+    /// A fault at this place that tells what stands there instead.
+    pub fn unexpected(&self, what: &str) -> Fault {
         self.fault(format!("expected {what}, found {}", self.describe()))
     }
 

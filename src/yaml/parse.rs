@@ -20,7 +20,8 @@ use super::{Fault, Faults, Node, Place};
 pub(super) fn parse(text: &str, file: &Path, faults: &mut Faults) -> Option<Node> {
     if text.len() > YAML_BYTES_MAX {
         let message = format!("the file is larger than {YAML_BYTES_MAX} bytes");
-        faults.push(Place::start_of(file).fault(message));
+        let fault = Place::start_of(file).fault(message);
+        faults.push(fault.with_hint("is it the right file?"));
         return None;
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -165,14 +166,26 @@ impl Builder {
         let fault = self
             .place(*error.marker())
             .fault(format!("not valid YAML: {}", error.info()));
-        // The parser notices an open bracket only where the next thing does not fit into it.
-        match self.open.last() {
-            Some(Open { place, .. }) => fault.with_hint(format!(
-                "is everything closed and aligned since line {}?",
-                place.line
-            )),
-            None => fault,
-        }
+        let hint = match error.info() {
+            info if info.contains("tabs") => "indent with spaces".to_owned(),
+            info if info.contains("simple key") => {
+                "a space belongs after each colon: `mode: observe`".to_owned()
+            }
+            info if info.contains("quoted scalar") => {
+                "the quote that opens here is not closed".to_owned()
+            }
+            // The parser notices an open bracket only where the next thing does not fit into it.
+            _ => match self.open.last() {
+                Some(Open { place, .. }) => {
+                    format!(
+                        "is everything closed and aligned since line {}?",
+                        place.line
+                    )
+                }
+                None => "expected `key: value`, one a line".to_owned(),
+            },
+        };
+        fault.with_hint(hint)
     }
 }
 

@@ -38,6 +38,7 @@ mod check_online;
 mod demo;
 mod readme;
 mod replay;
+mod rotation;
 mod rule_tests;
 mod simulation_world;
 

@@ -884,20 +884,33 @@ pub(crate) async fn two_snapshots_are_kept(store: Store) {
 }
 
 pub(crate) async fn token_key_is_remembered(store: Store) {
-    store.check_token_key("one", None).await.unwrap();
-    store.check_token_key("one", Some("zero")).await.unwrap();
-    let refused = store
-        .check_token_key("two", None)
-        .await
-        .unwrap_err()
-        .to_string();
+    let check = async |now, before| {
+        let checked = store.check_token_key(now, before).await;
+        checked.map_err(|error| error.to_string())
+    };
+    check("one", None).await.unwrap();
+    check("one", None).await.unwrap();
+    let refused = check("two", None).await.unwrap_err();
     assert!(
         refused.contains("fingerprint one") && refused.contains("configured two"),
         "{refused}"
     );
-    store.check_token_key("two", Some("one")).await.unwrap();
-    store.check_token_key("two", None).await.unwrap();
-    assert!(store.check_token_key("one", None).await.is_err());
+    let refused = check("one", Some("zero")).await.unwrap_err();
+    assert!(refused.contains("fingerprint zero"), "{refused}");
+    check("two", Some("zero")).await.unwrap_err();
+    // The rotation begins, and every restart within it is fine; a third key is not.
+    check("two", Some("one")).await.unwrap();
+    check("two", Some("one")).await.unwrap();
+    check("two", Some("zero")).await.unwrap_err();
+    check("three", Some("one")).await.unwrap_err();
+    check("one", None).await.unwrap_err();
+    // It is over, and the first key does not come back.
+    check("two", None).await.unwrap();
+    check("two", Some("one")).await.unwrap_err();
+    check("one", None).await.unwrap_err();
+    // The way back is a rotation like any other, and the next may begin before the last is over.
+    check("one", Some("two")).await.unwrap();
+    check("three", Some("one")).await.unwrap();
 }
 
 pub(crate) async fn lists_filter_and_page(store: Store) {

@@ -4,11 +4,13 @@
 //! refers to it is not at fault.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use crate::model::{Mode, Text};
 use crate::yaml::{Fault, Faults, Node, Place, nearest};
 
 use super::super::{Config, Format};
+use super::sources;
 
 pub(super) fn check(root: &Node, config: &Config, faults: &mut Faults) {
     for key in ["sources", "revokers", "receivers", "networks"] {
@@ -18,6 +20,8 @@ pub(super) fn check(root: &Node, config: &Config, faults: &mut Faults) {
     unique_realms(parts(root, "revokers"), faults);
     ingest_for_webhooks(root, faults);
     nobody_to_act(root, config, faults);
+    two_keys(root, config, faults);
+    one_listener_a_port(root, config, faults);
 }
 
 impl Config {
@@ -70,6 +74,56 @@ pub(super) fn exemptions(root: &Node) -> Vec<(Text, Place)> {
         .flat_map(|(_, _, client)| parts(client, "exempt_from"))
         .filter_map(|rule| Some((rule.as_str()?.into(), rule.place().clone())))
         .collect()
+}
+
+/// The properties of every Kafka source that has a name.
+pub(super) fn kafka_properties(root: &Node) -> Vec<(Text, Text, Place)> {
+    let mut found = Vec::new();
+    for source in parts(root, "sources") {
+        let name = name_of(source).and_then(Node::as_str).unwrap_or_default();
+        let properties = source
+            .member("kafka")
+            .and_then(|it| it.member("properties"));
+        for (place, key, _) in properties.map_or(&[][..], Node::members) {
+            let property = sources::property_name(key);
+            found.push((name.into(), property.into(), place.clone()));
+        }
+    }
+    found
+}
+
+fn one_listener_a_port(root: &Node, config: &Config, faults: &mut Faults) {
+    let http = &config.http;
+    let listeners = [
+        ("ops", http.ops.as_ref().map(|it| it.listen)),
+        ("api", http.api.as_ref().map(|it| it.listen)),
+        ("ingest", http.ingest.as_ref().map(|it| it.listen)),
+    ];
+    let mut seen: Vec<(&str, SocketAddr)> = Vec::new();
+    for (name, listen) in listeners {
+        let Some(listen) = listen.filter(|listen| listen.port() != 0) else {
+            continue;
+        };
+        if let Some((first, _)) = seen.iter().find(|(_, address)| *address == listen)
+            && let Some(node) = root.member("http").and_then(|http| http.member(name))
+        {
+            let fault = node.fault(format!("`{first}` listens on {listen} already"));
+            faults.push(fault.with_hint("give each listener a port of its own"));
+        }
+        seen.push((name, listen));
+    }
+}
+
+/// The next key is the one that a rotation is about; the same twice is a slip that would go unnoticed.
+fn two_keys(root: &Node, config: &Config, faults: &mut Faults) {
+    if config.token_key.is_none() || config.token_key != config.token_key_previous {
+        return;
+    }
+    let previous = ["token_key_previous_file", "token_key_previous"];
+    if let Some(node) = previous.iter().find_map(|key| root.member(key)) {
+        let fault = node.fault("the previous token key is the same as the present one");
+        faults.push(fault.with_hint("name the key that was in use before, or remove this line"));
+    }
 }
 
 fn parts<'a>(root: &'a Node, key: &str) -> &'a [Node] {

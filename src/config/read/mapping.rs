@@ -47,6 +47,7 @@ pub(super) fn mapping(node: &Node, faults: &mut Faults) -> Option<Mapping> {
 fn field(member: &str, node: &Node, faults: &mut Faults) -> Option<MappingField> {
     if node.as_str().is_some() {
         let from = pointer(node, faults)?;
+        taken_for_a_column(member, node, faults);
         return Some(MappingField {
             from,
             values: BTreeMap::new(),
@@ -77,6 +78,22 @@ fn field(member: &str, node: &Node, faults: &mut Faults) -> Option<MappingField>
         otherwise,
         secret,
     })
+}
+
+/// `type: refresh` reads a column of that name.
+fn taken_for_a_column(member: &str, node: &Node, faults: &mut Faults) {
+    let text = node.as_str().unwrap_or_default();
+    let is_value = match member {
+        "type" => EventType::parse(text).is_some(),
+        "outcome" => Outcome::parse(text).is_some(),
+        "reason" => Reason::parse(text).is_some(),
+        "initiator" => Initiator::parse(text).is_some(),
+        _ => false,
+    };
+    if is_value {
+        let fault = node.fault(format!("`{text}` is taken for the name of a column"));
+        faults.warn(fault.with_hint(format!("for a fixed value write {{ constant: {text} }}")));
+    }
 }
 
 /// A JSON pointer, or a column name, which becomes one.

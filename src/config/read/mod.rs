@@ -73,12 +73,24 @@ fn read_text(path: &Path) -> Result<String, Fault> {
     // One more than allowed, so that the parser sees that it is too much; never a gigabyte named by mistake.
     std::fs::File::open(path)
         .and_then(|file| file.take(YAML_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| start.fault(format!("cannot be read: {error}")))?;
+        .map_err(|error| {
+            let fault = start.fault(format!("cannot be read: {error}"));
+            fault.with_hint("expected a configuration file in YAML; deploy/examples has some")
+        })?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
-        let line = u32::try_from(before.split('\n').count()).unwrap_or(u32::MAX);
-        Place { line, ..start }.fault("not UTF-8 text")
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let line = count(before.split('\n').count());
+        let last = before.rsplit('\n').next().unwrap_or_default();
+        let column = count(last.chars().count() + 1);
+        let fault = Place {
+            line,
+            column,
+            ..start
+        }
+        .fault("not UTF-8 text");
+        fault.with_hint("save the file as UTF-8, without the byte order mark of UTF-16")
     })
 }
 
@@ -106,6 +118,7 @@ fn read(node: &Node, text: &str, path: &Path, faults: &mut Faults) -> Option<Con
         log: map.or("log", Log::default(), faults, store::log),
         grace_period: map.or("grace_period", GRACE_PERIOD_DEFAULT, faults, Node::duration),
         exemptions: across::exemptions(node),
+        kafka_properties: across::kafka_properties(node),
         warnings: Vec::new(),
     };
     map.finish(faults);
@@ -140,9 +153,17 @@ fn list<'a, T>(
 
 /// Texts, one alone or several, none twice.
 fn texts(node: &Node, faults: &mut Faults) -> Option<Vec<Text>> {
+    unique(node, faults, Node::text)
+}
+
+fn unique(
+    node: &Node,
+    faults: &mut Faults,
+    read: impl Fn(&Node, &mut Faults) -> Option<Text>,
+) -> Option<Vec<Text>> {
     let mut seen: Vec<Text> = Vec::new();
     node.one_or_list(faults, |node, faults| {
-        let text = node.text(faults)?;
+        let text = read(node, faults)?;
         if seen.contains(&text) {
             faults.push(node.fault(format!("`{text}` stands twice in this list")));
             return None;
@@ -152,9 +173,13 @@ fn texts(node: &Node, faults: &mut Faults) -> Option<Vec<Text>> {
     })
 }
 
-/// As [`texts`], and at least one.
-fn some_texts(node: &Node, faults: &mut Faults) -> Option<Vec<Text>> {
-    let texts = texts(node, faults)?;
+/// As [`texts`], each of a kind of its own, and at least one.
+fn some(
+    node: &Node,
+    faults: &mut Faults,
+    read: impl Fn(&Node, &mut Faults) -> Option<Text>,
+) -> Option<Vec<Text>> {
+    let texts = unique(node, faults, read)?;
     if texts.is_empty() && node.items().is_empty() {
         faults.push(node.fault("expected at least one"));
         return None;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::model::{NetworkClass, Text};
-use crate::yaml::{Faults, Map, Node};
+use crate::yaml::{Entry, Faults, Map, Node, nearest};
 
 use super::super::{
     Budget, Client, ClientType, Clients, DeclaredNetwork, GeoIp, Response, Rotation, Tenant,
@@ -125,11 +125,25 @@ pub(super) fn clients(node: &Node, faults: &mut Faults) -> Option<Clients> {
     let default = map.or("default", Client::default(), faults, |node, faults| {
         client(node, &Client::default(), faults)
     });
-    let entries = map.entries().into_iter();
+    let entries = map.entries();
+    nearly_default(&entries, faults);
     let by_id = entries
+        .into_iter()
         .filter_map(|entry| Some((entry.name.clone(), client(entry.node, &default, faults)?)))
         .collect();
     Some(Clients { default, by_id })
+}
+
+/// A slip that would otherwise make a client or tenant of that name, and leave all others without their defaults.
+fn nearly_default(entries: &[Entry<'_>], faults: &mut Faults) {
+    for entry in entries {
+        if nearest(entry.name, ["default"]).is_some() {
+            let fault = entry
+                .place
+                .fault(format!("`{}` is taken for a name", entry.name));
+            faults.warn(fault.with_hint("did you mean `default`?"));
+        }
+    }
 }
 
 /// `default` fills what the client leaves out.
@@ -172,8 +186,10 @@ pub(super) fn tenants(node: &Node, faults: &mut Faults) -> Option<Tenants> {
     let default = map.or("default", Tenant::default(), faults, |node, faults| {
         tenant(node, &Tenant::default(), faults)
     });
-    let entries = map.entries().into_iter();
+    let entries = map.entries();
+    nearly_default(&entries, faults);
     let by_name = entries
+        .into_iter()
         .filter_map(|entry| Some((entry.name.clone(), tenant(entry.node, &default, faults)?)))
         .collect();
     Some(Tenants { default, by_name })

@@ -85,6 +85,21 @@ fn links(node: &Node, faults: &mut Faults) -> Option<BTreeMap<Text, Text>> {
     Some(read.collect())
 }
 
+/// A name or an address; the port has a key of its own.
+fn host(node: &Node, faults: &mut Faults) -> Option<Text> {
+    let host = node.text(faults)?;
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    if !is_address && host.contains([':', '/', '@', ' ']) {
+        let fault = node.fault(format!(
+            "expected the name of a host, found `{}`",
+            host.escape_debug()
+        ));
+        faults.push(fault.with_hint("such as mail.example.com; the port goes under `port`"));
+        return None;
+    }
+    Some(host)
+}
+
 fn smtp(node: &Node, faults: &mut Faults) -> Option<MailTransport> {
     const TLS: [(&str, MailTls); 3] = [
         ("implicit", MailTls::Implicit),
@@ -92,7 +107,7 @@ fn smtp(node: &Node, faults: &mut Faults) -> Option<MailTransport> {
         ("none", MailTls::None),
     ];
     let mut map = node.mapping(faults)?;
-    let host = map.required("host", faults, Node::text);
+    let host = map.required("host", faults, host);
     let tls = map.or("tls", MailTls::Starttls, faults, |node, faults| {
         node.one_of(&TLS, faults)
     });

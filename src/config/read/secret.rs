@@ -2,6 +2,8 @@
 //! inherited by children and shown in `/proc`.
 
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::model::limits::SECRET_BYTES_MAX;
 use crate::yaml::{Faults, Map, Node};
@@ -69,32 +71,56 @@ pub(super) fn placed<'a>(
 /// The content of the file that the node names, without the line break at its end.
 pub(super) fn from_file(node: &Node, faults: &mut Faults) -> Option<Secret> {
     let path = node.path(faults)?;
-    let mut text = String::new();
-    let read = std::fs::File::open(&path).and_then(|file| {
-        file.take(SECRET_BYTES_MAX as u64 + 1)
-            .read_to_string(&mut text)
-    });
-    let fault = match read {
-        Err(error) => format!(
-            "the secret file `{}` cannot be read: {error}",
-            path.display()
-        ),
-        Ok(_) if text.len() > SECRET_BYTES_MAX => {
-            format!(
-                "the secret file `{}` is larger than {SECRET_BYTES_MAX} bytes",
-                path.display()
-            )
+    let file = format!("the secret file `{}`", path.display());
+    let fault = match read(&path) {
+        Err(error) => {
+            let fault = node.fault(format!("{file} cannot be read: {error}"));
+            fault.with_hint(why_unreadable(&error))
         }
-        Ok(_) => {
+        Ok((text, _)) if text.len() > SECRET_BYTES_MAX => {
+            node.fault(format!("{file} is larger than {SECRET_BYTES_MAX} bytes"))
+        }
+        Ok((text, exposed)) => {
             let secret = text.trim_end_matches(['\r', '\n']);
             if !secret.is_empty() {
+                // A placeholder is no secret yet.
+                if exposed && !secret.contains("change-me") {
+                    let fault = node.fault(format!("{file} can be read by every account here"));
+                    faults.warn(fault.with_hint(format!("chmod o= {}", path.display())));
+                }
                 return Some(Secret::new(secret));
             }
-            format!("the secret file `{}` is empty", path.display())
+            node.fault(format!("{file} is empty"))
+                .with_hint("it holds the secret and nothing else")
         }
     };
-    faults.push(node.fault(fault));
+    faults.push(fault);
     None
+}
+
+/// The file's content, one byte more than allowed at most, and whether everybody can read it.
+fn read(path: &Path) -> std::io::Result<(String, bool)> {
+    let file = std::fs::File::open(path)?;
+    let everybody = |metadata: std::fs::Metadata, right: u32| metadata.mode() & right != 0;
+    let path = path.canonicalize()?;
+    let mut folders = path.ancestors().skip(1);
+    let closed = folders.any(|folder| folder.metadata().is_ok_and(|it| !everybody(it, 0o001)));
+    let exposed = !closed && everybody(file.metadata()?, 0o004);
+    let mut text = String::new();
+    file.take(SECRET_BYTES_MAX as u64 + 1)
+        .read_to_string(&mut text)?;
+    Ok((text, exposed))
+}
+
+fn why_unreadable(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "a relative path starts at the folder of this file",
+        std::io::ErrorKind::PermissionDenied => {
+            "the account that runs tokenwarden must be able to read it"
+        }
+        std::io::ErrorKind::InvalidData => "a secret is text; binary keys in hex or base64",
+        _ => "name a file that holds the secret and nothing else",
+    }
 }
 
 pub(super) fn token_key(map: &mut Map<'_>, key: &str, faults: &mut Faults) -> Option<Secret> {

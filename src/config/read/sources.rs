@@ -11,7 +11,7 @@ use super::super::{
     Decode, FileSource, Format, KafkaSource, Secret, Source, SourceKind, SqlLayout, Start,
     WebhookAuth, WebhookSource,
 };
-use super::{mapping, name, secret, some_texts, sql, texts};
+use super::{mapping, name, secret, some, sql, texts};
 
 /// A day shows most of the families that are alive and where their users usually are.
 const WARM_UP_DEFAULT: Duration = Duration::from_hours(24);
@@ -34,8 +34,13 @@ pub(super) fn source(node: &Node, faults: &mut Faults) -> Option<Source> {
             _ => file(node, faults).map(SourceKind::File),
         });
     let decode = decode(&mut map, kind.as_ref(), faults);
-    let start = map.or("start", Start::Latest, faults, start);
-    let warm_up = map.or("warm_up", WARM_UP_DEFAULT, faults, Node::duration);
+    let start = map.or("start", Start::Latest, faults, |node, faults| {
+        start(node, kind.as_ref(), faults)
+    });
+    let warm_up = map.or("warm_up", WARM_UP_DEFAULT, faults, |node, faults| {
+        not_of_webhooks(node, kind.as_ref(), faults)?;
+        node.duration(faults)
+    });
     let lateness = map.or("lateness", LATENESS_DEFAULT, faults, Node::duration);
     map.finish(faults);
     let (name, kind, decode) = (name?, kind?, decode?);
@@ -49,19 +54,40 @@ pub(super) fn source(node: &Node, faults: &mut Faults) -> Option<Source> {
     })
 }
 
-fn start(node: &Node, faults: &mut Faults) -> Option<Start> {
-    match node.as_str() {
+fn start(node: &Node, kind: Option<&SourceKind>, faults: &mut Faults) -> Option<Start> {
+    not_of_webhooks(node, kind, faults)?;
+    let start = match node.as_str() {
         Some("latest") => Some(Start::Latest),
         Some("earliest") => Some(Start::Earliest),
-        text => {
-            let time = text.and_then(|text| text.parse::<Timestamp>().ok());
-            if time.is_none() {
-                let message = "expected latest, earliest or a time such as 2026-11-20T08:00:00Z";
-                faults.push(node.fault(message));
-            }
-            time.map(Start::At)
+        text => text
+            .and_then(|text| text.parse::<Timestamp>().ok())
+            .map(Start::At),
+    };
+    match (start, kind) {
+        (Some(Start::At(_)), Some(SourceKind::File(_))) => {
+            // Its lines are times only to the decoder, and a place in it cannot be looked up by time.
+            let fault =
+                node.fault("a file cannot be read from a time on: expected latest or earliest");
+            faults.push(fault.with_hint("earliest judges all of it; latest with a `warm_up` reads it, and judges what comes"));
+            None
         }
+        (None, _) => {
+            let message = "expected latest, earliest or a time such as 2026-11-20T08:00:00Z";
+            faults.push(node.fault(message));
+            None
+        }
+        (start, _) => start,
     }
+}
+
+/// There is nothing before the first request.
+fn not_of_webhooks(node: &Node, kind: Option<&SourceKind>, faults: &mut Faults) -> Option<()> {
+    if let Some(SourceKind::Webhook(_)) = kind {
+        let fault = node.fault("a webhook begins with the first request that comes");
+        faults.push(fault.with_hint("remove `start` and `warm_up` here"));
+        return None;
+    }
+    Some(())
 }
 
 fn decode(map: &mut Map<'_>, kind: Option<&SourceKind>, faults: &mut Faults) -> Option<Decode> {
@@ -148,8 +174,8 @@ fn timezone(node: &Node, faults: &mut Faults) -> Option<Text> {
 
 fn kafka(node: &Node, faults: &mut Faults) -> Option<KafkaSource> {
     let mut map = node.mapping(faults)?;
-    let brokers = map.required("brokers", faults, some_texts);
-    let topics = map.required("topics", faults, some_texts);
+    let brokers = map.required("brokers", faults, |node, faults| some(node, faults, broker));
+    let topics = map.required("topics", faults, |node, faults| some(node, faults, topic));
     let group = map.or("group", "tokenwarden".into(), faults, Node::text);
     let properties = map.or("properties", BTreeMap::new(), faults, properties);
     map.finish(faults);
@@ -162,30 +188,52 @@ fn kafka(node: &Node, faults: &mut Faults) -> Option<KafkaSource> {
     })
 }
 
-/// Any property of librdkafka but those that the daemon's own bookkeeping stands on.
+/// The name of a topic, as brokers allow it.
+fn topic(node: &Node, faults: &mut Faults) -> Option<Text> {
+    const NAME_BYTES_MAX: usize = 249;
+    let topic = node.as_str().unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.starts_with('^') {
+        let fault = node.fault(format!("`{topic}` is a pattern; topics go by their names"));
+        faults.push(fault.with_hint("list each topic"));
+        return None;
+    }
+    if topic.is_empty() || topic.len() > NAME_BYTES_MAX || !topic.chars().all(plain) {
+        let fault = node.unexpected("the name of a topic");
+        faults.push(fault.with_hint(format!(
+            "at most {NAME_BYTES_MAX} letters, digits, `.`, `_` and `-`; several as a list: [a, b]"
+        )));
+        return None;
+    }
+    Some(topic.into())
+}
+
+/// `host:port`, or several with commas between; librdkafka would try a URL for ever.
+fn broker(node: &Node, faults: &mut Faults) -> Option<Text> {
+    let text = node.as_str().unwrap_or_default();
+    if text.split(',').all(|broker| is_broker(broker.trim())) {
+        return Some(text.into());
+    }
+    let fault = node.unexpected("host:port");
+    faults.push(
+        fault.with_hint("such as kafka-1.example.com:9093; TLS and passwords go into `properties`"),
+    );
+    None
+}
+
+fn is_broker(broker: &str) -> bool {
+    let (host, port) = broker.rsplit_once(':').unwrap_or((broker, "9092"));
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+/// Properties of librdkafka. What it takes, and what the daemon's own bookkeeping leaves open, the source itself knows.
 fn properties(node: &Node, faults: &mut Faults) -> Option<BTreeMap<Text, Secret>> {
-    const OURS: [&str; 6] = [
-        "bootstrap.servers",
-        "metadata.broker.list",
-        "group.id",
-        "enable.auto.commit",
-        "enable.auto.offset.store",
-        "auto.offset.reset",
-    ];
     let mut map = node.mapping(faults)?;
     let mut properties = BTreeMap::new();
     for entry in map.entries() {
-        let name = entry.name.strip_suffix("_file").unwrap_or(entry.name);
-        if OURS.contains(&name) {
-            let message = format!("`{name}` is set by tokenwarden itself");
-            faults.push(
-                entry
-                    .place
-                    .fault(message)
-                    .with_hint("use `brokers`, `group` and `start`"),
-            );
-            continue;
-        }
+        let name = property_name(entry.name);
         if properties.contains_key(name) {
             faults.push(entry.place.fault(format!("`{name}` was given before")));
             continue;
@@ -196,6 +244,11 @@ fn properties(node: &Node, faults: &mut Faults) -> Option<BTreeMap<Text, Secret>
     }
     map.finish(faults);
     Some(properties)
+}
+
+/// Which property a key means that may name a file with its value.
+pub(super) fn property_name(key: &str) -> &str {
+    key.strip_suffix("_file").unwrap_or(key)
 }
 
 fn webhook(node: &Node, faults: &mut Faults) -> Option<WebhookSource> {

@@ -21,9 +21,10 @@ pub(super) fn sql(node: &Node, faults: &mut Faults) -> Option<SqlSource> {
     let database = url.as_ref().and_then(|(url, node)| {
         let database = database(url.expose());
         if database.is_none() {
-            faults.push(
-                node.fault("expected a URL that starts with postgres://, mysql:// or sqlite://"),
-            );
+            // Nothing of it is shown: it holds a password.
+            let message = "expected a URL that starts with postgres://, mysql:// or sqlite://";
+            let hint = "postgres://USER:PASSWORD@HOST:5432/DATABASE; in a password write @ as %40, / as %2F, # as %23";
+            faults.push(node.fault(message).with_hint(hint));
         }
         database
     });

@@ -23,7 +23,7 @@ use jiff::tz::TimeZone;
 use super::clean::Cleaner;
 use super::json::Object;
 use super::{DecodeOptions, Decoder, Rejected, text_of};
-use crate::model::{Event, Text, Timestamp};
+use crate::model::{Clue, Event, Text, Timestamp};
 
 pub(super) fn build(options: DecodeOptions) -> Result<Box<dyn Decoder>, String> {
     let zone = super::time::zone(options.timezone.as_deref())?;
@@ -33,6 +33,16 @@ pub(super) fn build(options: DecodeOptions) -> Result<Box<dyn Decoder>, String> 
         zone,
     }))
 }
+
+/// What its events tell of a refresh.
+pub(super) const CLUES: &[Clue] = &[
+    Clue::Refusals,
+    Clue::TokenId,
+    Clue::SessionId,
+    Clue::UserId,
+    Clue::ClientId,
+    Clue::IpAddress,
+];
 
 struct Keycloak {
     cleaner: Cleaner,

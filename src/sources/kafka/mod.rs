@@ -19,7 +19,7 @@ mod settings;
 mod start;
 
 pub use inspect::inspect;
-pub use settings::property_fault;
+pub use settings::{faults, property_fault};
 
 use std::sync::Arc;
 use std::time::Duration;

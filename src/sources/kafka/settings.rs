@@ -4,9 +4,11 @@
 //! a loss by retention is never skipped silently, and the end of a partition is known.
 
 use rdkafka::ClientConfig;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
 use crate::config::KafkaSource;
+use crate::model::Text;
 
 /// Ours, where the user says nothing else.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -100,6 +102,29 @@ pub(super) fn client_config(kafka: &KafkaSource, topic: &str) -> Result<ClientCo
     config.set("bootstrap.servers", kafka.brokers.as_ref());
     config.set("group.id", kafka.group.as_ref());
     Ok(config)
+}
+
+/// What of a source's properties cannot be passed through, or librdkafka does not take: by property, or none where only
+/// all of them together are at fault. Nothing is asked of a broker.
+pub fn faults(kafka: &KafkaSource) -> Vec<(Option<Text>, String)> {
+    let mut faults = Vec::new();
+    for (name, value) in &kafka.properties {
+        let mut alone = ClientConfig::new();
+        alone.set(name.as_ref(), value.expose());
+        let refused = || {
+            let error = alone.create_native_config().err()?;
+            Some(creation_fault(&error))
+        };
+        let fault = property_fault(name).or_else(refused);
+        faults.extend(fault.map(|fault| (Some(name.clone()), fault)));
+    }
+    let topic = kafka.topics.first().map_or("", |topic| topic);
+    if let (true, Ok(mut config)) = (faults.is_empty(), client_config(kafka, topic)) {
+        config.remove("bootstrap.servers");
+        let made = config.create::<BaseConsumer>();
+        faults.extend(made.err().map(|error| (None, creation_fault(&error))));
+    }
+    faults
 }
 
 /// What librdkafka says about a configuration that it does not take, without the value, which may be a secret.

@@ -1,7 +1,7 @@
 //! From the configured layout to what is read: names checked against the database, one part per partition.
 
 use crate::config::{Database, SqlCursor, SqlLayout, SqlSource};
-use crate::model::Text;
+use crate::model::{Clue, Text};
 
 use super::by_id::{ById, IdLayout};
 use super::by_time::{ByTime, TimeLayout};
@@ -9,8 +9,16 @@ use super::fault::Fault;
 use super::keycloak::{Realms, TABLES};
 use super::query::quoted;
 use super::reader::{Part, Reader};
-use super::refresh_tokens::RefreshTokens;
+use super::refresh_tokens::{self, RefreshTokens};
 use super::session::Session;
+
+/// What rows of a ready layout can tell at best; `None` where only the records themselves say.
+pub fn clues(layout: &SqlLayout) -> Option<Vec<Clue>> {
+    match layout {
+        SqlLayout::RefreshTokens { .. } => Some(refresh_tokens::clues()),
+        SqlLayout::Keycloak { .. } | SqlLayout::Rows { .. } => None,
+    }
+}
 
 /// Names of the partitions, in the order of [`parts`].
 pub(super) fn partitions(layout: &SqlLayout) -> Vec<Text> {

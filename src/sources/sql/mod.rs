@@ -27,6 +27,7 @@ mod time;
 mod token_rows;
 
 pub use inspect::inspect;
+pub use layout::clues;
 pub use sample::{Sighting, recent_sightings};
 
 use std::time::Duration;

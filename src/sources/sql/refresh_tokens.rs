@@ -10,7 +10,7 @@ use std::collections::{HashSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ColumnMap, Start};
-use crate::model::limits;
+use crate::model::{Clue, limits};
 
 use super::column::{Cell, Column, require};
 use super::fault::Fault;
@@ -283,6 +283,13 @@ fn chosen(all: &[Column], table: &str, map: &ColumnMap) -> Result<Vec<(&'static 
         columns.extend(column.map(|column| (ours, TimeColumn::new(column.clone()))));
     }
     Ok(columns)
+}
+
+/// What the columns tell if they are all there. A token without a hash, and a family without an id, go by the row's own id. Of
+/// refusals a table of tokens holds nothing.
+pub(super) fn clues() -> Vec<Clue> {
+    let columns = COLUMNS.iter().filter_map(|column| Clue::parse(column));
+    columns.chain([Clue::TokenId]).collect()
 }
 
 /// What cannot be seen on such a table, for `check`.
