@@ -5,9 +5,12 @@
 //! In: what the engine found. Out: detections, incidents, and actions, each with a decision and its reason. Rate, place
 //! and network, alone or together, never revoke: whether a finding may revoke was decided by its kind and only narrows here.
 
+mod ageing;
 mod budget;
 mod incidents;
 mod storm;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +79,11 @@ impl Policy {
             }
             Err(_) => false,
         }
+    }
+
+    /// Incidents, closed incidents and storms that were forgotten before their time, because there were too many.
+    pub const fn evicted(&self) -> u64 {
+        self.state.incidents.evicted() + self.state.storms.evicted()
     }
 
     /// Decides about one finding and appends what comes of it.

@@ -1,0 +1,160 @@
+//! What the policy decides about a series of findings: whom it tells, what it performs, and what it holds.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::config::{Budget, Client};
+use crate::engine::stable_id;
+use crate::model::{Detection, Evidence, Prefix, Severity, Timestamp};
+use crate::rules::{self, Rule};
+
+const MINUTE: i64 = 60_000;
+pub(super) const HOUR: i64 = 60 * MINUTE;
+/// Some day; windows must not depend on the beginning of time.
+const START: i64 = 1_790_000_000_000;
+
+fn clients(modes: &[(&str, Mode)]) -> Clients {
+    let client = |mode| Client {
+        mode: Some(mode),
+        ..Client::default()
+    };
+    Clients {
+        default: client(Mode::Enforce),
+        by_id: modes
+            .iter()
+            .map(|(id, mode)| (Text::from(*id), client(*mode)))
+            .collect(),
+    }
+}
+
+fn policy(modes: &[(&str, Mode)]) -> Policy {
+    Policy::new(Allowed {
+        mode: Mode::Enforce,
+        clients: clients(modes),
+        tenants: Tenants::default(),
+        response: Response::default(),
+    })
+}
+
+fn reuse() -> Arc<Rule> {
+    rules::load(&[], &[])
+        .unwrap()
+        .rules
+        .iter()
+        .find(|rule| &*rule.name == "token-reuse")
+        .unwrap()
+        .clone()
+}
+
+/// Findings of one kind, made one after the other.
+pub(super) struct Finder {
+    rule: Arc<Rule>,
+}
+
+impl Finder {
+    pub(super) fn new() -> Self {
+        Self { rule: reuse() }
+    }
+
+    pub(super) fn theft(&self, user: &str, family: &str, client: &str, at: i64) -> Found {
+        self.found(user, family, client, at, Severity::Critical)
+    }
+
+    fn found(&self, user: &str, family: &str, client: &str, at: i64, severity: Severity) -> Found {
+        let theft = severity == Severity::Critical;
+        Found {
+            detection: Detection {
+                id: stable_id(&["test", user, family, client, &at.to_string()]),
+                rule: self.rule.name.clone(),
+                kind: "reuse".into(),
+                severity,
+                time: Timestamp::from_millisecond(START + at).unwrap(),
+                event_id: "e".into(),
+                subject: Subject::Family(family.into()),
+                issuer: "https://id.example".into(),
+                tenant: None,
+                user_id: (!user.is_empty()).then(|| user.into()),
+                client_id: Some(client.into()),
+                family_id: Some(family.into()),
+                session_id: None,
+                token_kind: None,
+                ip_address: None,
+                summary: format!("{family} of {user} at {client}").into(),
+                evidence: Evidence::new(),
+            },
+            rule: self.rule.clone(),
+            grave: theft,
+            may_revoke: theft,
+            late: false,
+            foreign_network: None,
+        }
+    }
+}
+
+/// Findings of all sorts, not quite in order of time.
+fn mixture() -> Vec<Found> {
+    let finder = Finder::new();
+    let mut state = 7_u64;
+    let mut below = |bound: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        i64::try_from((state >> 33) % bound).unwrap()
+    };
+    (0..600)
+        .map(|n| {
+            let user = format!("u{}", below(25));
+            let family = format!("{user}-{}", below(4));
+            let client = ["web", "app", "pay"][usize::try_from(below(3)).unwrap()];
+            let jitter = below(200_000);
+            let severities = [Severity::Info, Severity::Medium, Severity::Critical];
+            let severity = severities[usize::try_from(below(3)).unwrap()];
+            // Two busy hours, a quiet day and a half, and again.
+            let at = (n % 300) * MINUTE / 3 + (n / 300) * 36 * HOUR + jitter;
+            Found {
+                foreign_network: (below(2) == 0)
+                    .then(|| Prefix::of("198.51.100.7".parse().unwrap())),
+                ..finder.found(&user, &family, client, at, severity)
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn restarts_and_batches_change_nothing() {
+    let modes = [("web", Mode::Observe)];
+    let mut whole = Output::default();
+    let fresh = || {
+        let mut policy = policy(&modes);
+        policy.allowed.response.budget = Budget {
+            per_client: 2,
+            per_rule: 3,
+            global: 3,
+        };
+        policy
+    };
+    let mut undisturbed = fresh();
+    for found in mixture() {
+        undisturbed.decide(found, &mut whole);
+    }
+    let seen = |decision| whole.actions.iter().any(|a| a.decision == decision);
+    assert!(
+        [Decision::Execute, Decision::Hold, Decision::Observe]
+            .into_iter()
+            .all(seen),
+        "a mixture of everything"
+    );
+
+    let mut actions = Vec::new();
+    let mut disturbed = fresh();
+    for found in mixture() {
+        let mut output = Output::default();
+        disturbed.decide(found, &mut output);
+        actions.append(&mut output.actions);
+        let snapshot = disturbed.snapshot();
+        disturbed = fresh();
+        assert!(disturbed.restore(&snapshot));
+    }
+    assert_eq!(actions, whole.actions);
+    assert_eq!(disturbed.state, undisturbed.state);
+}
