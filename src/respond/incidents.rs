@@ -9,6 +9,7 @@ use crate::engine::{Found, stable_id};
 use crate::model::{Incident, IncidentState, Severity, Subject, Text, limits};
 
 use super::ageing::Ageing;
+use super::notices::Notices;
 
 const CLOSES_AFTER_MS: i64 = 24 * 3600 * 1000;
 
@@ -43,8 +44,8 @@ impl Default for Bounds {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Open {
     pub(super) incident: Incident,
-    /// A notification was decided; later, graver turns update it and are no second one.
-    pub(super) notified: bool,
+    /// A later, graver turn updates what people were told of and is no second page.
+    pub(super) notices: Notices,
     /// Ids of the actions decided so far.
     pub(super) actions: Vec<Text>,
 }
@@ -84,13 +85,13 @@ impl Incidents {
             let episode = closed.get(&subject).copied().unwrap_or(next_episode);
             Open {
                 incident: begin(found, subject.clone(), episode),
-                notified: false,
+                notices: Notices::default(),
                 actions: Vec::new(),
             }
         });
         let incident = &mut open.incident;
         incident.detections += 1;
-        if detection.severity > incident.severity && !open.notified {
+        if detection.severity > incident.severity && !open.notices.begun() {
             // The subject of a mail thread stays what it was in the first mail.
             incident.summary = detection.summary.clone();
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::{Budget, Client};
 use crate::engine::stable_id;
-use crate::model::{Detection, Evidence, Prefix, Severity, Timestamp};
+use crate::model::{Detection, Evidence, Incident, Prefix, Severity, Timestamp};
 use crate::rules::{self, Rule};
 
 const MINUTE: i64 = 60_000;
@@ -89,6 +89,97 @@ impl Finder {
             foreign_network: None,
         }
     }
+}
+
+/// The actions that a finding leads to, and its incident.
+fn decide(policy: &mut Policy, found: Found) -> (Vec<Action>, Incident) {
+    let mut output = Output::default();
+    policy.decide(found, &mut output);
+    (output.actions, output.incidents.pop().unwrap())
+}
+
+fn of(actions: &[Action], kind: ActionKind) -> Option<Decision> {
+    let mut of_kind = actions.iter().filter(|action| action.kind == kind);
+    let decision = of_kind.next().map(|action| action.decision);
+    assert!(of_kind.next().is_none(), "{kind} twice: {actions:?}");
+    decision
+}
+
+fn told(actions: &[Action]) -> Option<Decision> {
+    of(actions, ActionKind::Notify)
+}
+
+fn revoked(actions: &[Action]) -> Option<Decision> {
+    of(actions, ActionKind::RevokeFamily)
+}
+
+#[test]
+fn what_was_only_observed_leaves_the_page_to_what_is_done() {
+    let (finder, mut policy) = (Finder::new(), policy(&[("web", Mode::Observe)]));
+    let (first, seen) = decide(&mut policy, finder.theft("alice", "f1", "web", 0));
+    assert_eq!(told(&first), Some(Decision::Observe));
+    let (again, _) = decide(&mut policy, finder.theft("alice", "f2", "web", MINUTE));
+    assert_eq!(told(&again), None, "observed once an incident");
+
+    let (then, incident) = decide(&mut policy, finder.theft("alice", "f3", "pay", HOUR));
+    assert_eq!(incident.id, seen.id);
+    assert_eq!(
+        (revoked(&then), told(&then)),
+        (Some(Decision::Execute), Some(Decision::Execute))
+    );
+    let id_of = |actions: &[Action]| {
+        actions
+            .iter()
+            .find(|a| a.kind == ActionKind::Notify)
+            .unwrap()
+            .id
+            .clone()
+    };
+    assert_ne!(
+        id_of(&first),
+        id_of(&then),
+        "the store keeps the first row of an id"
+    );
+    assert_eq!(
+        &*incident.summary, "f3 of alice at pay",
+        "what they are told of"
+    );
+
+    let (later, _) = decide(&mut policy, finder.theft("alice", "f4", "pay", 2 * HOUR));
+    assert_eq!(told(&later), None, "told once");
+    let (later, _) = decide(&mut policy, finder.theft("alice", "f5", "web", 2 * HOUR));
+    assert_eq!(told(&later), None, "nor observed again");
+}
+
+#[test]
+fn what_was_only_observed_is_performed_where_another_finding_may() {
+    let (finder, mut policy) = (Finder::new(), policy(&[("web", Mode::Observe)]));
+    let (first, _) = decide(&mut policy, finder.theft("alice", "f1", "web", 0));
+    assert_eq!(revoked(&first), Some(Decision::Observe));
+    let (then, _) = decide(&mut policy, finder.theft("alice", "f1", "pay", HOUR));
+    assert_eq!(revoked(&then), Some(Decision::Execute));
+    assert_ne!(first[0].id, then[0].id);
+}
+
+#[test]
+fn a_network_s_storm_that_was_only_observed_pages_for_the_client_that_is_enforced() {
+    let observed = ["a", "b", "c", "d", "e"];
+    let modes = observed.map(|client| (client, Mode::Observe));
+    let (finder, mut policy) = (Finder::new(), policy(&modes));
+    let theft = |user: &str, client: &str, at| Found {
+        foreign_network: Some(Prefix::of("198.51.100.7".parse().unwrap())),
+        ..finder.theft(user, user, client, at)
+    };
+    for (client, at) in observed.into_iter().zip(0..) {
+        let (actions, _) = decide(&mut policy, theft(client, client, at));
+        assert_ne!(told(&actions), Some(Decision::Execute));
+    }
+    let (actions, incident) = decide(&mut policy, theft("victim", "pay", MINUTE));
+    assert!(
+        matches!(incident.subject, Subject::Network(_)),
+        "{incident:?}"
+    );
+    assert_eq!(told(&actions), Some(Decision::Execute));
 }
 
 /// Findings of all sorts, not quite in order of time.

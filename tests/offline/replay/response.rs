@@ -186,6 +186,29 @@ fn beyond_the_budget_of_a_client_revocations_wait_for_a_person() {
     );
 }
 
+fn with_user(log: &Log, name: &str, user: &str) -> String {
+    log.text().replace(
+        &format!("\"user_id\":\"{name}\""),
+        &format!("\"user_id\":\"{user}\""),
+    )
+}
+
+#[test]
+fn what_one_client_only_observes_leaves_the_page_to_the_client_that_acts() {
+    let config = "mode: enforce\nclients: { default: { rotation: enforced, reuse_grace: 30s, mode: observe }, pay: { mode: enforce } }\n";
+    let desk = Desk::new(config, WORLD);
+    let paid = with_user(&theft_at("second", 100.0, "pay"), "second", "u");
+    let files = [
+        desk.write("one.jsonl", theft("u", 40.0).text()),
+        desk.write("two.jsonl", paid),
+    ];
+    let printed = desk.json(&files);
+    for action in ["revoke_family", "notify"] {
+        assert_eq!(printed.actions(&[action], "observe").len(), 1, "{action}");
+        assert_eq!(printed.executed(action).len(), 1, "{}", printed.out);
+    }
+}
+
 /// `count` refreshes of one family, `every` seconds.
 fn busy(user: &str, count: u32, every: f64) -> Log {
     let token = |n: u32| format!("{user}-t{n}");
