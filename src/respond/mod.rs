@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Clients, Response, Tenants};
 use crate::engine::Found;
 use crate::model::{Action, ActionKind, Decision, Member, Mode, Output, Subject, Text};
-use budget::Spent;
+use budget::{Charge, Spent};
 use incidents::{Incidents, Open};
 use notices::Notice;
 use proposal::{has_target, propose, revokes, wanted, wants_notice};
@@ -94,6 +94,7 @@ impl Policy {
         let storm = self.storm(&found);
         let Self { allowed, state } = self;
         let open = state.incidents.file(&found, storm);
+        let mut waits = false;
         for kind in wanted(&found)
             .into_iter()
             .filter(|kind| has_target(*kind, &found.detection.subject))
@@ -110,9 +111,10 @@ impl Policy {
                 &mut state.spent_mildly
             };
             (action.decision, action.reason) = decision(allowed, spent, &action, mode, &found);
+            waits |= revokes(kind) && action.decision == Decision::Hold;
             out.actions.push(action);
         }
-        out.actions.extend(notice(open, mode, &found));
+        out.actions.extend(notice(open, mode, waits, &found));
         let incident = open.incident.clone();
         out.members.push(Member {
             incident_id: incident.id.clone(),
@@ -144,13 +146,15 @@ impl Policy {
         .unwrap_or((Mode::Observe, "the daemon"))
     }
 
-    /// The storm that a finding belongs to, if many families of its client or from its network were found lately.
+    /// The storm that a finding belongs to, if many people of its client or from its network were found lately.
     fn storm(&mut self, found: &Found) -> Option<Subject> {
         let detection = &found.detection;
         let family = detection
             .family_id
             .as_ref()
             .filter(|_| wants_notice(found))?;
+        let user = detection.user_id.clone().map(Subject::User);
+        let person = name_of(&user.unwrap_or_else(|| Subject::Family(family.clone())));
         let time = detection.time.as_millisecond();
         let client = detection
             .client_id
@@ -162,7 +166,7 @@ impl Policy {
         let mut storm = None;
         for subject in [client, network].into_iter().flatten() {
             let subject = incidents::scoped(found, subject);
-            if self.state.storms.joins(&name_of(&subject), family, time) {
+            if self.state.storms.joins(&name_of(&subject), &person, time) {
                 storm = storm.or(Some(subject));
             }
         }
@@ -171,23 +175,28 @@ impl Policy {
 }
 
 /// The notice that is due after a finding, if one is.
-fn notice(open: &mut Open, (mode, of): (Mode, &str), found: &Found) -> Option<Action> {
+fn notice(open: &mut Open, (mode, of): (Mode, &str), waits: bool, found: &Found) -> Option<Action> {
     let detection = &found.detection;
     if !wants_notice(found) {
         return None;
     }
     let needs = ActionKind::Notify.needs();
-    let notice = open.notices.next(mode >= needs)?;
+    let time = detection.time.as_millisecond();
+    let notice = open.notices.next(mode >= needs, waits, time)?;
     if notice == Notice::First && detection.severity == open.incident.severity {
         // Before it there may have been others that nobody was told of.
         open.incident.summary = detection.summary.clone();
     }
-    let mut action = propose(ActionKind::Notify, found, open, notice.variant());
+    let mut action = propose(ActionKind::Notify, found, open, &notice.variant());
     (action.decision, action.reason) = match notice {
         Notice::Observed => (Decision::Observe, too_low(mode, of, ActionKind::Notify)),
         Notice::First => (
             Decision::Execute,
             proposal::reason_of(action.kind, found).into(),
+        ),
+        Notice::Waiting(_) => (
+            Decision::Execute,
+            "a revocation has to wait: a person decides".into(),
         ),
     };
     Some(action)
@@ -218,9 +227,13 @@ fn decision(
     if action.kind == ActionKind::Review {
         return granted;
     }
-    let client = detection.client_id.clone().unwrap_or_else(|| "".into());
+    let charge = Charge {
+        person: &name_of(&incidents::subject_of(found)),
+        client: &detection.client_id.clone().unwrap_or_else(|| "".into()),
+        rule: &found.rule.name,
+    };
     let time = detection.time.as_millisecond();
-    match spent.spend(allowed.response.budget, &client, &found.rule.name, time) {
+    match spent.spend(allowed.response.budget, charge, time) {
         Ok(()) => granted,
         Err(exhausted) => (Decision::Hold, exhausted.reason().into()),
     }

@@ -182,6 +182,94 @@ fn a_network_s_storm_that_was_only_observed_pages_for_the_client_that_is_enforce
     assert_eq!(told(&actions), Some(Decision::Execute));
 }
 
+/// One account whose owner replays tokens of his own sessions, twenty in ten minutes.
+fn attack(policy: &mut Policy, finder: &Finder, name: &str, begin: i64) -> Vec<Decision> {
+    (0..20)
+        .filter_map(|n| {
+            let theft = finder.theft(name, &format!("{name}{begin}-{n}"), "web", begin + n);
+            revoked(&decide(policy, theft).0)
+        })
+        .collect()
+}
+
+#[test]
+fn one_account_neither_uses_up_the_budget_nor_hides_the_others() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    for round in 0..3 {
+        let begin = round * 11 * MINUTE;
+        let own = attack(&mut policy, &finder, "mallory", begin);
+        assert_eq!(
+            own,
+            [Decision::Execute; 20],
+            "his own sessions end, on his own account"
+        );
+        for n in 0..2 {
+            let victim = format!("victim{round}-{n}");
+            let theft = finder.theft(&victim, &victim, "web", begin + MINUTE + n);
+            let (actions, incident) = decide(&mut policy, theft);
+            assert!(
+                matches!(incident.subject, Subject::User(_)),
+                "four people are a storm, and not one with many sessions: {incident:?}"
+            );
+            assert_eq!(
+                (revoked(&actions), told(&actions)),
+                (Some(Decision::Execute), Some(Decision::Execute)),
+                "round {round}, victim {n}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_person_s_actions_end_somewhere_too() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    attack(&mut policy, &finder, "mallory", 0);
+    let (actions, _) = decide(
+        &mut policy,
+        finder.theft("mallory", "one more", "web", MINUTE),
+    );
+    assert_eq!(revoked(&actions), Some(Decision::Hold));
+    assert!(actions[0].reason.contains("user"), "{}", actions[0].reason);
+}
+
+#[test]
+fn when_a_storm_s_revocations_begin_to_wait_people_are_told_again() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    let mut pages = Vec::new();
+    let mut storm = |policy: &mut Policy, begin: i64| {
+        let mut held = 0;
+        for n in 0..30 {
+            let user = format!("u{begin}-{n}");
+            let (actions, _) = decide(policy, finder.theft(&user, &user, "web", begin + n));
+            held += usize::from(revoked(&actions) == Some(Decision::Hold));
+            let page = actions.into_iter().find(|a| a.kind == ActionKind::Notify);
+            pages.extend(page.map(|page| (held, page)));
+        }
+        (held, std::mem::take(&mut pages))
+    };
+    let (held, pages) = storm(&mut policy, 0);
+    assert_eq!(held, 10);
+    let when: Vec<usize> = pages.iter().map(|(held, _)| *held).collect();
+    assert_eq!(
+        when,
+        [0, 0, 0, 0, 1],
+        "three, the storm, and its first that waits"
+    );
+    assert!(pages[4].1.reason.contains("wait"), "{}", pages[4].1.reason);
+    let mut ids: Vec<_> = pages.iter().map(|(_, page)| page.id.clone()).collect();
+
+    let (held, pages) = storm(&mut policy, HOUR);
+    assert_eq!((held, pages.len()), (10, 3), "they know");
+    ids.extend(pages.into_iter().map(|(_, page)| page.id));
+    let (held, pages) = storm(&mut policy, 5 * HOUR);
+    assert_eq!((held, pages.len()), (10, 4), "they may have forgotten");
+    ids.extend(pages.into_iter().map(|(_, page)| page.id));
+    let all = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "the store keeps the first row of an id");
+}
+
 /// Findings of all sorts, not quite in order of time.
 fn mixture() -> Vec<Found> {
     let finder = Finder::new();
