@@ -12,7 +12,8 @@ pub struct Incident {
     pub issuer: Text,
     pub tenant: Option<Text>,
     pub subject: Subject,
-    /// How many incidents of this subject were closed before.
+    /// How many incidents of this subject were closed before; more, never fewer, once so many subjects were seen that the
+    /// oldest are forgotten.
     pub episode: u32,
     pub state: IncidentState,
     /// The gravest of its detections.

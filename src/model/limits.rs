@@ -66,8 +66,15 @@ pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 pub const DURATION_MAX: Duration = Duration::from_hours(24 * 36_500);
 /// Incidents open at once; beyond it the one longest without a detection closes.
 pub const INCIDENTS_OPEN_MAX: usize = 100_000;
-/// Subjects whose closed incidents are counted, for the episode.
+/// Subjects whose closed incidents are counted, for the episode; beyond it the one that closed longest ago is forgotten.
 pub const INCIDENTS_CLOSED_MAX: usize = 1_000_000;
+/// Clients and networks in which people are counted for storms, of the last ten minutes; an entry is at most some 5 KB.
+pub const STORM_PLACES_MAX: usize = 10_000;
+/// Actions in ten minutes that one person takes from the budgets of all. A stolen person seldom has more families; seven
+/// accounts, and not one, are needed to use up a client's 20.
+pub const ACTIONS_SHARED_PER_PERSON: usize = 3;
+/// People are told again that revocations of an incident wait: as often as Alertmanager repeats a page by default.
+pub const WAITING_NOTICE_EVERY: Duration = Duration::from_hours(4);
 /// Addresses whose network and place are remembered per worker: hot addresses repeat, and one entry is some 200 bytes.
 pub const ADDRESS_CACHE_SLOTS: usize = 16 * 1024;
 /// User agents whose parsed form is remembered per worker; an installation has a few thousand different ones.

@@ -65,7 +65,7 @@ pub struct Ingest {
 }
 
 /// Version of what a snapshot holds: engine and policy, one after the other.
-const SNAPSHOT_FORMAT: u32 = 1;
+const SNAPSHOT_FORMAT: u32 = 2;
 
 /// Why the loop ended.
 #[derive(Debug, thiserror::Error)]
@@ -375,9 +375,10 @@ impl Loop {
 
     fn committed(&mut self, commit: &Commit, report: CommitReport, took: Duration) {
         self.observer.committed(commit, report, (self.now)(), took);
-        let engine = &self.worker.engine;
-        self.observer
-            .engine(engine.sizes(), engine.counters(), engine.now());
+        let Worker { engine, policy, .. } = &self.worker;
+        let mut sizes = engine.sizes();
+        sizes.evicted += policy.evicted();
+        self.observer.engine(sizes, engine.counters(), engine.now());
     }
 
     /// A partition has another owner: what it told stays out; a process that lost all of them writes nothing.

@@ -3,29 +3,49 @@
 //! Detections about a user and about that user's families are one incident. It closes itself after 24 h of event time
 //! without a detection; what comes later is a new episode.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Found, stable_id};
 use crate::model::{Incident, IncidentState, Severity, Subject, Text, limits};
 
+use super::ageing::Ageing;
+use super::notices::Notices;
+
 const CLOSES_AFTER_MS: i64 = 24 * 3600 * 1000;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Incidents {
-    #[serde(with = "pairs")]
-    open: BTreeMap<Subject, Open>,
-    /// How many incidents of a subject were closed.
-    #[serde(with = "pairs")]
-    closed: BTreeMap<Subject, u32>,
+    open: Ageing<Subject, Open>,
+    /// The next episode of a subject whose incidents were closed.
+    closed: Ageing<Subject, u32>,
+    /// The next episode of any other: above all that were forgotten, because an id that comes twice would be taken for
+    /// known, and its page not sent.
+    next_episode: u32,
+    evicted: u64,
+    #[serde(skip)]
+    bounds: Bounds,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Bounds {
+    open: usize,
+    closed: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            open: limits::INCIDENTS_OPEN_MAX,
+            closed: limits::INCIDENTS_CLOSED_MAX,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Open {
     pub(super) incident: Incident,
-    /// A notification was decided; later, graver turns update it and are no second one.
-    pub(super) notified: bool,
+    /// A later, graver turn updates what people were told of and is no second page.
+    pub(super) notices: Notices,
     /// Ids of the actions decided so far.
     pub(super) actions: Vec<Text>,
 }
@@ -55,20 +75,23 @@ impl Incidents {
         self.close_old(time);
         let own = subject_of(found);
         // A subject that has an incident of its own stays in it, also when a storm begins around it.
-        let subject = if self.open.contains_key(&own) {
+        let subject = if self.open.get(&own).is_some() {
             own
         } else {
             storm.unwrap_or(own)
         };
-        let episode = self.closed.get(&subject).copied().unwrap_or(0);
-        let open = self.open.entry(subject.clone()).or_insert_with(|| Open {
-            incident: begin(found, subject, episode),
-            notified: false,
-            actions: Vec::new(),
+        let (closed, next_episode) = (&self.closed, self.next_episode);
+        let open = self.open.touch(&subject, time, || {
+            let episode = closed.get(&subject).copied().unwrap_or(next_episode);
+            Open {
+                incident: begin(found, subject.clone(), episode),
+                notices: Notices::default(),
+                actions: Vec::new(),
+            }
         });
         let incident = &mut open.incident;
         incident.detections += 1;
-        if detection.severity > incident.severity && !open.notified {
+        if detection.severity > incident.severity && !open.notices.begun() {
             // The subject of a mail thread stays what it was in the first mail.
             incident.summary = detection.summary.clone();
         }
@@ -87,29 +110,32 @@ impl Incidents {
     }
 
     fn close_old(&mut self, time: i64) {
-        let closed = &mut self.closed;
-        self.open.retain(|subject, open| {
-            let stays =
-                open.incident.updated_at.as_millisecond() > time.saturating_sub(CLOSES_AFTER_MS);
-            if !stays {
-                *closed.entry(subject.clone()).or_default() += 1;
-            }
-            stays
-        });
-        while self.open.len() > limits::INCIDENTS_OPEN_MAX {
-            let oldest = self
-                .open
-                .iter()
-                .min_by_key(|(_, o)| o.incident.updated_at)
-                .map(|(s, _)| s.clone());
-            if let Some(oldest) = oldest {
-                self.open.remove(&oldest);
-                *self.closed.entry(oldest).or_default() += 1;
-            }
+        let until = time.saturating_sub(CLOSES_AFTER_MS);
+        while let Some((subject, updated_at, open)) = self.open.pop_until(until) {
+            self.count_closed(&subject, updated_at, &open);
         }
-        while self.closed.len() > limits::INCIDENTS_CLOSED_MAX {
-            self.closed.pop_first();
+        while self.open.len() > self.bounds.open
+            && let Some((subject, updated_at, open)) = self.open.pop_oldest()
+        {
+            self.evicted += 1;
+            self.count_closed(&subject, updated_at, &open);
         }
+        while self.closed.len() > self.bounds.closed
+            && let Some((_, _, next)) = self.closed.pop_oldest()
+        {
+            self.evicted += 1;
+            self.next_episode = self.next_episode.max(next);
+        }
+    }
+
+    fn count_closed(&mut self, subject: &Subject, updated_at: i64, open: &Open) {
+        let next = self.closed.touch(subject, updated_at, || 0);
+        *next = open.incident.episode.saturating_add(1);
+    }
+
+    /// Incidents closed, and closed ones forgotten, before their time.
+    pub(super) const fn evicted(&self) -> u64 {
+        self.evicted
     }
 }
 
@@ -143,7 +169,7 @@ fn incident_id(subject: &Subject, episode: u32) -> Text {
 }
 
 /// The user where one is known, else what the detection is about; within issuer and tenant.
-fn subject_of(found: &Found) -> Subject {
+pub(super) fn subject_of(found: &Found) -> Subject {
     let detection = &found.detection;
     match (&detection.subject, &detection.user_id) {
         (Subject::Client(_) | Subject::Network(_), _) | (_, None) => {
@@ -172,28 +198,52 @@ pub(super) fn scoped(found: &Found, subject: Subject) -> Subject {
     }
 }
 
-/// A map whose keys are no text, as a list of pairs.
-mod pairs {
-    use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::respond::tests::{Finder, HOUR};
 
-    use serde::de::{Deserialize, Deserializer};
-    use serde::ser::{Serialize, Serializer};
-
-    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
-        map: &BTreeMap<K, V>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(map)
+    fn bounded(open: usize, closed: usize) -> Incidents {
+        Incidents {
+            bounds: Bounds { open, closed },
+            ..Incidents::default()
+        }
     }
 
-    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
-    where
-        K: Deserialize<'de> + Ord,
-        V: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        Ok(Vec::<(K, V)>::deserialize(deserializer)?
-            .into_iter()
-            .collect())
+    fn file(incidents: &mut Incidents, user: &str, time: i64) -> Incident {
+        let found = Finder::new().theft(user, user, "web", time);
+        incidents.file(&found, None).incident.clone()
+    }
+
+    #[test]
+    fn what_closed_longest_ago_is_forgotten_first_and_no_id_comes_twice() {
+        let mut incidents = bounded(9, 2);
+        let days = ["zoe", "alice", "yan", "xia"];
+        let first: Vec<Incident> = (0..)
+            .zip(days)
+            .map(|(n, user)| file(&mut incidents, user, n * 25 * HOUR))
+            .collect();
+        assert_eq!(incidents.closed.len(), 2);
+        assert_eq!(incidents.evicted(), 1);
+
+        let alice = file(&mut incidents, "alice", 80 * HOUR);
+        assert_eq!(alice.episode, 1, "known, though first by name");
+        let zoe = file(&mut incidents, "zoe", 81 * HOUR);
+        assert_ne!(zoe.id, first[0].id, "forgotten");
+    }
+
+    #[test]
+    fn too_many_at_once_close_by_age_and_are_counted() {
+        let mut incidents = bounded(2, 9);
+        let first = file(&mut incidents, "zoe", 0);
+        for (user, time) in [("alice", 1), ("yan", 2), ("zoe", 3)] {
+            file(&mut incidents, user, time);
+        }
+        let zoe = file(&mut incidents, "zoe", 4);
+        assert_eq!((zoe.episode, incidents.evicted()), (1, 2));
+        assert_ne!(zoe.id, first.id);
+        assert_eq!(zoe.detections, 2);
+        let yan = file(&mut incidents, "yan", 5);
+        assert_eq!((yan.episode, yan.detections), (0, 2));
     }
 }

@@ -174,6 +174,15 @@ fn beyond_the_budget_of_a_client_revocations_wait_for_a_person() {
     let printed = enforced(storm.and(theft_at("other", 44.0, "app")));
     let held = printed.actions(&["revoke_family"], "hold");
     assert_eq!(held.len(), 5);
+    let told: Vec<String> = printed
+        .executed("notify")
+        .iter()
+        .map(|a| a["reason"].to_string())
+        .collect();
+    assert!(told[..4].iter().all(|reason| !reason.contains("wait")));
+    assert!(told[4].contains("wait"), "{told:?}");
+    let of_waiting = told.iter().filter(|reason| reason.contains("wait"));
+    assert_eq!(of_waiting.count(), 1, "once, and not for each: {told:?}");
     assert!(
         held[0]["reason"].as_str().unwrap().contains("budget"),
         "{}",
@@ -184,6 +193,58 @@ fn beyond_the_budget_of_a_client_revocations_wait_for_a_person() {
         21,
         "another client has its own budget"
     );
+}
+
+fn with_user(log: &Log, name: &str, user: &str) -> String {
+    log.text().replace(
+        &format!("\"user_id\":\"{name}\""),
+        &format!("\"user_id\":\"{user}\""),
+    )
+}
+
+#[test]
+fn what_one_client_only_observes_leaves_the_page_to_the_client_that_acts() {
+    let config = "mode: enforce\nclients: { default: { rotation: enforced, reuse_grace: 30s, mode: observe }, pay: { mode: enforce } }\n";
+    let desk = Desk::new(config, WORLD);
+    let paid = with_user(&theft_at("second", 100.0, "pay"), "second", "u");
+    let files = [
+        desk.write("one.jsonl", theft("u", 40.0).text()),
+        desk.write("two.jsonl", paid),
+    ];
+    let printed = desk.json(&files);
+    for action in ["revoke_family", "notify"] {
+        assert_eq!(printed.actions(&[action], "observe").len(), 1, "{action}");
+        assert_eq!(printed.executed(action).len(), 1, "{}", printed.out);
+    }
+}
+
+#[test]
+fn one_account_s_own_thefts_neither_use_up_the_budget_nor_hide_others() {
+    let desk = Desk::new(&format!("mode: enforce\n{CLIENTS}"), WORLD);
+    let mut files: Vec<_> = (0..20)
+        .map(|n| {
+            let name = format!("m{n}");
+            let own = theft(&name, 40.0 + f64::from(n) / 10.0);
+            desk.write(&format!("{name}.jsonl"), with_user(&own, &name, "mallory"))
+        })
+        .collect();
+    for n in 0..3 {
+        let victim = theft(&format!("victim{n}"), 43.0 + f64::from(n));
+        files.push(desk.write(&format!("victim{n}.jsonl"), victim.text()));
+    }
+    let printed = desk.json(&files);
+    assert_eq!(
+        printed.executed("revoke_family").len(),
+        23,
+        "{}",
+        printed.out
+    );
+    let told: BTreeSet<String> = printed
+        .executed("notify")
+        .iter()
+        .map(|a| a["target"]["user_id"].to_string())
+        .collect();
+    assert_eq!(told.len(), 4, "mallory, and each victim: {told:?}");
 }
 
 /// `count` refreshes of one family, `every` seconds.

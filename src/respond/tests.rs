@@ -1,0 +1,339 @@
+//! What the policy decides about a series of findings: whom it tells, what it performs, and what it holds.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::config::{Budget, Client};
+use crate::engine::stable_id;
+use crate::model::{Detection, Evidence, Incident, Prefix, Severity, Timestamp};
+use crate::rules::{self, Rule};
+
+const MINUTE: i64 = 60_000;
+pub(super) const HOUR: i64 = 60 * MINUTE;
+/// Some day; windows must not depend on the beginning of time.
+const START: i64 = 1_790_000_000_000;
+
+fn clients(modes: &[(&str, Mode)]) -> Clients {
+    let client = |mode| Client {
+        mode: Some(mode),
+        ..Client::default()
+    };
+    Clients {
+        default: client(Mode::Enforce),
+        by_id: modes
+            .iter()
+            .map(|(id, mode)| (Text::from(*id), client(*mode)))
+            .collect(),
+    }
+}
+
+fn policy(modes: &[(&str, Mode)]) -> Policy {
+    Policy::new(Allowed {
+        mode: Mode::Enforce,
+        clients: clients(modes),
+        tenants: Tenants::default(),
+        response: Response::default(),
+    })
+}
+
+fn reuse() -> Arc<Rule> {
+    rules::load(&[], &[])
+        .unwrap()
+        .rules
+        .iter()
+        .find(|rule| &*rule.name == "token-reuse")
+        .unwrap()
+        .clone()
+}
+
+/// Findings of one kind, made one after the other.
+pub(super) struct Finder {
+    rule: Arc<Rule>,
+}
+
+impl Finder {
+    pub(super) fn new() -> Self {
+        Self { rule: reuse() }
+    }
+
+    pub(super) fn theft(&self, user: &str, family: &str, client: &str, at: i64) -> Found {
+        self.found(user, family, client, at, Severity::Critical)
+    }
+
+    fn found(&self, user: &str, family: &str, client: &str, at: i64, severity: Severity) -> Found {
+        let theft = severity == Severity::Critical;
+        Found {
+            detection: Detection {
+                id: stable_id(&["test", user, family, client, &at.to_string()]),
+                rule: self.rule.name.clone(),
+                kind: "reuse".into(),
+                severity,
+                time: Timestamp::from_millisecond(START + at).unwrap(),
+                event_id: "e".into(),
+                subject: Subject::Family(family.into()),
+                issuer: "https://id.example".into(),
+                tenant: None,
+                user_id: (!user.is_empty()).then(|| user.into()),
+                client_id: Some(client.into()),
+                family_id: Some(family.into()),
+                session_id: None,
+                token_kind: None,
+                ip_address: None,
+                summary: format!("{family} of {user} at {client}").into(),
+                evidence: Evidence::new(),
+            },
+            rule: self.rule.clone(),
+            grave: theft,
+            may_revoke: theft,
+            late: false,
+            foreign_network: None,
+        }
+    }
+}
+
+/// The actions that a finding leads to, and its incident.
+fn decide(policy: &mut Policy, found: Found) -> (Vec<Action>, Incident) {
+    let mut output = Output::default();
+    policy.decide(found, &mut output);
+    (output.actions, output.incidents.pop().unwrap())
+}
+
+fn of(actions: &[Action], kind: ActionKind) -> Option<Decision> {
+    let mut of_kind = actions.iter().filter(|action| action.kind == kind);
+    let decision = of_kind.next().map(|action| action.decision);
+    assert!(of_kind.next().is_none(), "{kind} twice: {actions:?}");
+    decision
+}
+
+fn told(actions: &[Action]) -> Option<Decision> {
+    of(actions, ActionKind::Notify)
+}
+
+fn revoked(actions: &[Action]) -> Option<Decision> {
+    of(actions, ActionKind::RevokeFamily)
+}
+
+#[test]
+fn what_was_only_observed_leaves_the_page_to_what_is_done() {
+    let (finder, mut policy) = (Finder::new(), policy(&[("web", Mode::Observe)]));
+    let (first, seen) = decide(&mut policy, finder.theft("alice", "f1", "web", 0));
+    assert_eq!(told(&first), Some(Decision::Observe));
+    let (again, _) = decide(&mut policy, finder.theft("alice", "f2", "web", MINUTE));
+    assert_eq!(told(&again), None, "observed once an incident");
+
+    let (then, incident) = decide(&mut policy, finder.theft("alice", "f3", "pay", HOUR));
+    assert_eq!(incident.id, seen.id);
+    assert_eq!(
+        (revoked(&then), told(&then)),
+        (Some(Decision::Execute), Some(Decision::Execute))
+    );
+    let id_of = |actions: &[Action]| {
+        actions
+            .iter()
+            .find(|a| a.kind == ActionKind::Notify)
+            .unwrap()
+            .id
+            .clone()
+    };
+    assert_ne!(
+        id_of(&first),
+        id_of(&then),
+        "the store keeps the first row of an id"
+    );
+    assert_eq!(
+        &*incident.summary, "f3 of alice at pay",
+        "what they are told of"
+    );
+
+    let (later, _) = decide(&mut policy, finder.theft("alice", "f4", "pay", 2 * HOUR));
+    assert_eq!(told(&later), None, "told once");
+    let (later, _) = decide(&mut policy, finder.theft("alice", "f5", "web", 2 * HOUR));
+    assert_eq!(told(&later), None, "nor observed again");
+}
+
+#[test]
+fn what_was_only_observed_is_performed_where_another_finding_may() {
+    let (finder, mut policy) = (Finder::new(), policy(&[("web", Mode::Observe)]));
+    let (first, _) = decide(&mut policy, finder.theft("alice", "f1", "web", 0));
+    assert_eq!(revoked(&first), Some(Decision::Observe));
+    let (then, _) = decide(&mut policy, finder.theft("alice", "f1", "pay", HOUR));
+    assert_eq!(revoked(&then), Some(Decision::Execute));
+    assert_ne!(first[0].id, then[0].id);
+}
+
+#[test]
+fn a_network_s_storm_that_was_only_observed_pages_for_the_client_that_is_enforced() {
+    let observed = ["a", "b", "c", "d", "e"];
+    let modes = observed.map(|client| (client, Mode::Observe));
+    let (finder, mut policy) = (Finder::new(), policy(&modes));
+    let theft = |user: &str, client: &str, at| Found {
+        foreign_network: Some(Prefix::of("198.51.100.7".parse().unwrap())),
+        ..finder.theft(user, user, client, at)
+    };
+    for (client, at) in observed.into_iter().zip(0..) {
+        let (actions, _) = decide(&mut policy, theft(client, client, at));
+        assert_ne!(told(&actions), Some(Decision::Execute));
+    }
+    let (actions, incident) = decide(&mut policy, theft("victim", "pay", MINUTE));
+    assert!(
+        matches!(incident.subject, Subject::Network(_)),
+        "{incident:?}"
+    );
+    assert_eq!(told(&actions), Some(Decision::Execute));
+}
+
+/// One account whose owner replays tokens of his own sessions, twenty in ten minutes.
+fn attack(policy: &mut Policy, finder: &Finder, name: &str, begin: i64) -> Vec<Decision> {
+    (0..20)
+        .filter_map(|n| {
+            let theft = finder.theft(name, &format!("{name}{begin}-{n}"), "web", begin + n);
+            revoked(&decide(policy, theft).0)
+        })
+        .collect()
+}
+
+#[test]
+fn one_account_neither_uses_up_the_budget_nor_hides_the_others() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    for round in 0..3 {
+        let begin = round * 11 * MINUTE;
+        let own = attack(&mut policy, &finder, "mallory", begin);
+        assert_eq!(
+            own,
+            [Decision::Execute; 20],
+            "his own sessions end, on his own account"
+        );
+        for n in 0..2 {
+            let victim = format!("victim{round}-{n}");
+            let theft = finder.theft(&victim, &victim, "web", begin + MINUTE + n);
+            let (actions, incident) = decide(&mut policy, theft);
+            assert!(
+                matches!(incident.subject, Subject::User(_)),
+                "four people are a storm, and not one with many sessions: {incident:?}"
+            );
+            assert_eq!(
+                (revoked(&actions), told(&actions)),
+                (Some(Decision::Execute), Some(Decision::Execute)),
+                "round {round}, victim {n}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_person_s_actions_end_somewhere_too() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    attack(&mut policy, &finder, "mallory", 0);
+    let (actions, _) = decide(
+        &mut policy,
+        finder.theft("mallory", "one more", "web", MINUTE),
+    );
+    assert_eq!(revoked(&actions), Some(Decision::Hold));
+    assert!(actions[0].reason.contains("user"), "{}", actions[0].reason);
+}
+
+#[test]
+fn when_a_storm_s_revocations_begin_to_wait_people_are_told_again() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    let mut pages = Vec::new();
+    let mut storm = |policy: &mut Policy, begin: i64| {
+        let mut held = 0;
+        for n in 0..30 {
+            let user = format!("u{begin}-{n}");
+            let (actions, _) = decide(policy, finder.theft(&user, &user, "web", begin + n));
+            held += usize::from(revoked(&actions) == Some(Decision::Hold));
+            let page = actions.into_iter().find(|a| a.kind == ActionKind::Notify);
+            pages.extend(page.map(|page| (held, page)));
+        }
+        (held, std::mem::take(&mut pages))
+    };
+    let (held, pages) = storm(&mut policy, 0);
+    assert_eq!(held, 10);
+    let when: Vec<usize> = pages.iter().map(|(held, _)| *held).collect();
+    assert_eq!(
+        when,
+        [0, 0, 0, 0, 1],
+        "three, the storm, and its first that waits"
+    );
+    assert!(pages[4].1.reason.contains("wait"), "{}", pages[4].1.reason);
+    let mut ids: Vec<_> = pages.iter().map(|(_, page)| page.id.clone()).collect();
+
+    let (held, pages) = storm(&mut policy, HOUR);
+    assert_eq!((held, pages.len()), (10, 3), "they know");
+    ids.extend(pages.into_iter().map(|(_, page)| page.id));
+    let (held, pages) = storm(&mut policy, 5 * HOUR);
+    assert_eq!((held, pages.len()), (10, 4), "they may have forgotten");
+    ids.extend(pages.into_iter().map(|(_, page)| page.id));
+    let all = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "the store keeps the first row of an id");
+}
+
+/// Findings of all sorts, not quite in order of time.
+fn mixture() -> Vec<Found> {
+    let finder = Finder::new();
+    let mut state = 7_u64;
+    let mut below = |bound: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        i64::try_from((state >> 33) % bound).unwrap()
+    };
+    (0..600)
+        .map(|n| {
+            let user = format!("u{}", below(25));
+            let family = format!("{user}-{}", below(4));
+            let client = ["web", "app", "pay"][usize::try_from(below(3)).unwrap()];
+            let jitter = below(200_000);
+            let severities = [Severity::Info, Severity::Medium, Severity::Critical];
+            let severity = severities[usize::try_from(below(3)).unwrap()];
+            // Two busy hours, a quiet day and a half, and again.
+            let at = (n % 300) * MINUTE / 3 + (n / 300) * 36 * HOUR + jitter;
+            Found {
+                foreign_network: (below(2) == 0)
+                    .then(|| Prefix::of("198.51.100.7".parse().unwrap())),
+                ..finder.found(&user, &family, client, at, severity)
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn restarts_and_batches_change_nothing() {
+    let modes = [("web", Mode::Observe)];
+    let mut whole = Output::default();
+    let fresh = || {
+        let mut policy = policy(&modes);
+        policy.allowed.response.budget = Budget {
+            per_client: 2,
+            per_rule: 3,
+            global: 3,
+        };
+        policy
+    };
+    let mut undisturbed = fresh();
+    for found in mixture() {
+        undisturbed.decide(found, &mut whole);
+    }
+    let seen = |decision| whole.actions.iter().any(|a| a.decision == decision);
+    assert!(
+        [Decision::Execute, Decision::Hold, Decision::Observe]
+            .into_iter()
+            .all(seen),
+        "a mixture of everything"
+    );
+
+    let mut actions = Vec::new();
+    let mut disturbed = fresh();
+    for found in mixture() {
+        let mut output = Output::default();
+        disturbed.decide(found, &mut output);
+        actions.append(&mut output.actions);
+        let snapshot = disturbed.snapshot();
+        disturbed = fresh();
+        assert!(disturbed.restore(&snapshot));
+    }
+    assert_eq!(actions, whole.actions);
+    assert_eq!(disturbed.state, undisturbed.state);
+}
