@@ -2,7 +2,7 @@
 //!
 //! Revokers, token fetching and webhooks all send through [`Client`], so that each rule stands in one place: the whole
 //! exchange is under one time-out, an answer is read up to a limit, and no error or log shows a path or a query,
-//! which may carry a key. Redirects are not followed at all: a followed `POST` may turn into a `GET` whose 200 would be
+//! which may carry a key, also where the server quotes them (`hidden`). Redirects are not followed at all: a followed `POST` may turn into a `GET` whose 200 would be
 //! taken for a revocation, and a credential must not wander to another host.
 
 use std::path::Path;
@@ -15,6 +15,7 @@ use reqwest::{RequestBuilder, Url};
 
 use crate::model::{Timestamp, limits};
 
+use super::hidden::Hidden;
 use super::inspection::off;
 use super::{Attempt, Finding};
 
@@ -33,6 +34,8 @@ pub(super) struct Answer {
     pub(super) host: String,
     retry_after: Option<Duration>,
     redirected_to: Option<String>,
+    /// What no sentence may quote of the body.
+    hidden: Hidden,
     /// What time it is there, where the server says so.
     pub(super) date: Option<Timestamp>,
 }
@@ -70,16 +73,22 @@ impl Client {
             .into(),
         })?;
         let host = host_of(request.url());
-        match self.exchange(request, &host).await {
+        let hidden = Hidden::of(&request);
+        match self.exchange(request, &host, hidden.clone()).await {
             Ok(answer) => Ok(answer),
             Err(error) => Err(Attempt::Retry {
-                reason: no_answer(&host, error).into(),
+                reason: no_answer(&host, error, &hidden).into(),
                 after: None,
             }),
         }
     }
 
-    async fn exchange(&self, request: reqwest::Request, host: &str) -> reqwest::Result<Answer> {
+    async fn exchange(
+        &self,
+        request: reqwest::Request,
+        host: &str,
+        hidden: Hidden,
+    ) -> reqwest::Result<Answer> {
         let mut response = self.inner.execute(request).await?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
@@ -96,6 +105,7 @@ impl Client {
             host: host.to_owned(),
             retry_after: retry_after(headers),
             redirected_to: redirected_to(headers, response.url()),
+            hidden,
             date: date(headers),
         })
     }
@@ -158,7 +168,8 @@ impl Answer {
     }
 
     fn sentence(&self, what: &str) -> String {
-        let said = excerpt(&self.body);
+        // Before it is cut: a part of a key is one too.
+        let said = excerpt(&self.hidden.mask(&self.body));
         let said = if said.is_empty() {
             said
         } else {
@@ -215,14 +226,15 @@ fn host_of(url: &Url) -> String {
     }
 }
 
-fn no_answer(host: &str, error: reqwest::Error) -> String {
+fn no_answer(host: &str, error: reqwest::Error, hidden: &Hidden) -> String {
     let error = error.without_url();
+    let why = hidden.mask(&chain(&error));
     if error.is_timeout() {
         format!("{host} did not answer in time")
     } else if error.is_connect() {
-        format!("cannot connect to {host}: {}", chain(&error))
+        format!("cannot connect to {host}: {why}")
     } else {
-        format!("no answer from {host}: {}", chain(&error))
+        format!("no answer from {host}: {why}")
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod client;
 mod email;
+mod hidden;
 mod http;
 mod inspection;
 mod keycloak;

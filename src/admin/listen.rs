@@ -1,31 +1,57 @@
 //! Opens a listener and serves a router on it, over plain HTTP or TLS, until told to stop.
 //!
-//! The number of connections is bounded: at the bound new ones wait in the system's queue. A TLS handshake that takes
-//! too long gives its place back, or a few silent clients could take all places.
+//! The number of connections is bounded: at the bound new ones wait in the system's queue. So nobody may hold a place by
+//! doing nothing, and all of this comes before anybody is asked who he is: a handshake, the head of a request, and a
+//! connection as a whole have their time, and one address beyond this machine has its share. An address of this machine
+//! has no share, as it may be a proxy that speaks for everybody. `axum::serve` knows none of these bounds.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Connections of one listener at a time.
 const CONNECTIONS_MAX: usize = 256;
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of these one address may have: twice the webhook requests that are handled at once, should it be a proxy after all.
+const CONNECTIONS_OF_ONE_MAX: usize = 128;
 /// How long answers under way may still take after a stop was asked for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const PATIENCE: Patience = Patience {
+    handshake: Duration::from_secs(10),
+    head: Duration::from_secs(10),
+    lifetime: Duration::from_mins(5),
+    last_answer: Duration::from_mins(1),
+};
+
+/// How long a connection may take.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    handshake: Duration,
+    /// From the opening, or the last answer, to the end of a request's head.
+    head: Duration,
+    /// Then no more requests are taken: who reads his answers byte by byte has had his time.
+    lifetime: Duration,
+    /// Longer than a body may take to arrive and to be stored.
+    last_answer: Duration,
+}
 
 /// PEM files of a certificate chain and its key.
 #[derive(Debug, Clone)]
@@ -51,6 +77,7 @@ pub struct Listening {
     name: &'static str,
     tcp: TcpListener,
     tls: Option<TlsAcceptor>,
+    patience: Patience,
 }
 
 impl Listening {
@@ -66,7 +93,12 @@ impl Listening {
             error,
         };
         let tcp = TcpListener::bind(address).await.map_err(bind)?;
-        Ok(Self { name, tcp, tls })
+        Ok(Self {
+            name,
+            tcp,
+            tls,
+            patience: PATIENCE,
+        })
     }
 
     /// The address with the port that was really given.
@@ -76,70 +108,151 @@ impl Listening {
 
     /// Serves until cancelled; answers under way get a few seconds more.
     pub async fn serve(self, router: Router, cancel: CancellationToken) {
-        let name = self.name;
-        let connections = self.connections(cancel.clone());
-        let stopped = cancel.clone();
-        let serving = axum::serve(connections, router)
-            .with_graceful_shutdown(async move { stopped.cancelled().await });
-        let drained = async {
-            cancel.cancelled().await;
-            tokio::time::sleep(DRAIN_TIMEOUT).await;
+        let connections = TaskTracker::new();
+        let cut = CancellationToken::new();
+        // When this is given up as a whole, no connection goes on alone.
+        let cut_at_the_end = cut.clone().drop_guard();
+        let host = Host {
+            tls: self.tls.clone(),
+            router,
+            patience: self.patience,
+            stop: cancel.clone(),
+            cut,
         };
-        tokio::select! {
-            result = async { serving.await } => if let Err(error) = result {
-                tracing::error!(listener = name, %error, "The listener {name} has stopped: {error}");
-            },
-            () = drained => tracing::warn!(listener = name, "Connections to {name} were cut off, as they did not end in time"),
+        cancel
+            .run_until_cancelled(self.accept(&host, &connections))
+            .await;
+        connections.close();
+        if timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+            tracing::warn!(
+                listener = self.name,
+                "Connections to {} were cut off, as they did not end in time",
+                self.name
+            );
         }
+        drop(cut_at_the_end);
     }
 
-    /// Accepts in a task of its own, so that a slow handshake holds nobody up.
-    fn connections(self, cancel: CancellationToken) -> Connections {
-        let (sender, receiver) = mpsc::channel(1);
-        let local = self.tcp.local_addr();
-        tokio::spawn(async move {
-            cancel.run_until_cancelled(self.accept(sender)).await;
-        });
-        Connections { receiver, local }
-    }
-
-    async fn accept(self, connections: mpsc::Sender<(Connection, SocketAddr)>) {
+    async fn accept(&self, host: &Host, connections: &TaskTracker) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let shares = Arc::new(Shares::default());
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else {
                 return;
             };
             match self.tcp.accept().await {
+                // Beyond its share the connection is closed at once; waiting, it would keep others out of the queue.
                 Ok((stream, peer)) => {
-                    let (connections, tls) = (connections.clone(), self.tls.clone());
-                    tokio::spawn(async move {
-                        if let Some(stream) = secured(stream, tls).await {
-                            let connection = Connection {
-                                stream,
-                                _place: place,
-                            };
-                            // Nobody receives any more when the daemon stops; the connection closes, as it should.
-                            drop(connections.send((connection, peer)).await);
-                        }
-                    });
+                    if let Some(share) = Shares::take(&shares, peer.ip()) {
+                        connections.spawn(host.clone().hold(stream, (place, share)));
+                    }
                 }
                 // Out of file descriptors, or a connection that was gone already: neither ends the listener.
                 Err(error) => {
                     tracing::warn!(listener = self.name, %error, "A connection to {} could not be accepted: {error}", self.name);
-                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    sleep(Duration::from_millis(200)).await;
                 }
             }
         }
     }
 }
 
-async fn secured(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Box<dyn Stream>> {
-    match tls {
-        None => Some(Box::new(stream)),
-        Some(tls) => {
-            let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await;
-            Some(Box::new(handshake.ok()?.ok()?))
+/// What every connection needs.
+#[derive(Clone)]
+struct Host {
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    patience: Patience,
+    /// No more requests.
+    stop: CancellationToken,
+    /// The end, whatever is under way.
+    cut: CancellationToken,
+}
+
+impl Host {
+    /// One connection from its opening to its end, when it gives its place back.
+    async fn hold(self, stream: TcpStream, place: (OwnedSemaphorePermit, Share)) {
+        let talk = async {
+            match &self.tls {
+                None => self.talk(stream).await,
+                Some(tls) => {
+                    let handshake = timeout(self.patience.handshake, tls.accept(stream)).await;
+                    if let Ok(Ok(stream)) = handshake {
+                        self.talk(stream).await;
+                    }
+                }
+            }
+        };
+        self.cut.run_until_cancelled(talk).await;
+        drop(place);
+    }
+
+    async fn talk(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.patience.head)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            // However it ended, there is nobody left to tell.
+            _ = connection.as_mut() => return,
+            () = self.stop.cancelled() => {}
+            () = sleep(self.patience.lifetime) => {}
         }
+        connection.as_mut().graceful_shutdown();
+        timeout(self.patience.last_answer, connection).await.ok();
+    }
+}
+
+/// How many places each address beyond this machine holds.
+#[derive(Default)]
+struct Shares(Mutex<HashMap<IpAddr, usize>>);
+
+/// Gives its part back when dropped.
+struct Share {
+    of: Option<(Arc<Shares>, IpAddr)>,
+}
+
+impl Shares {
+    fn take(shares: &Arc<Self>, peer: IpAddr) -> Option<Share> {
+        let peer = peer.to_canonical();
+        if peer.is_loopback() {
+            return Some(Share { of: None });
+        }
+        let holder = holder(peer);
+        let mut held = shares.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(holder).or_default();
+        if *count >= CONNECTIONS_OF_ONE_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Share {
+            of: Some((Arc::clone(shares), holder)),
+        })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let Some((shares, holder)) = &self.of else {
+            return;
+        };
+        let mut held = shares.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(holder) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(holder);
+            }
+        }
+    }
+}
+
+/// One machine may use every address of an IPv6 prefix.
+fn holder(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => Ipv6Addr::from_bits((address.to_bits() >> 64) << 64).into(),
     }
 }
 
@@ -166,65 +279,82 @@ fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ListenError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// What axum takes connections from.
-struct Connections {
-    receiver: mpsc::Receiver<(Connection, SocketAddr)>,
-    local: io::Result<SocketAddr>,
-}
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-impl axum::serve::Listener for Connections {
-    type Io = Connection;
-    type Addr = SocketAddr;
+    use super::*;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        match self.receiver.recv().await {
-            Some(accepted) => accepted,
-            // Stopped: graceful shutdown ends the wait.
-            None => std::future::pending().await,
-        }
+    /// A listener in a hurry, and what stops it.
+    async fn listen() -> (SocketAddr, tokio_util::sync::DropGuard) {
+        let mut listening = Listening::open("test", "127.0.0.1:0".parse().unwrap(), None)
+            .await
+            .unwrap();
+        listening.patience = Patience {
+            handshake: Duration::from_millis(100),
+            head: Duration::from_millis(100),
+            lifetime: Duration::from_millis(500),
+            last_answer: Duration::from_millis(100),
+        };
+        let router = Router::new()
+            .route("/", get(|| async { "hello" }))
+            .route("/never", get(std::future::pending::<()>));
+        let (address, cancel) = (listening.address().unwrap(), CancellationToken::new());
+        tokio::spawn(listening.serve(router, cancel.clone()));
+        (address, cancel.drop_guard())
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.local
-            .as_ref()
-            .copied()
-            .map_err(|error| io::Error::new(error.kind(), error.to_string()))
-    }
-}
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// A connection that gives its place back when it is closed.
-struct Connection {
-    stream: Box<dyn Stream>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    /// All that is said until the other side ends the connection, or far too late.
+    async fn said(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut said = String::new();
+        let end = timeout(Duration::from_mins(1), stream.read_to_string(&mut said));
+        end.await.expect("an end").unwrap();
+        said
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    #[tokio::test]
+    async fn who_says_nothing_loses_his_place() {
+        let (address, _stop) = listen().await;
+        said(address, "").await;
+        said(address, "GET / HTTP/1.1\r\nHost: ").await;
+        let after_an_answer = said(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(
+            after_an_answer.starts_with("HTTP/1.1 200"),
+            "{after_an_answer}"
+        );
+        assert_eq!(
+            said(address, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n").await,
+            ""
+        );
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    #[test]
+    fn an_address_has_its_share_and_gets_it_back() {
+        let shares = Arc::new(Shares::default());
+        let take = |peer: &str| Shares::take(&shares, peer.parse().unwrap());
+        let mut held: Vec<_> = (0..CONNECTIONS_OF_ONE_MAX)
+            .map(|_| take("198.51.100.7").expect("a share"))
+            .collect();
+        assert!(take("198.51.100.7").is_none());
+        assert!(take("::ffff:198.51.100.7").is_none());
+        assert!(take("198.51.100.8").is_some());
+        held.pop();
+        assert!(take("198.51.100.7").is_some());
+        drop(held);
+        assert!(shares.0.lock().unwrap().is_empty());
+
+        let prefix: Vec<_> = (0..CONNECTIONS_OF_ONE_MAX)
+            .map(|at| take(&format!("2001:db8::{at:x}")).expect("a share"))
+            .collect();
+        assert!(take("2001:db8::ffff:1").is_none());
+        assert!(take("2001:db8:0:1::1").is_some());
+        drop(prefix);
+        let proxy: Vec<_> = (0..=CONNECTIONS_OF_ONE_MAX)
+            .map(|_| take("127.0.0.1"))
+            .collect();
+        assert!(proxy.iter().all(Option::is_some));
     }
 }

@@ -59,7 +59,7 @@ impl Canonical {
             match serde_json::from_str::<Value>(member.raw()) {
                 Ok(mut value) => {
                     self.cleaner.clean_member(name, &mut value);
-                    extra.add(name, &value);
+                    extra.add(&self.cleaner.member_name(name), &value);
                 }
                 // Deeper than the parser goes: nothing that a reader could open either.
                 Err(_) => extra.leave_out(),

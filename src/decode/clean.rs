@@ -1,8 +1,9 @@
 //! The last thing between a record and an event: nothing that could be presented as a token passes, nothing is
 //! unbounded, and no control character reaches a log, a mail or a database.
 //!
-//! What counts as a token is decided by its form, not by the member it stands in: callers put tokens where ids belong,
-//! and error texts quote them.
+//! What counts as a token is decided by its form wherever it stands: callers put tokens where ids belong, and error texts
+//! quote them. Opaque ones have no form; they are known by the name they stand under (`secret_names`) or behind
+//! (`assigned`).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,11 +11,19 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::TokenKey;
+use super::assigned;
+use super::secret_names::names_a_secret;
 use crate::model::{Text, limits};
 
 /// Longest token id or unbroken run of token characters that is still taken for an id. Ids are UUIDs or hashes in
 /// hex (up to 128 digits); opaque tokens of the large providers without dots are longer or are declared `secret`.
 const ID_RUN_BYTES_MAX: usize = 128;
+
+/// Shorter numbers are counts and statuses, also under the name of a secret; one-time codes have six digits.
+const SECRET_DIGITS_MIN: usize = 6;
+
+/// Longer texts of letters are no names.
+const NAME_BYTES_MAX: usize = 24;
 
 /// Cleans texts; hashes with the current key and, during a rotation, tells the hash under the previous one.
 #[derive(Debug, Clone)]
@@ -75,10 +84,48 @@ impl Cleaner {
 
     /// The text with tokens replaced by their hash and control characters by a mark.
     fn scrubbed<'a>(&self, text: &'a str, long: Runs) -> Cow<'a, str> {
+        let text = match long {
+            Runs::Kept => Cow::Borrowed(text),
+            Runs::Hashed => self.without_assigned(text),
+        };
+        match self.without_tokens(&text, long) {
+            Some(clean) => without_controls(Cow::Owned(clean)),
+            None => without_controls(text),
+        }
+    }
+
+    /// Without what the names before it call a secret.
+    fn without_assigned<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut clean = String::new();
+        let mut copied_to = 0;
+        for range in assigned::secrets(text) {
+            let secret = text.get(range.clone()).unwrap_or_default();
+            clean.push_str(text.get(copied_to..range.start).unwrap_or_default());
+            clean.push_str(&self.hash_once(secret));
+            copied_to = range.end;
+        }
+        if copied_to == 0 {
+            return Cow::Borrowed(text);
+        }
+        clean.push_str(text.get(copied_to..).unwrap_or_default());
+        Cow::Owned(clean)
+    }
+
+    /// What has been cleaned once may come again.
+    fn hash_once(&self, secret: &str) -> Text {
+        if is_hash(secret) {
+            secret.into()
+        } else {
+            self.hash(secret)
+        }
+    }
+
+    /// Without what looks like a token; nothing where none does.
+    fn without_tokens(&self, text: &str, long: Runs) -> Option<String> {
         // Ids and addresses, which is nearly everything, leave here.
         let short = long == Runs::Kept || text.len() <= ID_RUN_BYTES_MAX;
         if short && !text.contains("eyJ") {
-            return without_controls(Cow::Borrowed(text));
+            return None;
         }
         let mut clean = String::new();
         let mut copied_to = 0;
@@ -94,10 +141,10 @@ impl Cleaner {
             copied_to = end;
         }
         if copied_to == 0 {
-            return without_controls(Cow::Borrowed(text));
+            return None;
         }
         clean.push_str(text.get(copied_to..).unwrap_or_default());
-        without_controls(Cow::Owned(clean))
+        Some(clean)
     }
 
     /// What may be kept of a whole record that was rejected.
@@ -112,30 +159,29 @@ impl Cleaner {
                 self.clean_value(&mut value);
                 value.to_string()
             }
-            None => self.unreadable(cut(&text, limits::RECORD_BYTES_MAX)),
+            // No JSON, or no longer: a line, or a record that was cut.
+            None => self
+                .scrubbed(cut(&text, limits::RECORD_BYTES_MAX), Runs::Hashed)
+                .into_owned(),
         };
         cut(&clean, limits::REJECT_BYTES_MAX).into()
     }
 
-    /// What is no JSON, or no longer: a line, or a record that was cut. Secrets are known by the name before them, as
-    /// `"name": "secret"` or `name="secret"`, and by their form.
-    fn unreadable(&self, text: &str) -> String {
-        let mut pieces: Vec<Cow<'_, str>> = text.split('"').map(Cow::Borrowed).collect();
-        for at in 0..pieces.len() {
-            if let Some(secret) = secret_after(&pieces, at).and_then(|at| pieces.get_mut(at)) {
-                *secret = Cow::Owned(self.hash(secret).to_string());
-            }
-        }
-        self.scrubbed(&pieces.join("\""), Runs::Hashed).into_owned()
+    /// A member's name, which may be a whole form that somebody took for JSON.
+    pub(super) fn member_name<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        self.scrubbed(name, Runs::Hashed)
     }
 
     /// Cleans a member's value; all of it where the name says that it is a secret.
     pub(super) fn clean_member(&self, name: &str, value: &mut Value) {
-        match value {
-            Value::String(secret) if names_a_secret(name) && !secret.is_empty() => {
-                *value = Value::String(self.hash(secret).to_string());
+        if names_a_secret(name) {
+            // `"key": "refresh_token"` names what stands beside it.
+            let is_name = name == "key" && value.as_str().is_some_and(is_plain) && names_one(value);
+            if !is_name {
+                self.hide(value);
             }
-            _ => self.clean_value(value),
+        } else {
+            self.clean_value(value);
         }
     }
 
@@ -147,15 +193,110 @@ impl Cleaner {
                     *text = clean;
                 }
             }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.clean_value(item)),
-            Value::Object(members) => {
-                for (name, member) in members.iter_mut() {
-                    self.clean_member(name, member);
-                }
-            }
+            Value::Array(items) => self.clean_items(items),
+            Value::Object(members) => self.clean_members(members),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
+
+    /// Headers also come as a list of names and values in turn.
+    fn clean_items(&self, items: &mut [Value]) {
+        let mut is_secret = false;
+        for item in items {
+            if is_secret {
+                self.hide(item);
+                is_secret = false;
+            } else {
+                is_secret = names_one(item);
+                self.clean_value(item);
+            }
+        }
+    }
+
+    fn clean_members(&self, members: &mut Members) {
+        let named = [
+            "name",
+            "key",
+            "field",
+            "parameter",
+            "param",
+            "header",
+            "attribute",
+        ];
+        let names_its_value = named
+            .iter()
+            .any(|name| members.get(*name).is_some_and(names_one));
+        *members = std::mem::take(members)
+            .into_iter()
+            .map(|(name, mut value)| {
+                if names_its_value && !named.contains(&name.as_str()) {
+                    self.hide(&mut value);
+                } else {
+                    self.clean_member(&name, &mut value);
+                }
+                (self.member_name(&name).into_owned(), value)
+            })
+            .collect();
+    }
+
+    /// Replaces every text of a value, and what else could be a code.
+    fn hide(&self, value: &mut Value) {
+        match value {
+            Value::String(secret) if secret.is_empty() => {}
+            Value::String(secret) => *secret = self.hash_once(secret).to_string(),
+            Value::Number(number) => {
+                let digits = number.to_string();
+                if digits.len() >= SECRET_DIGITS_MIN {
+                    *value = Value::String(self.hash(&digits).to_string());
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.hide(item)),
+            Value::Object(members) => {
+                *members = std::mem::take(members)
+                    .into_iter()
+                    .map(|(name, mut value)| {
+                        self.hide(&mut value);
+                        (self.hidden_name(name), value)
+                    })
+                    .collect();
+            }
+            Value::Null | Value::Bool(_) => {}
+        }
+    }
+
+    /// `value` and `expires_at` may be read below the name of a secret, a token that stands as a name may not.
+    fn hidden_name(&self, name: String) -> String {
+        if is_plain(&name) {
+            name
+        } else {
+            self.hash_once(&name).to_string()
+        }
+    }
+}
+
+type Members = serde_json::Map<String, Value>;
+
+/// Whether a value is itself the name of a secret.
+fn names_one(value: &Value) -> bool {
+    let of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte);
+    value
+        .as_str()
+        .is_some_and(|name| name.bytes().all(of_name) && names_a_secret(name))
+}
+
+/// Of letters, as no opaque token is.
+fn is_plain(name: &str) -> bool {
+    let of_letters = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'-');
+    name.len() <= NAME_BYTES_MAX && name.bytes().all(of_letters)
+}
+
+fn is_hash(text: &str) -> bool {
+    text.strip_prefix("hmac:").is_some_and(|hex| {
+        hex.len() == 32
+            && hex
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 /// What becomes of long unbroken runs that are no JWT: in texts they are opaque tokens; an id of a user or a session may
@@ -211,22 +352,6 @@ impl Extra {
     }
 }
 
-/// Which of the pieces between quotes is a secret by the name that ends the piece at `at`.
-fn secret_after(pieces: &[Cow<'_, str>], at: usize) -> Option<usize> {
-    let piece = pieces.get(at)?;
-    let name_of = |text: &str| {
-        let start = text
-            .rfind([' ', ',', '{', '&'])
-            .map_or(0, |before| before + 1);
-        names_a_secret(text.get(start..).unwrap_or_default())
-    };
-    if let Some(name) = piece.strip_suffix('=') {
-        return name_of(name).then_some(at + 1);
-    }
-    let between = pieces.get(at + 1)?.trim_matches(['\\', ' ']);
-    (between == ":" && name_of(piece)).then_some(at + 2)
-}
-
 /// Whether the text as a whole could be presented as a token.
 fn is_presentable(text: &str) -> bool {
     text.len() > ID_RUN_BYTES_MAX || is_jwt(text)
@@ -267,29 +392,6 @@ fn runs(text: &str) -> impl Iterator<Item = (usize, usize)> + '_ {
 
 const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'=')
-}
-
-fn names_a_secret(name: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "accesstoken",
-        "assertion",
-        "authorization",
-        "clientassertion",
-        "clientsecret",
-        "code",
-        "cookie",
-        "idtoken",
-        "password",
-        "refreshtoken",
-        "secret",
-        "token",
-    ];
-    let plain: String = name
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|letter| letter.to_ascii_lowercase())
-        .collect();
-    NAMES.binary_search(&plain.as_str()).is_ok()
 }
 
 /// NUL cannot be stored in PostgreSQL; line breaks would let a caller write log lines and mail headers of his own.

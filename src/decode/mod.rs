@@ -7,6 +7,7 @@
 //! and one line in the table below.
 
 mod address;
+mod assigned;
 mod auth0;
 mod canonical;
 mod clean;
@@ -14,6 +15,7 @@ mod fields;
 mod json;
 mod keycloak;
 mod mapping;
+mod secret_names;
 mod time;
 mod token_key;
 

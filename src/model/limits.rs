@@ -96,11 +96,12 @@ pub const KAFKA_QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 pub const KAFKA_PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Leaving a consumer group needs the broker; a stop does not wait longer for it.
 pub const KAFKA_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Webhook requests handled at once; the next is answered 503 and comes again. Bounds memory to this many bodies.
+/// Webhook requests handled at once; the next is answered 503 and comes again. Memory is bounded to this many of the largest
+/// bodies on their way, and as many being stored.
 pub const WEBHOOK_REQUESTS_MAX: usize = 64;
 /// Records in one webhook request: one transaction of the store.
 pub const WEBHOOK_RECORDS_MAX: usize = 10_000;
-/// A sender that takes longer to send its body is cut off, so that slow senders cannot hold all places.
+/// A sender that takes longer to send its body is cut off, so that slow senders cannot hold all connections.
 pub const WEBHOOK_BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a sender is told to wait when the store cannot take its records.
 pub const WEBHOOK_RETRY_AFTER: Duration = Duration::from_secs(5);

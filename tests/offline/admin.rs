@@ -453,6 +453,26 @@ async fn silent_connections_do_not_stop_the_others_or_the_end() {
         .unwrap();
 }
 
+/// Before anybody is asked who he is: whoever says nothing must not keep the others out for ever.
+#[tokio::test]
+async fn silent_connections_give_their_places_back() {
+    let server = ops(Readiness::Ready, Some("s3cret")).await;
+    let mut silent = Vec::new();
+    for _ in 0..256 {
+        silent.push(TcpStream::connect(server.address).await.unwrap());
+    }
+    let answer = tokio::time::timeout(Duration::from_secs(60), server.get("/-/healthy"));
+    assert_eq!(answer.await.expect("a place").status, 200);
+    for mut connection in silent {
+        let mut said = String::new();
+        let ended = tokio::time::timeout(
+            Duration::from_secs(60),
+            connection.read_to_string(&mut said),
+        );
+        assert!(ended.await.expect("an end").is_ok(), "{said}");
+    }
+}
+
 /// Every method and path of the description.
 fn documented() -> Vec<(String, String)> {
     let document: Value = serde_json::from_str(OPENAPI).unwrap();

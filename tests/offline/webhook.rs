@@ -61,7 +61,16 @@ impl Listener {
             auth: WebhookAuth::Bearer(Secret::new("s3cret")),
             body_bytes_max: BODY_MAX,
         };
-        let sources = [("hook".into(), hook)];
+        let signed = WebhookSource {
+            auth: WebhookAuth::Hmac {
+                secret: Secret::new("key"),
+                header: "x-signature".into(),
+                timestamp_header: None,
+                tolerance: Duration::from_mins(5),
+            },
+            body_bytes_max: BODY_MAX,
+        };
+        let sources = [("hook".into(), hook), ("signed".into(), signed)];
         let router = webhook::router(sources, inbox.clone(), Timestamp::now);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -179,4 +188,49 @@ async fn no_more_requests_at_once_than_memory_is_meant_for() {
     while let Some(answer) = requests.next().await {
         assert_eq!(answer.status(), 202);
     }
+}
+
+/// A signature can only be checked with the whole body, so anybody can begin a request.
+#[tokio::test]
+async fn bodies_that_do_not_arrive_keep_nobody_out() {
+    let listener = Listener::open().await;
+    let mut slow = Vec::new();
+    for _ in 0..2 * limits::WEBHOOK_REQUESTS_MAX {
+        let mut stream = TcpStream::connect(listener.address).await.unwrap();
+        let begun = "POST /ingest/signed HTTP/1.1\r\nhost: x\r\nx-signature: 00\r\ncontent-length: 900\r\nexpect: 100-continue\r\n\r\n";
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        // Only once the body is being waited for is its sender told to go on.
+        let mut told = [0; 12];
+        stream.read_exact(&mut told).await.unwrap();
+        assert_eq!(&told, b"HTTP/1.1 100");
+        stream.write_all(b"{").await.unwrap();
+        slow.push(stream);
+    }
+    let answer = listener.post("/ingest/hook", "s3cret", "{}").await;
+    assert_eq!(answer.status(), 202, "{}", answer.0);
+}
+
+#[tokio::test]
+async fn bodies_on_their_way_are_bounded_together() {
+    let listener = Listener::open().await;
+    let mut large = Vec::new();
+    // Each but for its last byte: as many as memory is meant for fit, and the next is told to come again.
+    let body = "x".repeat(BODY_MAX - 1);
+    let begun = format!(
+        "POST /ingest/signed HTTP/1.1\r\nhost: x\r\nx-signature: 00\r\ncontent-length: {BODY_MAX}\r\n\r\n{body}"
+    );
+    for _ in 0..2 * limits::WEBHOOK_REQUESTS_MAX {
+        let mut stream = TcpStream::connect(listener.address).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        large.push(stream);
+    }
+    let mut refused: FuturesUnordered<_> = large
+        .iter_mut()
+        .map(|stream| async move {
+            let mut start = [0; 12];
+            stream.read_exact(&mut start).await.map(|_| start)
+        })
+        .collect();
+    let first = tokio::time::timeout(Duration::from_secs(30), refused.next());
+    assert_eq!(&first.await.unwrap().unwrap().unwrap(), b"HTTP/1.1 503");
 }

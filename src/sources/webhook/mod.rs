@@ -18,7 +18,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use futures_util::StreamExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{info, warn};
 
 use super::Inbox;
@@ -31,9 +31,13 @@ pub fn router(
     inbox: Arc<dyn Inbox>,
     now: fn() -> Timestamp,
 ) -> Router {
+    let sources: BTreeMap<_, WebhookSource> = sources.into_iter().collect();
+    let largest = sources.values().map(|source| source.body_bytes_max).max();
+    let room = limits::WEBHOOK_REQUESTS_MAX.saturating_mul(largest.unwrap_or(0));
     let ingest = Ingest {
-        sources: sources.into_iter().collect(),
+        sources,
         inbox,
+        room: Semaphore::new(room.min(Semaphore::MAX_PERMITS)),
         places: Semaphore::new(limits::WEBHOOK_REQUESTS_MAX),
         store_works: AtomicBool::new(true),
         now,
@@ -47,7 +51,10 @@ pub fn router(
 struct Ingest {
     sources: BTreeMap<Text, WebhookSource>,
     inbox: Arc<dyn Inbox>,
-    /// One a request, so that at most so many bodies are in memory.
+    /// One for each byte of a body that has arrived. A signature can only be checked with the whole body, so anybody can
+    /// begin one: he holds what he has sent, not a place that somebody else needs.
+    room: Semaphore,
+    /// One for each request that is taken apart and stored.
     places: Semaphore,
     /// Only changes are logged: senders come again and again.
     store_works: AtomicBool,
@@ -94,12 +101,9 @@ async fn receive(
     let (parts, body) = request.into_parts();
     // A bearer secret is checked before a byte of the body is read.
     auth::before_body(&source.auth, &parts.headers)?;
-    let _place = ingest.places.try_acquire().map_err(|_| {
-        let message = "too many requests at once; send it again later";
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
-    })?;
-    let body = read(body, &parts.headers, source.body_bytes_max).await?;
+    let (body, _room) = read(body, &parts.headers, source.body_bytes_max, &ingest.room).await?;
     auth::with_body(&source.auth, &parts.headers, &body, (ingest.now)())?;
+    let _place = ingest.places.try_acquire().map_err(|_| too_many())?;
     let records = split::records(&body)?;
     drop(body);
     let count = records.len();
@@ -128,36 +132,59 @@ impl Ingest {
     }
 }
 
-/// The whole body, within its bound in bytes and in time.
-async fn read(body: Body, headers: &HeaderMap, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
-    let too_large = || {
-        let message = format!("the body is larger than {bytes_max} bytes; send fewer records at once");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-    };
+/// The whole body, within its bound in bytes and in time, and the room that it takes.
+async fn read<'a>(
+    body: Body,
+    headers: &HeaderMap,
+    bytes_max: usize,
+    room: &'a Semaphore,
+) -> Result<(Vec<u8>, SemaphorePermit<'a>), Refusal> {
     let declared = headers.get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > bytes_max) {
-        return Err(too_large());
+        return Err(too_large(bytes_max));
     }
-    let collect = async {
-        let mut chunks = body.into_data_stream();
-        let mut bytes = Vec::with_capacity(declared.unwrap_or(0));
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| {
-                let message = format!("the body could not be read: {error}");
-                Refusal::new(StatusCode::BAD_REQUEST, message)
-            })?;
-            if bytes.len() + chunk.len() > bytes_max {
-                return Err(too_large());
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
-    };
-    tokio::time::timeout(limits::WEBHOOK_BODY_TIMEOUT, collect)
+    tokio::time::timeout(limits::WEBHOOK_BODY_TIMEOUT, collect(body, bytes_max, room))
         .await
         .unwrap_or_else(|_| {
             let message = "the body took too long to arrive";
             Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, message))
         })
+}
+
+async fn collect(
+    body: Body,
+    bytes_max: usize,
+    room: &Semaphore,
+) -> Result<(Vec<u8>, SemaphorePermit<'_>), Refusal> {
+    let take = |bytes: usize| {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        room.try_acquire_many(bytes).map_err(|_| too_many())
+    };
+    let mut held = take(0)?;
+    let mut chunks = body.into_data_stream();
+    // What was declared is not believed: memory follows what has come.
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            let message = format!("the body could not be read: {error}");
+            Refusal::new(StatusCode::BAD_REQUEST, message)
+        })?;
+        if bytes.len() + chunk.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        held.merge(take(chunk.len())?);
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok((bytes, held))
+}
+
+fn too_large(bytes_max: usize) -> Refusal {
+    let message = format!("the body is larger than {bytes_max} bytes; send fewer records at once");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+}
+
+fn too_many() -> Refusal {
+    let message = "too many requests at once; send it again later";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
 }

@@ -197,6 +197,69 @@ async fn a_wrong_secret_is_refused_and_never_shown() {
     assert!(!text.contains("hush"));
 }
 
+/// What went with the request comes back in debug pages.
+#[tokio::test]
+async fn an_answer_that_quotes_the_request_gives_nothing_away() {
+    let echo = |seen: &super::server::Seen, _| {
+        let headers = format!(
+            "{} {}",
+            seen.header("authorization"),
+            seen.header("x-api-key")
+        );
+        let quoted = format!("{} {headers} {}", seen.path, seen.body);
+        match seen.path.as_str() {
+            "/token" if seen.body.contains("works") => {
+                reply(200, r#"{"access_token":"fetched-1"}"#)
+            }
+            _ => reply(400, &quoted),
+        }
+    };
+    let server = Server::start(echo).await;
+    let address = format!("{}/hook/s3cret?key=s3cret2", server.url);
+    let basic = HttpAuth::Basic {
+        username: "warden".into(),
+        password: Secret::new("p4ssword"),
+    };
+    let mut granted = credentials(&server.url);
+    if let HttpAuth::ClientCredentials { client_id, .. } = &mut granted {
+        *client_id = "works".into();
+    }
+    let refused = credentials(&format!("{}/hook/s3cret", server.url));
+    for (auth, what) in [
+        (HttpAuth::Bearer(Secret::new("b3arer")), "api"),
+        (basic, "api"),
+        (granted, "api"),
+        (refused, "token for client"),
+    ] {
+        let mut settings = http_settings(&address);
+        settings.headers.insert("x-api-key".into(), "4pikey".into());
+        settings.headers.insert(
+            "content-type".into(),
+            "application/x-www-form-urlencoded".into(),
+        );
+        settings.body = Some("client_secret=f0rm%2Fsecret&id={{ target.family_id }}".into());
+        settings.auth = auth;
+        let answer = attempt(settings).await;
+        let text = reason(&answer);
+        assert!(
+            text.contains(what) && text.contains("answered 400: "),
+            "{text}"
+        );
+        for secret in [
+            "s3cret",
+            "b3arer",
+            "p4ssword",
+            "d2FyZGVuOnA0c3N3b3Jk",
+            "fetched",
+            "4pikey",
+            "f0rm",
+            "hush",
+        ] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+}
+
 fn credentials(url: &str) -> HttpAuth {
     HttpAuth::ClientCredentials {
         token_url: format!("{url}/token").into(),

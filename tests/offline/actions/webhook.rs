@@ -71,3 +71,34 @@ async fn failures_say_which_receiver_and_never_the_address() {
     assert!(reason(&attempt).starts_with("webhook soar: "));
     assert!(!reason(&attempt).contains("s3cret"));
 }
+
+/// Servers quote in an error what they were asked for, as it came, decoded, or escaped for JSON.
+#[tokio::test]
+async fn an_answer_that_quotes_the_address_gives_nothing_away() {
+    let path = "/hooks/K3y-aa%2Bbb%2Fcc/T0?token=que%20ry1&sig=zz9zz";
+    for answer in [
+        format!("Cannot POST {path}"),
+        format!("{{\"path\":\"{path}\"}}"),
+        format!("{{\"path\":\"{}\"}}", path.replace('/', "\\/")),
+        "no K3y-aa+bb/cc for que ry1, K3Y-AA%2bBB%2fcc".to_owned(),
+        r#"{"hook":"K3y-aa+bb\/cc","sig":"zz9zz"}"#.to_owned(),
+        format!("{}{path}", "x".repeat(190)),
+        format!("NO {}", path.to_uppercase()),
+    ] {
+        let server = Server::start(move |_, _| reply(404, &answer)).await;
+        let attempt = post(&format!("{}{path}", server.url)).await;
+        let text = reason(&attempt).to_ascii_lowercase();
+        assert!(text.contains("answered 404: "), "{text}");
+        for secret in [
+            "k3y",
+            "aa+bb",
+            "aa%2bb",
+            "que ry1",
+            "que%20ry1",
+            "zz9",
+            "t0",
+        ] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+}
