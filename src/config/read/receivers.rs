@@ -1,9 +1,10 @@
-//! `receivers:`: each has a name and one kind (`email`, `webhook`).
+//! `receivers:`: each has a name, one kind (`email`, `webhook`), and perhaps a time for its daily digest.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::Text;
+use crate::model::limits::DIGEST_AT;
 use crate::yaml::{Faults, Node, is_url};
 
 use super::super::{
@@ -24,11 +25,48 @@ pub(super) fn receiver(node: &Node, faults: &mut Faults) -> Option<Receiver> {
             "email" => email(node, faults).map(ReceiverKind::Email),
             _ => webhook(node, faults).map(ReceiverKind::Webhook),
         });
+    // People read mails; what reads a webhook asks for what it wants.
+    let usual = match kind {
+        Some(ReceiverKind::Email(_)) => Some(DIGEST_AT),
+        _ => None,
+    };
+    let digest_at = map.or("digest", usual, faults, digest);
     map.finish(faults);
     Some(Receiver {
         name: name?,
         kind: kind?,
+        digest_at,
     })
+}
+
+/// `daily`, `off`, or a time of day in UTC.
+fn digest(node: &Node, faults: &mut Faults) -> Option<Option<Duration>> {
+    match node.as_str() {
+        Some("off") => Some(None),
+        Some("daily") => Some(Some(DIGEST_AT)),
+        text => {
+            let at = text.and_then(time_of_day);
+            if at.is_none() {
+                let hint = "write daily (07:00 UTC), off, or a time of day in UTC such as 06:30";
+                let message = "expected `daily`, `off` or a time of day";
+                faults.push(node.fault(message).with_hint(hint));
+            }
+            at.map(Some)
+        }
+    }
+}
+
+/// `06:30`.
+fn time_of_day(text: &str) -> Option<Duration> {
+    let (hours, minutes) = text.split_once(':')?;
+    let part = |text: &str, below: u64| -> Option<u64> {
+        let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| is_number)?;
+        (number < below).then_some(number)
+    };
+    Some(Duration::from_secs(
+        part(hours, 24)? * 3600 + part(minutes, 60)? * 60,
+    ))
 }
 
 fn email(node: &Node, faults: &mut Faults) -> Option<EmailReceiver> {
