@@ -23,6 +23,7 @@ fn home(receivers: &str) -> Home {
     let home = Home::new(&format!(
         "mode: alert
 clients: {{ default: {{ type: public, rotation: enforced }} }}
+response: {{ act_within: 60d }}
 sources:
   - name: auth
     file: {{ path: events.jsonl, poll_every: 100ms }}

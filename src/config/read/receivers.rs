@@ -201,3 +201,29 @@ fn webhook(node: &Node, faults: &mut Faults) -> Option<WebhookReceiver> {
         ca_file,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_digest_is_daily_off_or_at_a_time() {
+        let read = |text: &str| {
+            let mut faults = Faults::default();
+            let node = Node::parse(text, Path::new("t.yaml"), &mut faults).unwrap();
+            digest(&node, &mut faults)
+        };
+        let minutes = |minutes: u64| Some(Some(Duration::from_secs(minutes * 60)));
+        assert_eq!(read("daily"), minutes(7 * 60));
+        assert_eq!(read("off"), Some(None));
+        assert_eq!(read("00:00"), minutes(0));
+        assert_eq!(read("23:59"), minutes(24 * 60 - 1));
+        for wrong in [
+            "24:00", "7:00", "07:60", "+7:00", "weekly", "07:00:00", "[]",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}
