@@ -42,7 +42,7 @@ fn receiver(name: &str, to: &[&str], transport: &str) -> String {
     let to: Vec<String> = to.iter().map(|to| format!("{to}@example.com")).collect();
     let to = to.join(", ");
     format!(
-        "  - name: {name}\n    email: {{ to: [{to}], from: tokenwarden@example.com, {transport} }}\n"
+        "  - name: {name}\n    email: {{ to: [{to}], from: tokenwarden@example.com, {transport} }}\n    digest: off\n"
     )
 }
 

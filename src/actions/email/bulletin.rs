@@ -366,7 +366,7 @@ fn what_to_do(late: &TooLate) -> Vec<Item> {
     )];
     if !late.held.is_empty() {
         items.push(Item::new(
-            "After an outage, look whether they go on, the gravest first. While an incident is open (24 h after its last detection) the same action is not decided again.",
+            "After an outage, look whether they go on, the gravest first. While an incident is open (24 h after its last detection) neither the same action nor a mail about it comes again.",
         ));
     }
     items.push(Item::new(format!(
