@@ -188,20 +188,17 @@ fn count_doubt(all: &mut Vec<Doubts>, detection: &Detection) {
         Some(Value::Text(verdict)) => &**verdict,
         _ => return,
     };
-    let place = match all
+    let known = all
         .iter()
-        .position(|doubts| doubts.client_id == detection.client_id)
-    {
-        Some(place) => place,
-        None => {
-            all.push(Doubts {
-                client_id: detection.client_id.clone(),
-                suspected: 0,
-                client_faults: 0,
-            });
-            all.len() - 1
-        }
-    };
+        .position(|doubts| doubts.client_id == detection.client_id);
+    let place = known.unwrap_or_else(|| {
+        all.push(Doubts {
+            client_id: detection.client_id.clone(),
+            suspected: 0,
+            client_faults: 0,
+        });
+        all.len() - 1
+    });
     match (verdict, all.get_mut(place)) {
         ("suspected", Some(doubts)) => doubts.suspected += 1,
         ("client_fault", Some(doubts)) => doubts.client_faults += 1,

@@ -317,10 +317,9 @@ fn how_to_go_on(digest: &Digest) -> Vec<Item> {
 
 /// One whose name can stand in YAML as it is.
 fn one_client(digest: &Digest) -> &str {
-    let names = digest.clients.iter().filter(|day| day.revocations > 0);
+    let mut names = digest.clients.iter().filter(|day| day.revocations > 0);
     names
-        .filter_map(|day| word(day.client_id.as_deref()?))
-        .next()
+        .find_map(|day| word(day.client_id.as_deref()?))
         .unwrap_or("YOUR-FIRST-CLIENT")
 }
 

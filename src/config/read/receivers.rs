@@ -27,10 +27,13 @@ pub(super) fn receiver(node: &Node, faults: &mut Faults) -> Option<Receiver> {
         });
     // People read mails; what reads a webhook asks for what it wants.
     let usual = match kind {
-        Some(ReceiverKind::Email(_)) => Some(DIGEST_AT),
-        _ => None,
+        Some(ReceiverKind::Email(_)) => Daily::At(DIGEST_AT),
+        _ => Daily::Off,
     };
-    let digest_at = map.or("digest", usual, faults, digest);
+    let digest_at = match map.or("digest", usual, faults, digest) {
+        Daily::At(time) => Some(time),
+        Daily::Off => None,
+    };
     map.finish(faults);
     Some(Receiver {
         name: name?,
@@ -39,11 +42,17 @@ pub(super) fn receiver(node: &Node, faults: &mut Faults) -> Option<Receiver> {
     })
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Daily {
+    At(Duration),
+    Off,
+}
+
 /// `daily`, `off`, or a time of day in UTC.
-fn digest(node: &Node, faults: &mut Faults) -> Option<Option<Duration>> {
+fn digest(node: &Node, faults: &mut Faults) -> Option<Daily> {
     match node.as_str() {
-        Some("off") => Some(None),
-        Some("daily") => Some(Some(DIGEST_AT)),
+        Some("off") => Some(Daily::Off),
+        Some("daily") => Some(Daily::At(DIGEST_AT)),
         text => {
             let at = text.and_then(time_of_day);
             if at.is_none() {
@@ -51,7 +60,7 @@ fn digest(node: &Node, faults: &mut Faults) -> Option<Option<Duration>> {
                 let message = "expected `daily`, `off` or a time of day";
                 faults.push(node.fault(message).with_hint(hint));
             }
-            at.map(Some)
+            at.map(Daily::At)
         }
     }
 }
@@ -215,9 +224,9 @@ mod tests {
             let node = Node::parse(text, Path::new("t.yaml"), &mut faults).unwrap();
             digest(&node, &mut faults)
         };
-        let minutes = |minutes: u64| Some(Some(Duration::from_secs(minutes * 60)));
+        let minutes = |minutes: u64| Some(Daily::At(Duration::from_secs(minutes * 60)));
         assert_eq!(read("daily"), minutes(7 * 60));
-        assert_eq!(read("off"), Some(None));
+        assert_eq!(read("off"), Some(Daily::Off));
         assert_eq!(read("00:00"), minutes(0));
         assert_eq!(read("23:59"), minutes(24 * 60 - 1));
         for wrong in [
