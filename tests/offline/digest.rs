@@ -16,6 +16,7 @@ use tokenwarden::config::{
     Config, Decode, EmailReceiver, Format, MailTransport, Receiver, ReceiverKind, Secret,
     StoreConfig,
 };
+use tokenwarden::decode::Decoder;
 use tokenwarden::delivery::{Delivery, Digests, Memory, Options, Performers};
 use tokenwarden::model::{ActionState, Afterwards, Commit, Mode, Output, Target, Timestamp};
 use tokenwarden::pipeline::Worker;
@@ -35,7 +36,7 @@ fn time(text: &str) -> Timestamp {
 /// What judges, and remembers what was seen afterwards: the daemon's own engine and policy.
 struct Judge {
     worker: Mutex<Worker>,
-    decode: Box<dyn Fn(&Value) -> Vec<tokenwarden::model::Event> + Send + Sync>,
+    decoder: Arc<dyn Decoder>,
 }
 
 impl Judge {
@@ -58,23 +59,23 @@ impl Judge {
             timezone: None,
         };
         let decoder = parts::decoder(&form, &replay_key(), None).unwrap();
-        let decode = move |event: &Value| {
-            let mut events = Vec::new();
-            decoder
-                .decode(event.to_string().as_bytes(), &"auth".into(), &mut events)
-                .unwrap();
-            events
-        };
         Arc::new(Self {
             worker: Mutex::new(worker),
-            decode: Box::new(decode),
+            decoder,
         })
     }
 
     fn judge(&self, events: &[Value]) -> Output {
         let mut output = Output::default();
         let mut worker = self.worker.lock().unwrap();
-        for event in events.iter().flat_map(|event| (self.decode)(event)) {
+        let mut decoded = Vec::new();
+        for event in events {
+            let payload = event.to_string();
+            self.decoder
+                .decode(payload.as_bytes(), &"auth".into(), &mut decoded)
+                .unwrap();
+        }
+        for event in decoded {
             worker.take_event(0, event, false, None, &mut output);
         }
         output
