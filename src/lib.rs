@@ -92,6 +92,7 @@
 //! | [incident](model::Incident) | detections that belong together: what a person handles |
 //! | [action](model::Action), [decision](model::Decision) | what is to be done to whom; whether |
 //! | [revoker](actions::Revoker), [notifier](actions::Notifier) | the adapter that does it |
+//! | [bulletin](model::Bulletin) | what is told of many incidents at once: the daily digest, the summary of what came too late |
 //! | [subject](model::Subject) | the family, user, client or network that a rule keeps state for |
 //! | [finding](model::Finding) | what an online check found at a server |
 //! | [position](model::Position), watermark, lateness | as in stream processing |

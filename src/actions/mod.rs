@@ -27,7 +27,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::model::{Action, ActionRecord, Detection, Evidence, Incident, Target, Text, Timestamp};
+use crate::model::{
+    Action, ActionRecord, Bulletin, Detection, Evidence, Incident, Target, Text, Timestamp,
+};
 
 /// Ends tokens at an authorization server, or asks something else to throttle, block or challenge.
 pub trait Revoker: Send + Sync {
@@ -70,11 +72,14 @@ pub enum Claim {
     },
 }
 
-/// Tells people or machines about an incident.
+/// Tells people or machines about an incident, or about many at once.
 pub trait Notifier: Send + Sync {
     fn name(&self) -> &Text;
 
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Attempt>;
+
+    /// Tells of many incidents at once.
+    fn announce<'a>(&'a self, bulletin: &'a Bulletin) -> BoxFuture<'a, Attempt>;
 
     /// Asks the server whether it would take notifications, for `check --online`. Sends nothing.
     fn inspect(&self) -> BoxFuture<'_, Vec<Finding>> {

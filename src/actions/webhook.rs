@@ -1,4 +1,4 @@
-//! Tells another system about an incident: signed JSON to one address.
+//! Tells another system about an incident, or about many at once: signed JSON to one address.
 //!
 //! The body is the same data that a mail is made of, under stable names. The signature covers the time of sending, so
 //! that a recorded request cannot be replayed later: `X-Tokenwarden-Signature: t=SECONDS,v1=HEX` with HMAC-SHA256 of
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::config::{self, Secret};
-use crate::model::{Evidence, Text};
+use crate::model::{Bulletin, Evidence, News, Text};
 
 use super::client::Client;
 use super::{Asked, Attempt, Finding, Notification, Notifier, Surroundings};
@@ -51,11 +51,15 @@ impl Webhook {
     async fn send(&self, notification: &Notification) -> Attempt {
         let asked = self.surroundings.ask(notification).await;
         let body = body(notification, &asked).to_string();
+        self.post(&notification.action.id, body).await
+    }
+
+    async fn post(&self, id: &str, body: String) -> Attempt {
         let mut request = self
             .client
             .request(Method::POST, self.url.clone())
             .header(CONTENT_TYPE, "application/json")
-            .header(IDEMPOTENCY_KEY, &*notification.action.id);
+            .header(IDEMPOTENCY_KEY, id);
         if let Some(secret) = &self.secret {
             let seconds = (self.surroundings.now)().as_second();
             request = request.header(SIGNATURE, signature(secret, seconds, &body));
@@ -80,6 +84,10 @@ impl Notifier for Webhook {
         Box::pin(self.send(notification))
     }
 
+    fn announce<'a>(&'a self, bulletin: &'a Bulletin) -> BoxFuture<'a, Attempt> {
+        Box::pin(self.post(&bulletin.id, bulletin_body(bulletin).to_string()))
+    }
+
     fn inspect(&self) -> BoxFuture<'_, Vec<Finding>> {
         Box::pin(self.client.inspect(&self.url, self.surroundings.now))
     }
@@ -100,6 +108,22 @@ fn body(notification: &Notification, asked: &Asked) -> Value {
         "detections": notification.detections,
         "actions": notification.actions,
         "rules": rules.collect::<Vec<_>>(),
+    })
+}
+
+/// The same promise: `type` is `digest` or `too_late`, and the facts stand under that name.
+fn bulletin_body(bulletin: &Bulletin) -> Value {
+    let (name, facts) = match &bulletin.news {
+        News::Digest(digest) => ("digest", json!(digest)),
+        News::TooLate(too_late) => ("too_late", json!(too_late)),
+    };
+    json!({
+        "version": 1,
+        "id": bulletin.id,
+        "type": name,
+        "since": bulletin.since,
+        "until": bulletin.until,
+        name: facts,
     })
 }
 

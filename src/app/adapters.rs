@@ -1,12 +1,14 @@
-//! Gives sources what they need of the store, through the traits they declare: neither knows the other.
+//! Gives sources what they need of the store, and the delivery what it asks of the engine, through the traits they
+//! declare: neither knows the other.
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
-use crate::model::{Claim, SourcePartition, Text};
+use crate::delivery::Memory;
+use crate::model::{Afterwards, Claim, SourcePartition, Target, Text, Timestamp};
 use crate::pipeline::{Control, Standing};
 use crate::sources::{Claims, Inbox, OwnRow, OwnTable, SourceError};
 use crate::store::{Row, Store, StoreError};
@@ -89,6 +91,26 @@ impl Inbox for StoreInbox {
                 .insert_inbox(source, records, clock::now())
                 .await
                 .map_err(unreadable)
+        })
+    }
+}
+
+/// What became of families, asked of the thread that owns the engine.
+pub(super) struct EngineMemory(pub(super) mpsc::Sender<Control>);
+
+impl Memory for EngineMemory {
+    fn afterwards(
+        &self,
+        families: Vec<(Target, Timestamp)>,
+    ) -> BoxFuture<'_, Vec<Option<Afterwards>>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let asked = self.0.send(Control::Afterwards(families, answer)).await;
+            match asked {
+                Ok(()) => answered.await.unwrap_or_default(),
+                // The daemon is stopping.
+                Err(_) => Vec::new(),
+            }
         })
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::adapters::{InboxOf, OwnEvents, StoreClaims, StoreInbox};
+use super::adapters::{EngineMemory, InboxOf, OwnEvents, StoreClaims, StoreInbox};
 use super::board::Board;
 use super::control::Controls;
 use super::key::{self, Keys};
@@ -315,6 +315,7 @@ impl Daemon {
     ) {
         let mut options = Options::new(owner, self.controls.grace_period(), clock::now);
         options.withheld = self.controls.withheld.clone();
+        options.memory = Arc::new(EngineMemory(self.controls.control.clone()));
         let delivery = Delivery::new(
             self.store.clone(),
             performers,

@@ -8,9 +8,9 @@ use super::key::Keys;
 use super::parts;
 use crate::actions::{self, Revokers, RuleNote, Surroundings};
 use crate::clock;
-use crate::config::{Config, SourceKind};
+use crate::config::{Config, Receiver, SourceKind};
 use crate::decode::Decoder;
-use crate::delivery::Performers;
+use crate::delivery::{Digests, Performers};
 use crate::enrich::Tables;
 use crate::metrics::{Known, Names};
 use crate::model::Text;
@@ -165,7 +165,16 @@ pub(super) fn performers(config: &Config, rules: &RuleSet) -> Result<Performers,
         notifiers,
         rules: rules.rules.iter().map(note).collect(),
         act_within: config.response.act_within,
+        digests: digests(config),
     })
+}
+
+fn digests(config: &Config) -> Digests {
+    let digest = |receiver: &Receiver| Some((receiver.name.clone(), receiver.digest_at?));
+    Digests {
+        mode: config.mode,
+        receivers: config.receivers.iter().filter_map(digest).collect(),
+    }
 }
 
 fn fault(path: &Path, why: String) -> Fault {

@@ -208,11 +208,16 @@ fn describe_revoker(revoker: &Revoker) -> String {
 }
 
 fn describe_receiver(receiver: &Receiver) -> String {
+    let digest = match receiver.digest_at.map(|at| at.as_secs() / 60) {
+        Some(at) => format!(", digest at {:02}:{:02} UTC", at / 60, at % 60),
+        None => String::new(),
+    };
     match &receiver.kind {
         ReceiverKind::Email(email) => {
-            format!("{} (email to {})", receiver.name, email.to.join(", "))
+            let to = email.to.join(", ");
+            format!("{} (email to {to}{digest})", receiver.name)
         }
-        ReceiverKind::Webhook(_) => format!("{} (webhook)", receiver.name),
+        ReceiverKind::Webhook(_) => format!("{} (webhook{digest})", receiver.name),
     }
 }
 
@@ -245,7 +250,7 @@ fn banner(mode: Mode) -> Option<&'static str> {
     match mode {
         Mode::Off => Some("MODE IS OFF: nothing is judged."),
         Mode::Observe => Some(
-            "MODE IS OBSERVE: detections are recorded, nobody is told and nothing is revoked.\n\
+            "MODE IS OBSERVE: detections are recorded and told in the daily digest alone, nothing is revoked.\n\
              Set `mode: alert` to be told, `mode: enforce` to have stolen families revoked.",
         ),
         Mode::Alert => Some("MODE IS ALERT: people are told, nothing is revoked."),

@@ -84,6 +84,8 @@ pub enum HttpAuth {
 pub struct Receiver {
     pub name: Text,
     pub kind: ReceiverKind,
+    /// Time of day, UTC, of the daily digest; absent: none.
+    pub digest_at: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

@@ -4,9 +4,12 @@
 //! the store, written in the transaction that records it.
 //!
 //! In: actions that are due. Out: calls to revokers and notifiers, and for each action exactly one end (O3). Delivery is
-//! at least once: a try whose answer was lost is repeated with the same id. Revocations and notifications are two queues
+//! at least once: a try whose answer was lost is repeated with the same id. The daily digest and the summary of what is
+//! held for its age are made here and then sent like any notification. Revocations and notifications are two queues
 //! with workers of their own, so that a mail server that hangs delays no revocation.
 
+mod bulletins;
+mod digest;
 mod notify;
 mod perform;
 mod report;
@@ -14,6 +17,8 @@ pub mod schedule;
 mod withheld;
 mod worker;
 
+pub use bulletins::Digests;
+pub use digest::Memory;
 pub use report::Report;
 pub use withheld::Withheld;
 
@@ -46,6 +51,7 @@ pub struct Performers {
     pub rules: BTreeMap<Text, RuleNote>,
     /// An action whose event is older than this is held.
     pub act_within: Duration,
+    pub digests: Digests,
 }
 
 /// How the loop runs.
@@ -63,6 +69,8 @@ pub struct Options {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Revokers that must not act for now.
     pub withheld: Withheld,
+    /// Tells the digest what became of families.
+    pub memory: Arc<dyn Memory>,
 }
 
 impl Options {
@@ -75,6 +83,7 @@ impl Options {
             notification_timeout: NOTIFICATION_TIMEOUT,
             now: Arc::new(now),
             withheld: Withheld::default(),
+            memory: Arc::new(()),
         }
     }
 }
@@ -107,7 +116,8 @@ impl Delivery {
     pub async fn run(self, cancel: CancellationToken) {
         tokio::join!(
             self.work_off(Queue::Revocations, &cancel),
-            self.work_off(Queue::Notifications, &cancel)
+            self.work_off(Queue::Notifications, &cancel),
+            self.worker.make_bulletins(&cancel)
         );
     }
 

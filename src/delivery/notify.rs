@@ -1,23 +1,41 @@
 //! A notification: waits a little for the outcome, says what the store knows then, and goes to each receiver once.
 //!
 //! Each receiver's answer is recorded as it comes, so that a repeated try goes only to those that are still without it.
+//! What comes too late to be news by itself is held, and told with others in one summary (see the file `bulletins`).
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 
 use crate::actions::{Attempt, Notification, Notifier};
 use crate::model::limits::{
     LEASE, NOTIFICATION_DEADLINE, NOTIFICATION_DETECTIONS_MAX, OUTCOME_WAIT,
 };
-use crate::model::{Evidence, Text};
+use crate::model::{Bulletin, Evidence, Text};
 use crate::store::{
     AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, IncidentDetails, LeasedAction,
     Settled, StoreError,
 };
 
 use super::Performers;
+use super::perform::too_old;
 use super::worker::{Worker, later, result_of};
+
+/// What is told.
+#[derive(Clone, Copy)]
+enum Message<'a> {
+    Incident(&'a Notification),
+    Bulletin(&'a Bulletin),
+}
+
+impl<'a> Message<'a> {
+    fn to(self, notifier: &'a dyn Notifier) -> BoxFuture<'a, Attempt> {
+        match self {
+            Self::Incident(notification) => notifier.notify(notification),
+            Self::Bulletin(bulletin) => notifier.announce(bulletin),
+        }
+    }
+}
 
 impl Worker {
     pub(super) async fn notify(
@@ -32,6 +50,15 @@ impl Worker {
             return self
                 .finish(leased, Finish::new(action, FinishState::Parked, why))
                 .await;
+        }
+        if let Some(bulletin) = self.store.bulletin(&action.incident_id).await? {
+            return self.announce(leased, &bulletin, performers).await;
+        }
+        // One that has been tried is on its way: a mail server that was away makes no news old.
+        if leased.attempts == 0
+            && let Some(too_old) = too_old(leased, performers.act_within, self.now())
+        {
+            return self.finish(leased, too_old).await;
         }
         if let Some(until) = self.wait_for_outcome(leased).await? {
             return self.store.await_outcome(leased, until, self.now()).await;
@@ -48,7 +75,45 @@ impl Worker {
                 .await;
         };
         let notification = compose(leased, details, performers);
-        let finish = self.tell_all(leased, &notification, performers).await?;
+        let finish = self
+            .tell_all(
+                leased,
+                Message::Incident(&notification),
+                &performers.notifiers,
+            )
+            .await?;
+        self.finish(leased, finish).await
+    }
+
+    /// A bulletin goes to its receiver, or to all.
+    async fn announce(
+        &self,
+        leased: &LeasedAction,
+        bulletin: &Bulletin,
+        performers: &Performers,
+    ) -> Result<(), StoreError> {
+        let is_for = |notifier: &&Arc<dyn Notifier>| {
+            let wanted = bulletin.receiver.as_ref();
+            wanted.is_none_or(|receiver| receiver == notifier.name())
+        };
+        let receivers: Vec<Arc<dyn Notifier>> = performers
+            .notifiers
+            .iter()
+            .filter(is_for)
+            .cloned()
+            .collect();
+        if receivers.is_empty() {
+            let why = "its receiver is no longer in the configuration";
+            return self
+                .finish(
+                    leased,
+                    Finish::new(&leased.action, FinishState::Expired, why),
+                )
+                .await;
+        }
+        let finish = self
+            .tell_all(leased, Message::Bulletin(bulletin), &receivers)
+            .await?;
         self.finish(leased, finish).await
     }
 
@@ -73,12 +138,11 @@ impl Worker {
     async fn tell_all(
         &self,
         leased: &LeasedAction,
-        notification: &Notification,
-        performers: &Performers,
+        message: Message<'_>,
+        receivers: &[Arc<dyn Notifier>],
     ) -> Result<Finish, StoreError> {
         let mut settled = self.store.settled(leased).await?;
-        let missing: Vec<&Arc<dyn Notifier>> = performers
-            .notifiers
+        let missing: Vec<&Arc<dyn Notifier>> = receivers
             .iter()
             .filter(|notifier| !settled.iter().any(|s| s.performer == *notifier.name()))
             .collect();
@@ -101,7 +165,7 @@ impl Worker {
         let calls = missing
             .into_iter()
             .zip(attempts)
-            .map(|(notifier, attempt)| self.tell(leased, notification, notifier.as_ref(), attempt));
+            .map(|(notifier, attempt)| self.tell(leased, message, notifier.as_ref(), attempt));
         let mut failed = Vec::new();
         for (answered, name) in join_all(calls).await.into_iter().zip(names) {
             match answered? {
@@ -128,7 +192,7 @@ impl Worker {
     async fn tell(
         &self,
         leased: &LeasedAction,
-        notification: &Notification,
+        message: Message<'_>,
         notifier: &dyn Notifier,
         attempt: AttemptId,
     ) -> Result<Attempt, StoreError> {
@@ -137,7 +201,7 @@ impl Worker {
                 leased,
                 notifier.name(),
                 self.options.notification_timeout,
-                notifier.notify(notification),
+                message.to(notifier),
             )
             .await?;
         let (detail, evidence) = match &answered {

@@ -111,8 +111,12 @@ impl Worker {
     }
 }
 
-/// A first start, an outage or a restored backup must not revoke the past; a person may.
-fn too_old(leased: &LeasedAction, act_within: Duration, now: Timestamp) -> Option<Finish> {
+/// A first start, an outage or a restored backup must not revoke the past; a person may. One summary tells of all such.
+pub(super) fn too_old(
+    leased: &LeasedAction,
+    act_within: Duration,
+    now: Timestamp,
+) -> Option<Finish> {
     let action = &leased.action;
     let age = Duration::try_from(now.duration_since(action.event_time)).unwrap_or_default();
     if leased.approved || age <= act_within {
@@ -124,7 +128,10 @@ fn too_old(leased: &LeasedAction, act_within: Duration, now: Timestamp) -> Optio
         minutes(age),
         minutes(act_within)
     );
-    Some(wait_for_person(leased, &why))
+    Some(match leased.attempts {
+        0 => Finish::new(action, FinishState::TooOld, why),
+        _ => wait_for_person(leased, &why),
+    })
 }
 
 fn wait_for_person(leased: &LeasedAction, why: &str) -> Finish {

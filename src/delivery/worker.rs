@@ -73,7 +73,10 @@ impl Worker {
         finish.own_event = match finish.state {
             FinishState::Done => Some(own_event(OwnEventKind::Done, action, now)),
             FinishState::Parked => Some(own_event(OwnEventKind::Parked, action, now)),
-            FinishState::RetryAt(_) | FinishState::Held | FinishState::Expired => None,
+            FinishState::RetryAt(_)
+            | FinishState::Held
+            | FinishState::TooOld
+            | FinishState::Expired => None,
         };
         self.store.finish(&finish, &leased.lease, now).await?;
         let outcome = finish.outcome.as_ref();
@@ -92,6 +95,11 @@ impl Worker {
             }
             FinishState::Held => {
                 tracing::warn!(action.id = %action.id, reason = outcome, "A {} is held and waits for a person", action.kind);
+                ActionState::Held
+            }
+            // A backlog has thousands: the summary says it once.
+            FinishState::TooOld => {
+                tracing::debug!(action.id = %action.id, reason = outcome, "A {} is held for its age", action.kind);
                 ActionState::Held
             }
             FinishState::Expired => ActionState::Expired,

@@ -8,7 +8,7 @@ use super::rate::release;
 use super::resolve::{Resolved, scoped};
 use super::state::{Ended, State, Waiting};
 use super::table::key;
-use crate::model::{Enriched, Event, EventType, Initiator, limits};
+use crate::model::{Afterwards, Enriched, Event, EventType, Initiator, limits};
 use crate::rules::context::Context;
 use crate::rules::kinds::reuse::{Ends, Scope};
 
@@ -298,6 +298,40 @@ fn mark_ended(state: &mut State, key: u64, time: i64, ours: bool) {
         .ended
         .get_or_insert_with(key, Ended::default)
         .add(time, ours);
+}
+
+/// What was presented of a family, and whether it was ended, after a time in milliseconds.
+pub(super) fn afterwards(
+    state: &State,
+    target: &crate::model::Target,
+    since: i64,
+) -> Option<Afterwards> {
+    let scope = (&*target.issuer, target.tenant.as_deref().unwrap_or(""));
+    let id = target.family_id.as_deref()?;
+    let named = state
+        .resolve
+        .survivor(key("family", &[scope.0, scope.1, id]));
+    let chained = state
+        .resolve
+        .of_token(key("token", &[scope.0, scope.1, id]));
+    let (family_key, family) = [named, chained]
+        .into_iter()
+        .find_map(|key| Some((key, state.families.get(key)?)))?;
+    let ends = ends(state, family, family_key);
+    let mut afterwards = Afterwards {
+        ended: ends.by_people.iter().any(|end| *end >= since),
+        ..Afterwards::default()
+    };
+    for entry in family.ledger.entries().iter().filter(|e| e.time > since) {
+        if entry.answer.accepted() {
+            let network = family.ledger.context(entry).network.as_ref();
+            let network = network.map(|network| network.prefix.to_string().into());
+            afterwards.accepted.push(network);
+        } else {
+            afterwards.refused += 1;
+        }
+    }
+    Some(afterwards)
 }
 
 /// Files what this daemon itself ended, so that it never counts as an attack.

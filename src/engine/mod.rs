@@ -33,7 +33,8 @@ pub use found::{Found, stable_id};
 
 use crate::config::{ClientType, Clients};
 use crate::model::{
-    ActionKind, Enriched, EventType, Input, NetworkClass, OwnEvent, OwnEventKind, Target, Timestamp,
+    ActionKind, Afterwards, Enriched, EventType, Input, NetworkClass, OwnEvent, OwnEventKind,
+    Target, Timestamp,
 };
 use crate::rules::RuleSet;
 use crate::rules::kinds::velocity::By;
@@ -156,6 +157,11 @@ impl Engine {
         if whole_user || kind == ActionKind::RevokeFamily {
             lineage::ended_by_us(&mut self.state, target, whole_user, time.as_millisecond());
         }
+    }
+
+    /// What was seen of a family after an event time; `None` where nothing is remembered of it.
+    pub fn afterwards(&self, target: &Target, since: Timestamp) -> Option<Afterwards> {
+        lineage::afterwards(&self.state, target, since.as_millisecond())
     }
 
     /// Engine time: the lowest watermark. `None` before anything was seen, and when every input has ended.

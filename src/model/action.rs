@@ -78,11 +78,14 @@ pub enum Decision {
 super::event::names!(Decision { Execute = "execute", Observe = "observe", Hold = "hold", Suppress = "suppress" });
 
 /// How far the daemon may go; the lowest of all that apply wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     Off,
     /// Detections are recorded, nothing is sent or revoked.
+    #[default]
     Observe,
     /// People are notified.
     Alert,

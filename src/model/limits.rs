@@ -219,3 +219,26 @@ pub const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
 pub const CHECK_EVERY: Duration = Duration::from_hours(1);
 /// A clock this far from ours spoils windows and signatures; below, it is the answer's way.
 pub const CLOCK_OFF_MAX: Duration = Duration::from_secs(10);
+/// Time of day, UTC, of the daily digest where a receiver names none: before the working day in Europe begins.
+pub const DIGEST_AT: Duration = Duration::from_hours(7);
+/// A day's digest is made so much later: what was decided in its last moment may still be on its way into the store.
+pub const DIGEST_SETTLE: Duration = Duration::from_mins(1);
+/// With nothing to tell a digest comes so often all the same: it shows that the daemon lives and that mails arrive.
+pub const DIGEST_SIGN_OF_LIFE: Duration = Duration::from_hours(7 * 24);
+/// The longest stretch that one digest tells of, after an outage.
+pub const DIGEST_PERIOD_MAX: Duration = Duration::from_hours(7 * 24);
+/// Would-be revocations of one digest whose fate is asked, and doubtful detections that it reads; beyond, it counts alone.
+pub const DIGEST_FATES_MAX: u32 = 1000;
+pub const DIGEST_DOUBTS_MAX: u32 = 5000;
+/// Rows of one list in a bulletin; more are summed up.
+pub const BULLETIN_ROWS_MAX: usize = 30;
+/// Incidents that the summary of late ones names.
+pub const LATE_INCIDENTS_MAX: u32 = 12;
+/// The summary of what is held for its age waits until nothing more has come for so long: a backlog is read in one go.
+pub const TOO_LATE_QUIET: Duration = Duration::from_secs(30);
+/// ... but not longer than this after the first.
+pub const TOO_LATE_WAIT_MAX: Duration = Duration::from_mins(5);
+/// Between two such summaries: a backlog of hours is one mail an hour, not one every five minutes.
+pub const TOO_LATE_AGAIN: Duration = Duration::from_hours(1);
+/// Bulletins are kept at least so long, whatever the retention: the newest says where the next begins.
+pub const BULLETINS_KEPT_MIN: Duration = Duration::from_hours(15 * 24);

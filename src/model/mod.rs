@@ -7,6 +7,7 @@
 
 mod action;
 mod batch;
+mod bulletin;
 mod clue;
 mod detection;
 mod event;
@@ -21,6 +22,10 @@ mod value;
 
 pub use action::{Action, ActionKind, ActionRecord, ActionState, Decision, Mode, Target};
 pub use batch::{Input, RawBatch, RawRecord, Reject, RejectReason};
+pub use bulletin::{
+    Afterwards, Bulletin, ClientDay, Digest, Fate, Fates, LastRead, LateIncident, News, Performed,
+    Rejected, RuleDay, TooLate, Waiting,
+};
 pub use clue::Clue;
 pub use detection::{Detection, Severity, Subject};
 pub(crate) use event::names;

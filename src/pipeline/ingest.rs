@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,8 @@ use crate::config::Clients;
 use crate::decode::Decoder;
 use crate::enrich::Tables;
 use crate::model::{
-    Claim, Commit, Position, Progress, RawBatch, SourcePartition, Text, Timestamp, limits,
+    Afterwards, Claim, Commit, Position, Progress, RawBatch, SourcePartition, Target, Text,
+    Timestamp, limits,
 };
 use crate::respond::Allowed;
 use crate::rules::RuleSet;
@@ -37,6 +38,11 @@ pub enum Control {
     Arrived(Vec<Text>),
     /// Sources that cannot be read for longer than their lateness: they no longer hold time back.
     LeftOut(Vec<Text>),
+    /// What was seen of these families since: answered in the same order, for the daily digest.
+    Afterwards(
+        Vec<(Target, Timestamp)>,
+        oneshot::Sender<Vec<Option<Afterwards>>>,
+    ),
 }
 
 /// What a reload replaces.
@@ -319,6 +325,14 @@ impl Loop {
             Control::Claimed(claims) => self.claimed(claims),
             Control::Arrived(sources) => self.are_up(sources),
             Control::Tables(tables) => self.worker.replace_tables(tables),
+            Control::Afterwards(families, answer) => {
+                let engine = &self.worker.engine;
+                let seen = families
+                    .iter()
+                    .map(|(target, since)| engine.afterwards(target, *since));
+                // Who asked may have given up waiting.
+                drop(answer.send(seen.collect()));
+            }
             Control::Reload(reload) => {
                 self.worker
                     .engine

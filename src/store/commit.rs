@@ -166,13 +166,13 @@ fn member_rows(output: &Output) -> Vec<Vec<Cell>> {
         .collect()
 }
 
-const ACTIONS: Insert = Insert {
+pub(super) const ACTIONS: Insert = Insert {
     head: "INSERT INTO action (id, incident_id, kind, rule, decision, issuer, tenant, user_id, client_id, family_id, event_time,
         lane, state, due_at, attempts, approved, ready_since, created_at, body)",
     tail: "ON CONFLICT (id) DO NOTHING",
 };
 
-fn action_row(action: &Action, now: Timestamp) -> Result<Vec<Cell>, StoreError> {
+pub(super) fn action_row(action: &Action, now: Timestamp) -> Result<Vec<Cell>, StoreError> {
     let target = &action.target;
     Ok(vec![
         Cell::text(&action.id),

@@ -71,6 +71,8 @@ impl Gauges {
         let actions = sql::count(row.try_get("actions")?);
         let kind: &str = row.try_get("kind")?;
         match (row.try_get("state")?, ActionKind::parse(kind)) {
+            // One that is held for its age waits for a summary, not for a person.
+            ("held", Some(ActionKind::Notify)) => {}
             ("held", _) => self.held += actions,
             ("parked", _) => self.parked += actions,
             (_, None) => {

@@ -158,9 +158,13 @@ mod tests {
         }
     }
 
+    /// What this version knows, and what one after it would.
+    const KNOWN: i64 = 2;
+    const NEXT: i64 = KNOWN + 1;
+
     fn next_version() -> Migrator {
         let next = Migration::new(
-            2,
+            NEXT,
             "next".into(),
             MigrationType::Simple,
             "CREATE TABLE next (id BIGINT)".into_sql_str(),
@@ -175,7 +179,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("it's.db");
         let store = Store::open(&config(&file), OpenAs::Daemon).await.unwrap();
-        let backup = beside(&file, ".backup-1");
+        let backup = beside(&file, &format!(".backup-{KNOWN}"));
         assert!(!backup.exists(), "an empty store needs no backup");
 
         apply(
@@ -187,9 +191,9 @@ mod tests {
         )
         .await
         .unwrap();
-        assert_eq!(schema_version(&store.inner.writer).await.unwrap(), 2);
+        assert_eq!(schema_version(&store.inner.writer).await.unwrap(), NEXT);
         let old = Store::open(&config(&backup), OpenAs::Reader).await.unwrap();
-        assert_eq!(schema_version(&old.inner.writer).await.unwrap(), 1);
+        assert_eq!(schema_version(&old.inner.writer).await.unwrap(), KNOWN);
     }
 
     #[tokio::test]
@@ -209,8 +213,8 @@ mod tests {
             matches!(
                 refused,
                 Err(OpenError::TooOld {
-                    found: 1,
-                    known: 2,
+                    found: KNOWN,
+                    known: NEXT,
                     ..
                 })
             ),

@@ -8,8 +8,10 @@
 //! leases, records for the API and the mail. There is no clock here: whoever calls says what time it is.
 
 mod attempt;
+mod bulletin;
 mod claim;
 mod commit;
+mod digest;
 mod error;
 mod gauges;
 mod inspect;
@@ -24,7 +26,9 @@ mod sql;
 mod token_key;
 
 pub use attempt::{AttemptEnd, AttemptId, AttemptResult, Settled};
+pub use bulletin::{DigestsMade, HeldUntold};
 pub use commit::CommitReport;
+pub use digest::Doubts;
 pub use error::{OpenError, StoreError};
 pub use gauges::{Gauges, WouldHaveBeen};
 pub use open::OpenAs;

@@ -76,6 +76,8 @@ pub enum FinishState {
     RetryAt(Timestamp),
     Parked,
     Held,
+    /// Held for its age: one summary will tell of all such.
+    TooOld,
     Expired,
 }
 
@@ -85,7 +87,7 @@ impl FinishState {
             Self::Done => ActionState::Done,
             Self::RetryAt(_) => ActionState::Ready,
             Self::Parked => ActionState::Parked,
-            Self::Held => ActionState::Held,
+            Self::Held | Self::TooOld => ActionState::Held,
             Self::Expired => ActionState::Expired,
         }
     }
@@ -178,13 +180,14 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         let finished = sqlx::query(
-            "UPDATE action SET state = $1, due_at = $2, outcome = $3, finished_at = $4, lease_owner = NULL, lease_until = NULL
-             WHERE id = $5 AND state = 'leased' AND lease_owner = $6 RETURNING incident_id, kind",
+            "UPDATE action SET state = $1, due_at = $2, outcome = $3, finished_at = $4, too_old_at = $5, lease_owner = NULL, lease_until = NULL
+             WHERE id = $6 AND state = 'leased' AND lease_owner = $7 RETURNING incident_id, kind",
         )
         .bind(finish.state.state().as_str())
         .bind(sql::ms(if let FinishState::RetryAt(due) = finish.state { due } else { now }))
         .bind(sql::clean(&finish.outcome))
         .bind(sql::ms(now))
+        .bind((finish.state == FinishState::TooOld).then(|| sql::ms(now)))
         .bind(finish.action_id.as_ref())
         .bind(owner)
         .fetch_optional(&mut *transaction)

@@ -8,6 +8,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::config::Retention;
 use crate::model::Timestamp;
+use crate::model::limits::BULLETINS_KEPT_MIN;
 
 use super::{Store, StoreError, sql};
 
@@ -35,6 +36,9 @@ const DETECTIONS: &str = "DELETE FROM detection WHERE seq IN (SELECT seq FROM de
     AND NOT EXISTS (SELECT 1 FROM incident_member WHERE incident_member.detection_id = detection.id) LIMIT $2)";
 const ACTIONS: &str = "DELETE FROM action WHERE seq IN (SELECT seq FROM action WHERE created_at < $1 AND state NOT IN ('ready', 'leased')
     AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.id = action.incident_id) LIMIT $2)";
+const BULLETINS: &str =
+    "DELETE FROM bulletin WHERE id IN (SELECT id FROM bulletin WHERE until_at < $1
+    AND NOT EXISTS (SELECT 1 FROM action WHERE action.incident_id = bulletin.id) LIMIT $2)";
 const OWN_EVENTS: &str =
     "DELETE FROM own_event WHERE id IN (SELECT id FROM own_event WHERE recorded_at < $1 LIMIT $2)";
 const REJECTS: &str =
@@ -51,10 +55,14 @@ impl Store {
         let oldest = before(now, retention.detections);
         let incidents = self.remove(INCIDENTS, oldest).await?;
         self.remove(MEMBERS, oldest).await?;
+        let detections = self.remove(DETECTIONS, oldest).await?;
+        let actions = self.remove(ACTIONS, oldest).await?;
+        let kept = retention.detections.max(BULLETINS_KEPT_MIN);
+        self.remove(BULLETINS, before(now, kept)).await?;
         Ok(Removed {
             incidents,
-            detections: self.remove(DETECTIONS, oldest).await?,
-            actions: self.remove(ACTIONS, oldest).await?,
+            detections,
+            actions,
             own_events: self.remove(OWN_EVENTS, oldest).await?,
             inbox: self
                 .remove(&inbox_statement(inbox_read), before(now, retention.inbox))

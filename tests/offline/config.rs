@@ -194,6 +194,13 @@ fn revokers_and_receivers_of_every_kind_are_read() {
     let [mail, folder_mail, siem] = config.receivers.as_slice() else {
         panic!("three receivers")
     };
+    let seven = Some(Duration::from_hours(7));
+    let digests = [mail, folder_mail, siem].map(|receiver| receiver.digest_at);
+    assert_eq!(
+        digests,
+        [seven, None, None],
+        "usual, off, usual of a webhook"
+    );
     let ReceiverKind::Email(mail) = &mail.kind else {
         panic!("email")
     };

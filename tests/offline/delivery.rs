@@ -12,9 +12,9 @@ use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokenwarden::actions::{Attempt, Claim, Notification, Notifier, Revoker, Revokers, RuleNote};
 use tokenwarden::config::{Secret, StoreConfig};
-use tokenwarden::delivery::{Delivery, Options, Performers, Report, Withheld};
+use tokenwarden::delivery::{Delivery, Digests, Options, Performers, Report, Withheld};
 use tokenwarden::model::{
-    Action, ActionKind, ActionRecord, ActionState, Commit, Decision, Evidence, OwnEvent,
+    Action, ActionKind, ActionRecord, ActionState, Bulletin, Commit, Decision, Evidence, OwnEvent,
     OwnEventKind, Text,
 };
 use tokenwarden::store::{AttemptResult, OpenAs, Store};
@@ -60,6 +60,7 @@ struct Script {
     steps: Mutex<VecDeque<Step>>,
     calls: Mutex<Vec<String>>,
     notifications: Mutex<Vec<Notification>>,
+    bulletins: Mutex<Vec<Bulletin>>,
     running: AtomicI64,
     running_most: AtomicI64,
 }
@@ -71,6 +72,7 @@ impl Script {
             steps: Mutex::new(steps.into_iter().collect()),
             calls: Mutex::default(),
             notifications: Mutex::default(),
+            bulletins: Mutex::default(),
             running: AtomicI64::new(0),
             running_most: AtomicI64::new(0),
         })
@@ -140,6 +142,14 @@ impl Notifier for Script {
             .push(notification.clone());
         self.follow(&notification.action.id).boxed()
     }
+
+    fn announce<'a>(&'a self, bulletin: &'a Bulletin) -> BoxFuture<'a, Attempt> {
+        self.bulletins
+            .lock()
+            .expect("bulletins")
+            .push(bulletin.clone());
+        self.follow(&bulletin.id).boxed()
+    }
 }
 
 #[derive(Default)]
@@ -197,6 +207,7 @@ impl Bench {
                 .collect(),
             rules: BTreeMap::from([(note.rule.clone(), note)]),
             act_within: Duration::from_mins(15),
+            digests: Digests::default(),
         };
         let mut bench = Self {
             store,
@@ -222,6 +233,7 @@ impl Bench {
             notification_timeout: Duration::from_millis(200),
             withheld: self.withheld.clone(),
             now: Arc::new(move || at(clock.load(Ordering::SeqCst))),
+            memory: Arc::new(()),
         };
         let delivery = Delivery::new(
             self.store.clone(),

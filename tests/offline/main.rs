@@ -22,6 +22,7 @@ mod decode;
 mod geo;
 
 mod delivery;
+mod digest;
 mod store;
 #[path = "../support/store_suite.rs"]
 mod store_suite;

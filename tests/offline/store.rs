@@ -125,7 +125,7 @@ async fn store_that_needs_a_newer_reader_is_refused() {
                 refused,
                 OpenError::TooNew {
                     needed: 99,
-                    known: 1,
+                    known: 2,
                     ..
                 }
             ),

@@ -105,6 +105,7 @@ receivers:
       to: [{oncall}@example.com]
       from: tokenwarden@example.com
       smtp: {{ host: {smtp_host}, port: {smtp_port}, tls: starttls, username: warden, password: pw, ca_file: \"{ca}\" }}
+    digest: off
 store: {{ url: \"sqlite://tokenwarden.db\" }}
 ",
         url = reader.url,

@@ -53,6 +53,7 @@ impl Account {
                 },
                 links: BTreeMap::new(),
             }),
+            digest_at: None,
         };
         let surroundings = Surroundings {
             now: jiff::Timestamp::now,

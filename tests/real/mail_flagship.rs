@@ -23,6 +23,7 @@ fn home(receivers: &str) -> Home {
     let home = Home::new(&format!(
         "mode: alert
 clients: {{ default: {{ type: public, rotation: enforced }} }}
+response: {{ act_within: 60d }}
 sources:
   - name: auth
     file: {{ path: events.jsonl, poll_every: 100ms }}
@@ -41,7 +42,7 @@ fn receiver(name: &str, to: &[&str], transport: &str) -> String {
     let to: Vec<String> = to.iter().map(|to| format!("{to}@example.com")).collect();
     let to = to.join(", ");
     format!(
-        "  - name: {name}\n    email: {{ to: [{to}], from: tokenwarden@example.com, {transport} }}\n"
+        "  - name: {name}\n    email: {{ to: [{to}], from: tokenwarden@example.com, {transport} }}\n    digest: off\n"
     )
 }
 

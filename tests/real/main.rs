@@ -19,6 +19,7 @@
 
 mod check_online;
 mod daemon;
+mod digest;
 mod flagship_run;
 mod kafka;
 mod kafka_flagship;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use tokenwarden::config::Retention;
 use tokenwarden::model::{
-    Action, ActionKind, ActionState, Claim, Commit, Decision, Detection, Evidence, Incident,
-    IncidentState, Member, Output, OwnEvent, OwnEventKind, Position, Progress, Reject,
-    RejectReason, Severity, SourcePartition, StartAt, Subject, Target, Timestamp,
+    Action, ActionKind, ActionState, Bulletin, Claim, Commit, Decision, Detection, Digest,
+    Evidence, Incident, IncidentState, Member, News, Output, OwnEvent, OwnEventKind, Position,
+    Progress, Reject, RejectReason, Severity, SourcePartition, StartAt, Subject, Target, Timestamp,
 };
 use tokenwarden::store::{
     ActionFilter, AttemptEnd, AttemptId, AttemptResult, DetectionFilter, Finish, FinishState,
@@ -24,7 +24,7 @@ macro_rules! store_suite {
             decision_gives_the_first_state, lease_is_exclusive_until_it_ends, one_of_a_lane_at_a_time, waiting_retry_does_not_block_its_lane,
             attempt_and_end_tell_the_engine, end_after_a_lost_lease_is_refused, receivers_done_are_remembered, final_action_wakes_the_notification, outcome_in_the_meantime_wakes_too,
             released_action_is_due_again, inbox_is_read_in_order, concurrent_own_events_leave_no_gap, snapshot_comes_back,
-            two_snapshots_are_kept, token_key_is_remembered, lists_filter_and_page, gauges_count, digest_counts_by_client, retention_removes_what_is_old);
+            two_snapshots_are_kept, token_key_is_remembered, lists_filter_and_page, gauges_count, digest_counts_by_client, digest_counts_the_rest, digest_is_made_once_a_day, held_for_age_is_summed_up_once, retention_removes_what_is_old);
     };
     (@each $open:path, $metas:tt, $($name:ident),+ $(,)?) => { $(store_suite!(@one $open, $metas, $name);)+ };
     (@one $open:path, [$(#[$meta:meta])*], $name:ident) => {
@@ -1071,6 +1071,194 @@ pub(crate) async fn digest_counts_by_client(store: Store) {
             .unwrap()
             .is_empty()
     );
+}
+
+pub(crate) async fn digest_counts_the_rest(store: Store) {
+    let observed = ["u1", "u2"].map(|user| {
+        let id = format!("revoke {user}");
+        action(&id, ActionKind::RevokeFamily, user, Decision::Observe)
+    });
+    let doubt = |id: &str, verdict: &str| Detection {
+        evidence: Evidence::new().with("verdict", verdict),
+        ..detection(id, id, Severity::Low)
+    };
+    let output = Output {
+        detections: vec![
+            detection("detection of u1", "u1", Severity::Critical),
+            doubt("d1", "suspected"),
+            doubt("d2", "suspected"),
+            doubt("d3", "client_fault"),
+        ],
+        actions: observed.into(),
+        ..Output::default()
+    };
+    let reject = Reject {
+        source: "events".into(),
+        partition: "0".into(),
+        place: "1".into(),
+        reason: RejectReason::Syntax,
+        message: "what".into(),
+        payload: "{".into(),
+    };
+    let claim = claim(&store, "a").await;
+    let commit = Commit {
+        output,
+        rejects: vec![reject],
+        positions: vec![progress(&claim, "7")],
+    };
+    store.commit(&commit, at(10)).await.unwrap();
+    let held = action("hold u3", ActionKind::RevokeFamily, "u3", Decision::Hold);
+    store.commit(&actions(vec![held]), at(12)).await.unwrap();
+    revoke(&store, &["u4"]).await;
+    lease(&store, 13, "a").await;
+    store
+        .finish(&finish("revoke u4", FinishState::Done), "a", at(14))
+        .await
+        .unwrap();
+
+    let revoked = store.would_be_revoked(at(10), at(20), 10).await.unwrap();
+    let found: Vec<_> = revoked
+        .iter()
+        .map(|(action, detection)| (&*action.id, detection.is_some()))
+        .collect();
+    assert_eq!(found, [("revoke u2", false), ("revoke u1", true)]);
+    assert_eq!(
+        store
+            .would_be_revoked(at(10), at(20), 1)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    let rules = store.detections_by_rule(at(10), at(20)).await.unwrap();
+    assert_eq!((rules.len(), rules[0].detections), (1, 4));
+    assert_eq!(rules[0].gravest, Severity::Critical);
+    let doubts = store.doubts(at(10), at(20), 100).await.unwrap();
+    assert_eq!(
+        (doubts.len(), doubts[0].suspected, doubts[0].client_faults),
+        (1, 2, 1)
+    );
+    let performed = store.performed(at(10), at(20)).await.unwrap();
+    assert_eq!((performed.len(), performed[0].actions), (1, 1));
+    assert_eq!(performed[0].state, ActionState::Done);
+    let waiting = store.waiting(at(11)).await.unwrap();
+    assert_eq!(
+        (waiting.len(), waiting[0].actions, waiting[0].new),
+        (1, 1, 1)
+    );
+    assert_eq!(store.waiting(at(13)).await.unwrap()[0].new, 0);
+    let rejected = store.rejected(at(10), at(20)).await.unwrap();
+    assert_eq!((rejected.len(), rejected[0].records), (1, 1));
+    let read = store.last_read().await.unwrap();
+    assert_eq!((read.len(), read[0].at), (1, at(10)));
+
+    for (since, until) in [(0, 10), (20, 30)] {
+        let (since, until) = (at(since), at(until));
+        assert!(
+            store
+                .would_be_revoked(since, until, 10)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            store
+                .detections_by_rule(since, until)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        assert!(store.doubts(since, until, 10).await.unwrap().is_empty());
+        assert!(store.performed(since, until).await.unwrap().is_empty());
+        assert!(store.rejected(since, until).await.unwrap().is_empty());
+    }
+}
+
+pub(crate) async fn digest_is_made_once_a_day(store: Store) {
+    let digest = |day: i64| Bulletin {
+        id: format!("digest-oncall-{day}").into(),
+        receiver: Some("oncall".into()),
+        since: at(day - 1),
+        until: at(day),
+        news: News::Digest(Digest::default()),
+    };
+    assert_eq!(store.digests_made("oncall").await.unwrap(), None);
+    for (day, send, is_new) in [
+        (1, false, true),
+        (2, true, true),
+        (2, true, false),
+        (3, false, true),
+    ] {
+        assert_eq!(
+            store.put_digest(&digest(day), send, at(day)).await.unwrap(),
+            is_new,
+            "{day}"
+        );
+    }
+    let made = store.digests_made("oncall").await.unwrap().unwrap();
+    assert_eq!((made.until, made.sent), (at(3), at(2)));
+    assert_eq!(store.digests_made("other").await.unwrap(), None);
+    assert_eq!(lease(&store, 10, "a").await, ["digest-oncall-2"]);
+    let kept = store.bulletin("digest-oncall-2").await.unwrap();
+    assert_eq!(kept, Some(digest(2)));
+    assert_eq!(store.bulletin("incident of u1").await.unwrap(), None);
+}
+
+pub(crate) async fn held_for_age_is_summed_up_once(store: Store) {
+    for user in ["u1", "u2"] {
+        let commit = Commit {
+            output: theft(user),
+            ..Commit::default()
+        };
+        store.commit(&commit, at(0)).await.unwrap();
+    }
+    assert_eq!(store.held_untold().await.unwrap(), None);
+    lease(&store, 1, "a").await;
+    for (n, id) in ["revoke u1", "notify u1", "revoke u2", "notify u2"]
+        .iter()
+        .enumerate()
+    {
+        let now = at(2 + i64::try_from(n).unwrap());
+        store
+            .finish(&finish(id, FinishState::TooOld), "a", now)
+            .await
+            .unwrap();
+    }
+    // A person was quicker.
+    assert!(store.release(&"revoke u2".into(), at(6)).await.unwrap());
+    let untold = store.held_untold().await.unwrap().unwrap();
+    assert_eq!(
+        (untold.first, untold.last, untold.told),
+        (at(2), at(5), None)
+    );
+
+    let id = "too-late-1".into();
+    let bulletin = store.sum_up_held(&id, 900, at(10)).await.unwrap().unwrap();
+    let News::TooLate(late) = &bulletin.news else {
+        panic!("{bulletin:?}");
+    };
+    assert_eq!((late.held.len(), late.held[0].actions), (1, 1));
+    assert_eq!((late.incidents_total, late.incidents.len()), (2, 2));
+    assert_eq!((bulletin.since, bulletin.until), (at(0), at(10)));
+    assert_eq!(store.bulletin(&id).await.unwrap().as_ref(), Some(&bulletin));
+    for (id, expected) in [
+        ("revoke u1", ActionState::Held),
+        ("notify u1", ActionState::Expired),
+        ("revoke u2", ActionState::Ready),
+        ("notify u2", ActionState::Expired),
+        ("too-late-1", ActionState::Ready),
+    ] {
+        assert_eq!(state(&store, id).await, expected, "{id}");
+    }
+    assert_eq!(store.held_untold().await.unwrap(), None);
+    assert_eq!(
+        store
+            .sum_up_held(&"too-late-2".into(), 900, at(11))
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(store.bulletin("too-late-2").await.unwrap(), None);
 }
 
 pub(crate) async fn retention_removes_what_is_old(store: Store) {

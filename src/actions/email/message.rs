@@ -5,11 +5,12 @@
 
 use lettre::Message;
 use lettre::message::header::{HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart, SinglePart};
+use lettre::message::{Mailbox, MessageBuilder, MultiPart, SinglePart};
 
 use crate::actions::Notification;
-use crate::model::{Severity, Timestamp};
+use crate::model::{Bulletin, News, Severity, Timestamp};
 
+use super::letter::Letter;
 use super::report::Report;
 use super::{Email, clean, render};
 
@@ -24,26 +25,11 @@ pub(super) fn compose(
 ) -> Result<Message, String> {
     let domain = email.from.email.domain();
     let incident = format!("<{}@{domain}>", id(&notification.incident.id));
-    let state = format!("tokenwarden {}", report.state);
-    let mut builder = Message::builder()
-        .from(Mailbox::new(Some(state), email.from.email.clone()))
-        .date(now.into())
-        .message_id(Some(format!("<{}@{domain}>", id(&notification.action.id))))
+    let builder = start(email, report.state, &notification.action.id, now)
         .references(incident.clone())
         .in_reply_to(incident)
         .subject(subject(notification));
-    for to in &email.to {
-        builder = builder.to(to.clone());
-    }
-    if let Some(reply_to) = &email.reply_to {
-        builder = builder.reply_to(reply_to.clone());
-    }
-    for (name, value) in headers(notification, report, domain) {
-        builder = builder.raw_header(HeaderValue::new(
-            HeaderName::new_from_ascii_str(name),
-            value,
-        ));
-    }
+    let builder = address(builder, email, headers(notification, report));
     let html = render::html(report)?;
     builder
         .multipart(
@@ -54,15 +40,72 @@ pub(super) fn compose(
         .map_err(|error| error.to_string())
 }
 
-fn headers(
-    notification: &Notification,
-    report: &Report,
-    domain: &str,
-) -> Vec<(&'static str, String)> {
-    let mut headers = vec![
+/// A bulletin belongs to no thread: each has a subject of its own.
+pub(super) fn compose_bulletin(
+    email: &Email,
+    bulletin: &Bulletin,
+    letter: &Letter,
+    now: Timestamp,
+) -> Result<Message, String> {
+    let said = whole_words(&letter.headline, SUBJECT_CHARS_MAX);
+    let subject = match &bulletin.news {
+        News::Digest(_) => {
+            let day = bulletin.until.strftime("%Y-%m-%d");
+            format!("[tokenwarden] digest {day}: {said}")
+        }
+        News::TooLate(_) => format!("[tokenwarden] {said}"),
+    };
+    let builder = start(email, letter.state, &bulletin.id, now).subject(subject);
+    let headers = vec![
+        ("X-Tokenwarden-State", letter.state.to_owned()),
+        ("X-Tokenwarden-Action", clean::value(&bulletin.id)),
+    ];
+    let builder = address(builder, email, headers);
+    let parts = MultiPart::alternative()
+        .singlepart(SinglePart::plain(letter.text()))
+        .singlepart(SinglePart::html(letter.html()?));
+    builder.multipart(parts).map_err(|error| error.to_string())
+}
+
+/// Sender with the state, date and `Message-ID`.
+fn start(email: &Email, state: &str, action_id: &str, now: Timestamp) -> MessageBuilder {
+    let domain = email.from.email.domain();
+    let sender = format!("tokenwarden {state}");
+    Message::builder()
+        .from(Mailbox::new(Some(sender), email.from.email.clone()))
+        .date(now.into())
+        .message_id(Some(format!("<{}@{domain}>", id(action_id))))
+}
+
+/// Recipients and headers, the same for all that we write.
+fn address(
+    mut builder: MessageBuilder,
+    email: &Email,
+    headers: Vec<(&'static str, String)>,
+) -> MessageBuilder {
+    for to in &email.to {
+        builder = builder.to(to.clone());
+    }
+    if let Some(reply_to) = &email.reply_to {
+        builder = builder.reply_to(reply_to.clone());
+    }
+    let domain = email.from.email.domain();
+    let common = [
         ("List-Id", format!("tokenwarden <tokenwarden.{domain}>")),
         ("Auto-Submitted", "auto-generated".to_owned()),
         ("X-Auto-Response-Suppress", "All".to_owned()),
+    ];
+    let all = common.into_iter().chain(headers);
+    all.fold(builder, |builder, (name, value)| {
+        builder.raw_header(HeaderValue::new(
+            HeaderName::new_from_ascii_str(name),
+            value,
+        ))
+    })
+}
+
+fn headers(notification: &Notification, report: &Report) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
         ("X-Tokenwarden-State", report.state.to_owned()),
         ("X-Tokenwarden-Severity", report.severity.to_owned()),
         (

@@ -1,11 +1,13 @@
-//! Tells people about an incident by mail.
+//! Tells people about an incident by mail, or about many at once.
 //!
 //! One message, one envelope for each recipient: a refused mailbox must not silence the others, and SMTP gives up all
 //! recipients of an envelope together. Who has accepted is remembered until the action ends, so that a retry goes to
 //! the rest alone; after a restart the same `Message-ID` lets mail programs fold what comes twice.
 
+mod bulletin;
 mod clean;
 mod folder;
+mod letter;
 mod message;
 mod render;
 mod report;
@@ -20,7 +22,7 @@ use lettre::Address;
 use lettre::message::Mailbox;
 
 use crate::config::{self, MailTransport};
-use crate::model::{Evidence, Text, limits};
+use crate::model::{Bulletin, Evidence, Text, limits};
 
 use super::template::{Place, Template};
 use super::{Attempt, Finding, Notification, Notifier, Surroundings};
@@ -110,8 +112,27 @@ impl Email {
             }
         };
         let id = &notification.action.id;
-        let result = self.deliver(id, &notification.incident.id, &message).await;
-        let attempt = result.attempt();
+        self.deliver_as(id, &notification.incident.id, &message)
+            .await
+    }
+
+    async fn send_bulletin(&self, bulletin: &Bulletin) -> Attempt {
+        let letter = bulletin::letter(bulletin);
+        let now = (self.surroundings.now)();
+        match message::compose_bulletin(self, bulletin, &letter, now) {
+            Ok(message) => {
+                let message = message.formatted();
+                self.deliver_as(&bulletin.id, &bulletin.id, &message).await
+            }
+            Err(fault) => Attempt::Refused {
+                reason: format!("the mail cannot be written: {fault}").into(),
+            },
+        }
+    }
+
+    /// `thread` names the file where mails are kept in a folder.
+    async fn deliver_as(&self, id: &Text, thread: &str, message: &[u8]) -> Attempt {
+        let attempt = self.deliver(id, thread, message).await.attempt();
         if !matches!(attempt, Attempt::Retry { .. }) {
             self.locked().remove(id);
         }
@@ -246,6 +267,10 @@ impl Notifier for Email {
 
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Attempt> {
         Box::pin(self.send(notification))
+    }
+
+    fn announce<'a>(&'a self, bulletin: &'a Bulletin) -> BoxFuture<'a, Attempt> {
+        Box::pin(self.send_bulletin(bulletin))
     }
 
     fn inspect(&self) -> BoxFuture<'_, Vec<Finding>> {

@@ -10,16 +10,26 @@ use minijinja::{Environment, UndefinedBehavior};
 
 use super::report::{Finding, Report, Row, Table};
 
-const HTML: &str = include_str!("mail.html");
+/// By the end of their names the HTML escapes everything, and the style, which has no values, nothing.
+const TEMPLATES: [(&str, &str); 3] = [
+    ("mail.html", include_str!("mail.html")),
+    ("letter.html", include_str!("letter.html")),
+    ("style.css", include_str!("style.css")),
+];
 
 pub(super) fn html(report: &Report) -> Result<String, String> {
+    environment()
+        .and_then(|environment| environment.get_template("mail.html")?.render(Serde(report)))
+        .map_err(|error| error.to_string())
+}
+
+pub(super) fn environment() -> Result<Environment<'static>, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment
-        .add_template("mail.html", HTML)
-        .and_then(|()| environment.get_template("mail.html"))
-        .and_then(|template| template.render(Serde(report)))
-        .map_err(|error| error.to_string())
+    for (name, source) in TEMPLATES {
+        environment.add_template(name, source)?;
+    }
+    Ok(environment)
 }
 
 pub(super) fn text(report: &Report) -> String {
@@ -112,7 +122,7 @@ fn rows(out: &mut String, rows: &[Row]) {
     }
 }
 
-fn write_table(out: &mut String, table: &Table) {
+pub(super) fn write_table(out: &mut String, table: &Table) {
     out.push('\n');
     if !table.title.is_empty() {
         line(out, &format!("  {}:", table.title));
@@ -133,12 +143,12 @@ fn write_table(out: &mut String, table: &Table) {
     }
 }
 
-fn heading(out: &mut String, text: &str) {
+pub(super) fn heading(out: &mut String, text: &str) {
     let trimmed = out.trim_end().len();
     out.truncate(trimmed);
     line(out, &format!("\n\n{text}\n{}", "-".repeat(text.len())));
 }
 
-fn line(out: &mut String, text: &str) {
+pub(super) fn line(out: &mut String, text: &str) {
     writeln!(out, "{text}").expect("a String takes everything");
 }

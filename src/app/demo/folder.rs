@@ -80,6 +80,7 @@ receivers:
       to: [On call <oncall@example.com>]
       from: tokenwarden@example.com
       folder: {MAIL_FOLDER}
+    digest: off                      # a demo is over before a day is
 
 http:
   ops: {{ listen: 127.0.0.1:0 }}     # any free port; 9510 and 9511 unless given

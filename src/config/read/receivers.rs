@@ -1,9 +1,10 @@
-//! `receivers:`: each has a name and one kind (`email`, `webhook`).
+//! `receivers:`: each has a name, one kind (`email`, `webhook`), and perhaps a time for its daily digest.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::Text;
+use crate::model::limits::DIGEST_AT;
 use crate::yaml::{Faults, Node, is_url};
 
 use super::super::{
@@ -24,11 +25,57 @@ pub(super) fn receiver(node: &Node, faults: &mut Faults) -> Option<Receiver> {
             "email" => email(node, faults).map(ReceiverKind::Email),
             _ => webhook(node, faults).map(ReceiverKind::Webhook),
         });
+    // People read mails; what reads a webhook asks for what it wants.
+    let usual = match kind {
+        Some(ReceiverKind::Email(_)) => Daily::At(DIGEST_AT),
+        _ => Daily::Off,
+    };
+    let digest_at = match map.or("digest", usual, faults, digest) {
+        Daily::At(time) => Some(time),
+        Daily::Off => None,
+    };
     map.finish(faults);
     Some(Receiver {
         name: name?,
         kind: kind?,
+        digest_at,
     })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Daily {
+    At(Duration),
+    Off,
+}
+
+/// `daily`, `off`, or a time of day in UTC.
+fn digest(node: &Node, faults: &mut Faults) -> Option<Daily> {
+    match node.as_str() {
+        Some("off") => Some(Daily::Off),
+        Some("daily") => Some(Daily::At(DIGEST_AT)),
+        text => {
+            let at = text.and_then(time_of_day);
+            if at.is_none() {
+                let hint = "write daily (07:00 UTC), off, or a time of day in UTC such as 06:30";
+                let message = "expected `daily`, `off` or a time of day";
+                faults.push(node.fault(message).with_hint(hint));
+            }
+            at.map(Daily::At)
+        }
+    }
+}
+
+/// `06:30`.
+fn time_of_day(text: &str) -> Option<Duration> {
+    let (hours, minutes) = text.split_once(':')?;
+    let part = |text: &str, below: u64| -> Option<u64> {
+        let is_number = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| is_number)?;
+        (number < below).then_some(number)
+    };
+    Some(Duration::from_secs(
+        part(hours, 24)? * 3600 + part(minutes, 60)? * 60,
+    ))
 }
 
 fn email(node: &Node, faults: &mut Faults) -> Option<EmailReceiver> {
@@ -177,4 +224,30 @@ fn webhook(node: &Node, faults: &mut Faults) -> Option<WebhookReceiver> {
         timeout,
         ca_file,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_digest_is_daily_off_or_at_a_time() {
+        let read = |text: &str| {
+            let mut faults = Faults::default();
+            let node = Node::parse(text, Path::new("t.yaml"), &mut faults).unwrap();
+            digest(&node, &mut faults)
+        };
+        let minutes = |minutes: u64| Some(Daily::At(Duration::from_secs(minutes * 60)));
+        assert_eq!(read("daily"), minutes(7 * 60));
+        assert_eq!(read("off"), Some(Daily::Off));
+        assert_eq!(read("00:00"), minutes(0));
+        assert_eq!(read("23:59"), minutes(24 * 60 - 1));
+        for wrong in [
+            "24:00", "7:00", "07:60", "+7:00", "weekly", "07:00:00", "[]",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
 }

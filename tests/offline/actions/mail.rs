@@ -27,7 +27,7 @@ fn surroundings(revokers: Vec<Arc<dyn Revoker>>) -> Surroundings {
     }
 }
 
-fn settings(transport: MailTransport) -> EmailReceiver {
+pub(super) fn settings(transport: MailTransport) -> EmailReceiver {
     EmailReceiver {
         to: vec![
             "oncall@example.com".into(),
@@ -44,10 +44,11 @@ fn settings(transport: MailTransport) -> EmailReceiver {
     }
 }
 
-fn email(settings: EmailReceiver, revokers: Vec<Arc<dyn Revoker>>) -> Arc<dyn Notifier> {
+pub(super) fn email(settings: EmailReceiver, revokers: Vec<Arc<dyn Revoker>>) -> Arc<dyn Notifier> {
     let receiver = Receiver {
         name: "oncall".into(),
         kind: ReceiverKind::Email(settings),
+        digest_at: None,
     };
     notifier(&receiver, surroundings(revokers)).unwrap()
 }
@@ -66,14 +67,14 @@ async fn mail(notification: &Notification, revokers: Vec<Arc<dyn Revoker>>) -> M
     Mail::read(&raw)
 }
 
-struct Mail {
-    headers: String,
-    text: String,
-    html: String,
+pub(super) struct Mail {
+    pub(super) headers: String,
+    pub(super) text: String,
+    pub(super) html: String,
 }
 
 impl Mail {
-    fn read(raw: &str) -> Self {
+    pub(super) fn read(raw: &str) -> Self {
         let raw = raw.replace("\r\n", "\n");
         let (headers, body) = raw.split_once("\n\n").unwrap();
         let boundary = headers.split_once("boundary=\"").unwrap().1;
@@ -94,7 +95,7 @@ impl Mail {
         }
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         let line = self
             .headers
             .lines()
@@ -361,6 +362,7 @@ fn faults_of_a_receiver_are_told_before_the_first_mail() {
         let receiver = Receiver {
             name: "oncall".into(),
             kind: ReceiverKind::Email(settings),
+            digest_at: None,
         };
         notifier(&receiver, surroundings(vec![])).err().unwrap()
     };

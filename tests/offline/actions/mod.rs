@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+mod bulletin;
 mod client_rules;
 mod http_examples;
 mod keycloak;

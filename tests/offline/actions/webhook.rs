@@ -24,6 +24,7 @@ async fn post(url: &str) -> Attempt {
             timeout: Duration::from_secs(5),
             ca_file: None,
         }),
+        digest_at: None,
     };
     let surroundings = Surroundings {
         now,

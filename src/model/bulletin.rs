@@ -1,0 +1,196 @@
+//! A bulletin tells of many incidents at once: the daily digest, and the summary of what came too late to act on.
+//!
+//! It holds facts as they were when it was made, not its words: a repeated try says the same, and each receiver writes
+//! them in its own form. Lists are bounded where they are made.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ActionKind, ActionState, Mode, Severity, Text, Timestamp};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bulletin {
+    /// Also the id of the action that sends it.
+    pub id: Text,
+    /// Whom it is for; absent: every receiver.
+    pub receiver: Option<Text>,
+    /// The stretch of wall time that it tells of, without its end.
+    pub since: Timestamp,
+    pub until: Timestamp,
+    pub news: News,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum News {
+    Digest(Digest),
+    TooLate(TooLate),
+}
+
+/// A day: what was only watched, what was done, what waits.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Digest {
+    /// Ceiling over every rule.
+    pub mode: Mode,
+    /// Most would-be revocations first.
+    pub clients: Vec<ClientDay>,
+    /// Clients that are not listed.
+    pub more_clients: u64,
+    /// Most detections first.
+    pub rules: Vec<RuleDay>,
+    /// What was decided to be done.
+    pub performed: Vec<Performed>,
+    /// All that waits for a person now.
+    pub waiting: Vec<Waiting>,
+    pub rejected: Vec<Rejected>,
+    /// When each source was last read; shows that the daemon is alive.
+    pub sources: Vec<LastRead>,
+}
+
+impl Digest {
+    /// Whether anything happened that a person may want to know. What has been waiting was told when it was new.
+    pub fn has_news(&self) -> bool {
+        let happened = [
+            self.clients.is_empty(),
+            self.rules.is_empty(),
+            self.performed.is_empty(),
+            self.rejected.is_empty(),
+        ];
+        happened.contains(&false) || self.waiting.iter().any(|waiting| waiting.new > 0)
+    }
+
+    pub fn would_be_revocations(&self) -> u64 {
+        self.clients.iter().map(|client| client.revocations).sum()
+    }
+}
+
+/// What `observe` kept back at one client, and what became of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientDay {
+    pub client_id: Option<Text>,
+    /// Families and users that would have been revoked, and by which rules.
+    pub revocations: u64,
+    pub rules: Vec<(Text, u64)>,
+    /// What would have been done besides: challenges, throttling, reviews.
+    pub other_measures: u64,
+    pub fates: Fates,
+    /// Reuse without proof of two holders.
+    pub suspected: u64,
+    /// Honest clients that the server refused.
+    pub client_faults: u64,
+}
+
+/// What became of families that would have been revoked; each counts once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fates {
+    /// Accepted again from where the foreign holder had been.
+    pub used_by_foreign: u64,
+    /// Accepted again, and only from where the owner had been.
+    pub used_by_own: u64,
+    /// Accepted again, from elsewhere.
+    pub used_by_unknown: u64,
+    /// Ended by the server or by people: refused since, or logged out.
+    pub closed: u64,
+    /// Not seen again.
+    pub silent: u64,
+    /// Nothing is remembered of it, or nobody could be asked.
+    pub unknown: u64,
+}
+
+impl Fates {
+    pub fn add(&mut self, fate: Fate) {
+        let count = match fate {
+            Fate::UsedByForeign => &mut self.used_by_foreign,
+            Fate::UsedByOwn => &mut self.used_by_own,
+            Fate::UsedByUnknown => &mut self.used_by_unknown,
+            Fate::Closed => &mut self.closed,
+            Fate::Silent => &mut self.silent,
+            Fate::Unknown => &mut self.unknown,
+        };
+        *count += 1;
+    }
+}
+
+/// What became of one family after its theft was proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    UsedByForeign,
+    UsedByOwn,
+    UsedByUnknown,
+    Closed,
+    Silent,
+    Unknown,
+}
+
+/// What the events showed of a family after some time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Afterwards {
+    /// Accepted uses, each with the network it came from, as evidence names it.
+    pub accepted: Vec<Option<Text>>,
+    pub refused: u64,
+    /// A person or the server ended it.
+    pub ended: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RuleDay {
+    pub rule: Text,
+    pub gravest: Severity,
+    pub detections: u64,
+}
+
+/// Actions with the same end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Performed {
+    pub kind: ActionKind,
+    pub state: ActionState,
+    pub actions: u64,
+}
+
+/// Actions that wait for a person, by what they are alike in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Waiting {
+    pub client_id: Option<Text>,
+    pub kind: ActionKind,
+    pub rule: Text,
+    pub actions: u64,
+    /// Of these so many came in the bulletin's stretch of time.
+    pub new: u64,
+    /// Event time of the oldest.
+    pub oldest: Timestamp,
+}
+
+/// Records that could not be read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rejected {
+    pub source: Text,
+    pub reason: Text,
+    pub records: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastRead {
+    pub source: Text,
+    pub at: Timestamp,
+}
+
+/// What was held because its events were too old: one summary in place of a mail for each.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TooLate {
+    /// Most first; without the notifications, which this takes the place of.
+    pub held: Vec<Waiting>,
+    /// Gravest first, the first few.
+    pub incidents: Vec<LateIncident>,
+    pub incidents_total: u64,
+    /// How old an event may be, in seconds.
+    pub act_within_s: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LateIncident {
+    pub id: Text,
+    pub severity: Severity,
+    pub opened_at: Timestamp,
+    pub user_id: Option<Text>,
+    pub client_id: Option<Text>,
+    pub summary: Text,
+}
