@@ -11,7 +11,7 @@ use super::authorization_server::{DEVICE_HEADER, FORWARDED_HEADER, LOGIN_CODE};
 use super::truth::ACTOR_HEADER;
 
 /// Loopback answers in milliseconds; a server that takes this long hangs.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// What all simulated apps share.
 #[derive(Clone)]
