@@ -1,5 +1,7 @@
 //! Stage three: what is remembered of a user, and the rules that read it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::compiled::Compiled;
@@ -60,7 +62,7 @@ pub(super) fn sighted(
     state: &mut State,
     compiled: &Compiled,
     user: u64,
-    event: &Enriched,
+    (event, context): (&Enriched, &Arc<Context>),
     client_type: ClientType,
     late: bool,
     out: &mut Vec<Found>,
@@ -70,7 +72,6 @@ pub(super) fn sighted(
     {
         return;
     }
-    let context = Context::of(event);
     if context.located().is_none() {
         return;
     }
@@ -82,7 +83,7 @@ pub(super) fn sighted(
     record.sightings.add(Sighting {
         time,
         event_id: event.event.event_id.clone(),
-        context,
+        context: context.clone(),
     });
     let questions: Vec<i64> = record
         .sightings
@@ -134,7 +135,7 @@ pub(super) fn ask(
 const BUCKET_MS: i64 = 3_600_000;
 
 fn travelled(
-    rule: &std::sync::Arc<Rule>,
+    rule: &Arc<Rule>,
     travel: &ImpossibleTravel,
     user: &User,
     finding: &Finding<'_>,

@@ -1,5 +1,7 @@
 //! The state of one family: its ledger, who it belongs to, and what has been said about it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::table::Aged;
@@ -74,7 +76,7 @@ impl Family {
         event: &Event,
         time: i64,
         used_before: bool,
-        context: Context,
+        context: Arc<Context>,
     ) -> bool {
         self.believe(event, time);
         self.first_seen = self.first_seen.min(time);

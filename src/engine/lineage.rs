@@ -1,5 +1,7 @@
 //! Stage two: what is remembered of a family, and the rules that read its ledger.
 
+use std::sync::Arc;
+
 use super::compiled::Compiled;
 use super::explain::{DeviceFound, ReuseFound};
 use super::family::Family;
@@ -17,7 +19,7 @@ pub(super) fn presented(
     state: &mut State,
     compiled: &Compiled,
     resolved: Resolved,
-    event: &Enriched,
+    (event, context): (&Enriched, &Arc<Context>),
     late: bool,
     out: &mut Vec<Found>,
 ) -> Option<u64> {
@@ -25,8 +27,8 @@ pub(super) fn presented(
     let key = join(state, resolved, time);
     let family = state
         .families
-        .get_or_insert_with(key, || Family::new(&event.event, time));
-    if !family.add(&event.event, time, resolved.used_before, Context::of(event)) {
+        .get_or_insert_with(key, || Box::new(Family::new(&event.event, time)));
+    if !family.add(&event.event, time, resolved.used_before, context.clone()) {
         return None;
     }
     ask_now(state, compiled, key, late, out);
@@ -52,7 +54,7 @@ fn join(state: &mut State, resolved: Resolved, time: i64) -> u64 {
     state.resolve.join(absorbed, survivor, time);
     if let Some(absorbed) = state.families.remove(absorbed) {
         match state.families.get_mut(survivor) {
-            Some(family) => family.absorb(absorbed),
+            Some(family) => family.absorb(*absorbed),
             None => {
                 state.families.get_or_insert_with(survivor, || absorbed);
             }

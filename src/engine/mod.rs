@@ -27,6 +27,7 @@ mod table;
 mod time;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use found::{Found, stable_id};
@@ -37,6 +38,7 @@ use crate::model::{
     Target, Timestamp,
 };
 use crate::rules::RuleSet;
+use crate::rules::context::Context;
 use crate::rules::kinds::velocity::By;
 use account::User;
 use compiled::Compiled;
@@ -184,14 +186,15 @@ impl Engine {
             users: state.users.len(),
             networks: state.networks.len(),
             clients: state.clients.len(),
-            waiting: state.timers.len(),
+            waiting: state.questions.len(),
             evicted: state.families.evicted()
                 + state.renamed.evicted()
                 + state.resolve.evicted()
                 + state.users.evicted()
                 + state.networks.evicted()
                 + state.clients.evicted()
-                + state.ended.evicted(),
+                + state.ended.evicted()
+                + state.questions.hurried(),
         }
     }
 
@@ -250,24 +253,39 @@ impl Engine {
     fn stages(&mut self, event: &Enriched, late: bool, out: &mut Vec<Found>) -> bool {
         let time = event.event.time.as_millisecond();
         lineage::ended(&mut self.state, &event.event);
-        let presents = matches!(event.event.kind, EventType::Issue | EventType::Refresh);
-        let mut family = None;
-        if presents && let Some(resolved) = self.state.resolve.family(&event.event, time) {
-            let Some(key) =
-                lineage::presented(&mut self.state, &self.compiled, resolved, event, late, out)
-            else {
-                return false;
-            };
-            family = Some(key);
+        if !matches!(event.event.kind, EventType::Issue | EventType::Refresh) {
+            return true;
         }
-        if presents && event.event.succeeded() {
-            self.account(event, family, late, out);
+        let context = Arc::new(Context::of(event));
+        let presented = (event, &context);
+        let mut family = None;
+        if let Some(resolved) = self.state.resolve.family(&event.event, time) {
+            family = lineage::presented(
+                &mut self.state,
+                &self.compiled,
+                resolved,
+                presented,
+                late,
+                out,
+            );
+            if family.is_none() {
+                return false;
+            }
+        }
+        if event.event.succeeded() {
+            self.account(presented, family, late, out);
             self.rates(event, family, late, out);
         }
         true
     }
 
-    fn account(&mut self, event: &Enriched, family: Option<u64>, late: bool, out: &mut Vec<Found>) {
+    fn account(
+        &mut self,
+        (event, context): (&Enriched, &Arc<Context>),
+        family: Option<u64>,
+        late: bool,
+        out: &mut Vec<Found>,
+    ) {
         let known = family.and_then(|key| self.state.families.get(key));
         let Some(user_id) = event
             .event
@@ -284,7 +302,7 @@ impl Engine {
         let user = self
             .state
             .users
-            .get_or_insert_with(key, || User::new(user_id.clone(), event));
+            .get_or_insert_with(key, || Box::new(User::new(user_id.clone(), event)));
         if time >= user.last_seen {
             user.last_seen = time;
             let (family_id, client_id, session_id) =
@@ -297,7 +315,7 @@ impl Engine {
             &mut self.state,
             &self.compiled,
             key,
-            event,
+            (event, context),
             client_type,
             late,
             out,

@@ -20,18 +20,25 @@ pub(super) struct State {
     pub(super) repeats: Repeats,
     pub(super) renamed: Renamed,
     pub(super) resolve: Resolve,
-    pub(super) families: Table<Family>,
-    pub(super) users: Table<User>,
+    pub(super) families: Table<Box<Family>>,
+    pub(super) users: Table<Box<User>>,
     pub(super) networks: Table<Rate>,
     pub(super) clients: Table<Rate>,
     /// Families, sessions and users that a person or this daemon ended.
     pub(super) ended: Table<Ended>,
-    /// Questions that wait, in order of the event time at which they are asked again.
-    pub(super) timers: BTreeSet<(i64, Waiting)>,
+    pub(super) questions: Questions,
     /// Event time at which old state was last swept out.
     pub(super) swept_at: i64,
     /// What is decided counts as done, because nobody performs it.
     pub(super) nothing_performed: bool,
+}
+
+/// Questions that wait, in order of the event time at which they are asked again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Questions {
+    waiting: BTreeSet<(i64, Waiting)>,
+    /// Answered before their time, for want of room.
+    hurried: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -88,7 +95,7 @@ impl State {
             networks: Table::new(limits::NETWORKS_MAX),
             clients: Table::new(limits::CLIENTS_MAX),
             ended: Table::new(limits::ENDED_MAX),
-            timers: BTreeSet::new(),
+            questions: Questions::default(),
             swept_at: 0,
             nothing_performed: false,
         }
@@ -100,15 +107,52 @@ impl State {
     }
 
     pub(super) fn wait(&mut self, until: i64, waiting: Waiting) {
-        self.timers.insert((until, waiting));
+        self.questions.waiting.insert((until, waiting));
     }
 
     /// Takes the next question whose time has come.
     pub(super) fn due(&mut self) -> Option<(i64, Waiting)> {
-        let first = *self.timers.first()?;
-        (first.0 <= self.now()).then(|| {
-            self.timers.remove(&first);
+        let now = self.now();
+        self.questions.take(now, limits::QUESTIONS_MAX)
+    }
+}
+
+impl Questions {
+    /// The first one whose time has come. Of too many the oldest is answered from what is known so far: an answer that a
+    /// late fact might have changed is better than none.
+    fn take(&mut self, now: i64, questions_max: usize) -> Option<(i64, Waiting)> {
+        let first = *self.waiting.first()?;
+        let is_hurried = first.0 > now && self.waiting.len() > questions_max;
+        self.hurried += u64::from(is_hurried);
+        (first.0 <= now || is_hurried).then(|| {
+            self.waiting.remove(&first);
             first
         })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn hurried(&self) -> u64 {
+        self.hurried
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_too_many_questions_the_oldest_is_answered_early_and_counted() {
+        let mut questions = Questions::default();
+        for n in [5, 3, 4] {
+            questions.waiting.insert((n, Waiting::User(0)));
+        }
+        assert_eq!(questions.take(0, 3), None);
+        assert_eq!(questions.take(0, 2), Some((3, Waiting::User(0))));
+        assert_eq!((questions.take(0, 2), questions.hurried()), (None, 1));
+        assert_eq!(questions.take(4, 2), Some((4, Waiting::User(0))));
+        assert_eq!((questions.len(), questions.hurried()), (1, 1));
     }
 }

@@ -25,6 +25,17 @@ pub(super) trait Aged {
     }
 }
 
+/// Large state stands in a box: what a map keeps free for growth are then pointers.
+impl<V: Aged> Aged for Box<V> {
+    fn last_seen(&self) -> i64 {
+        (**self).last_seen()
+    }
+
+    fn provisional(&self) -> bool {
+        (**self).provisional()
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(bound = "V: Serialize + serde::de::DeserializeOwned")]
 pub(super) struct Table<V> {

@@ -6,6 +6,7 @@
 //! together: the chain stays connected, only the tokens in between are no longer told from unknown ones.
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ use crate::model::{Text, limits};
 pub struct Ledger {
     /// Ordered by time, then token, answer, issued token and event, so that equal sets are equal vectors.
     entries: Vec<Entry>,
-    contexts: Vec<Context>,
+    contexts: Vec<Arc<Context>>,
     /// Contexts of accepted presentations whose entries had to go.
     settled: Vec<Settled>,
     disputed: bool,
@@ -133,20 +134,24 @@ pub struct NewEntry {
     pub event_id: Text,
     /// An accepted presentation of the same token is known, here or from before.
     pub used_before: bool,
-    pub context: Context,
+    /// Shared with whatever else remembers it.
+    pub context: Arc<Context>,
 }
 
 impl Ledger {
     /// Adds a presentation; `false` when it is already there (a repeat beyond the memory of event ids).
     pub fn add(&mut self, new: NewEntry) -> bool {
+        let token = new.token.as_deref().map(TokenHash::of);
         let names = Names {
             event_id: new.event_id,
-            token: new.token,
+            token: new
+                .token
+                .map(|name| self.issued_name(token).unwrap_or(name)),
             issued: new.issued,
         };
         let entry = Entry {
             time: new.time,
-            token: names.token.as_deref().map(TokenHash::of),
+            token,
             issued: names.issued.as_deref().map(TokenHash::of),
             generation: new.generation.map(narrow),
             latest_generation: new.latest_generation.map(narrow),
@@ -227,6 +232,13 @@ impl Ledger {
             })
     }
 
+    /// The name under which the token was issued, so that it is kept once. Most often the newest entry issued it.
+    fn issued_name(&self, token: Option<TokenHash>) -> Option<Text> {
+        let issuing = |e: &&Entry| e.issued == token && e.names.is_some();
+        let names = self.entries.iter().rev().find(issuing)?.names();
+        names.and_then(|names| names.issued.clone())
+    }
+
     /// Whether the use of the presented token has been folded away. A repeat of an old record stands before the fold.
     fn has_folded_its_use(&self, new: &Entry) -> bool {
         let of_token = |e: &Entry| e.answer.accepted() && e.token == new.token;
@@ -234,13 +246,14 @@ impl Ledger {
             && !self.entries.iter().any(of_token)
     }
 
-    fn file(&mut self, mut entry: Entry, context: Context) -> bool {
+    fn file(&mut self, mut entry: Entry, context: Arc<Context>) -> bool {
         if self.has(&entry, &context) {
             return false;
         }
         entry.context = self.number(context);
         self.disputed |= self.disputes(&entry);
         let at = self.entries.partition_point(|e| e.order() <= entry.order());
+        self.grow();
         self.entries.insert(at, entry);
         self.forget_names();
         self.bound_refusals();
@@ -263,6 +276,14 @@ impl Ledger {
             };
             same && same_event && self.context(e) == context
         })
+    }
+
+    /// By a half: there are millions of ledgers, most of them short, and doubling would leave a third of their room unused.
+    fn grow(&mut self) {
+        let length = self.entries.len();
+        if length == self.entries.capacity() {
+            self.entries.reserve_exact((length / 2).max(2));
+        }
     }
 
     /// Whether the entry sets something in question: a refusal, a token again, another client, another proof key.
@@ -388,11 +409,11 @@ impl Ledger {
             })
     }
 
-    fn number(&mut self, context: Context) -> u16 {
+    fn number(&mut self, context: Arc<Context>) -> u16 {
         let at = self
             .contexts
             .iter()
-            .position(|c| *c == context)
+            .position(|c| Arc::ptr_eq(c, &context) || *c == context)
             .unwrap_or_else(|| {
                 self.contexts.push(context);
                 self.contexts.len() - 1
@@ -504,7 +525,7 @@ fn client_hash(client_id: &str) -> u32 {
 mod tests {
     use super::*;
 
-    fn refresh(n: i64, context: &Context) -> NewEntry {
+    fn refresh(n: i64, context: &Arc<Context>) -> NewEntry {
         NewEntry {
             time: n * 1000,
             answer: Answer::Accepted,
@@ -519,11 +540,11 @@ mod tests {
         }
     }
 
-    fn context(address: &str) -> Context {
-        Context {
+    fn context(address: &str) -> Arc<Context> {
+        Arc::new(Context {
             ip_address: address.parse().ok(),
             ..Context::default()
-        }
+        })
     }
 
     #[test]
@@ -557,7 +578,7 @@ mod tests {
             ledger
                 .entries()
                 .iter()
-                .any(|e| e.token == Some(stolen) && *ledger.context(e) == away)
+                .any(|e| e.token == Some(stolen) && *ledger.context(e) == *away)
         );
     }
 

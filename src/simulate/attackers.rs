@@ -10,6 +10,7 @@ use anyhow::Result;
 use super::app::{Answer, App};
 use super::people::{Habit, HonestFamily, Person};
 use super::scenario::{Pace, Story};
+use super::truth::TruthLog;
 use crate::model::Timestamp;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,6 +99,7 @@ struct Theft {
     victim: Person,
     thief: Thief,
     pace: Pace,
+    truth: TruthLog,
     stolen_at: Timestamp,
 }
 
@@ -108,6 +110,7 @@ pub(super) async fn rob(
     thief: Thief,
     start: u32,
     pace: Pace,
+    truth: TruthLog,
 ) -> Result<Planted> {
     pace.wait(victim.random.below(10)).await;
     let token = victim.log_in().await?;
@@ -120,6 +123,7 @@ pub(super) async fn rob(
         victim,
         thief,
         pace,
+        truth,
         stolen_at: crate::clock::now(),
     };
     theft
@@ -188,8 +192,13 @@ impl Theft {
             mut victim,
             thief,
             pace,
+            truth,
             stolen_at,
         } = self;
+        let is_ended = || {
+            let family = truth.family_of(&family);
+            family.is_some_and(|family| truth.end_of(&family).is_some())
+        };
         let thief_name = thief.app.actor.clone();
         let story = Story::ThiefCutOff {
             attack,
@@ -204,8 +213,10 @@ impl Theft {
             };
             victim.carry_on(own, &pace).await
         };
-        let (owner_done, thief_done) =
-            tokio::join!(owner, carry_on_stealing(&thief, branch, &pace, story));
+        let (owner_done, thief_done) = tokio::join!(
+            owner,
+            carry_on_stealing(&thief, branch, &pace, is_ended, story)
+        );
         owner_done.and(thief_done)?;
         let later = victim.families.iter().filter(|id| **id != family).cloned();
         let user_id = victim.user_id.clone();
@@ -282,16 +293,19 @@ impl Branch {
     }
 }
 
-/// The thief tries again and again; tells when a branch that was alive is refused.
+/// The thief tries again and again, at least once after the end of the family; tells when a branch that was alive is
+/// refused.
 async fn carry_on_stealing(
     thief: &Thief,
     mut branch: Branch,
     pace: &Pace,
+    is_ended: impl Fn() -> bool,
     cut_off: Story,
 ) -> Result<()> {
     let mut untold = Some(cut_off);
     loop {
         pace.wait(8).await;
+        let was_ended = is_ended();
         let is_refused = !branch.refresh(thief).await?;
         if is_refused
             && branch.was_alive
@@ -299,7 +313,7 @@ async fn carry_on_stealing(
         {
             pace.tell(story).await;
         }
-        if pace.is_over() {
+        if pace.is_over() && (was_ended || pace.is_over_for_all()) {
             return Ok(());
         }
     }

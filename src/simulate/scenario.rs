@@ -26,6 +26,8 @@ pub struct Scenario {
     pub beat: Duration,
     /// The day, in beats. The last theft can be proved after some 20.
     pub beats: u32,
+    /// How many beats longer thieves go on who have not been cut off by then: a busy machine is no slow daemon.
+    pub overtime: u32,
     /// People to whom nothing odd happens.
     pub ordinary_people: u32,
     /// Each habit is somebody's this often.
@@ -38,6 +40,7 @@ impl Default for Scenario {
             seed: 1,
             beat: Duration::from_secs(1),
             beats: 25,
+            overtime: 120,
             ordinary_people: 20,
             of_each_habit: 2,
         }
@@ -102,6 +105,7 @@ impl Scenario {
             seed: self.seed,
         };
         let pace = Pace::start(self, story);
+        let truth = server.truth();
         let mut thefts = JoinSet::new();
         let mut lives = JoinSet::new();
         let mut number = 0;
@@ -109,7 +113,14 @@ impl Scenario {
             let (victim, thief) = (cast.victim(number, *attack), cast.thief(number, *attack));
             // One after the other, so that a reader can follow.
             let start = 60 + number * 14;
-            thefts.spawn(rob(*attack, victim, thief, start, pace.clone()));
+            thefts.spawn(rob(
+                *attack,
+                victim,
+                thief,
+                start,
+                pace.clone(),
+                truth.clone(),
+            ));
             number += 1;
         }
         let odd = Habit::ODD
@@ -187,16 +198,19 @@ pub struct Pace {
     beat: Duration,
     start: Instant,
     end: Instant,
+    last_end: Instant,
     story: mpsc::Sender<Story>,
 }
 
 impl Pace {
     fn start(scenario: &Scenario, story: mpsc::Sender<Story>) -> Self {
         let start = Instant::now();
+        let end = start + scenario.beat * scenario.beats;
         Self {
             beat: scenario.beat,
             start,
-            end: start + scenario.beat * scenario.beats,
+            end,
+            last_end: end + scenario.beat * scenario.overtime,
             story,
         }
     }
@@ -213,6 +227,11 @@ impl Pace {
 
     pub fn is_over(&self) -> bool {
         Instant::now() >= self.end
+    }
+
+    /// Whether not even those who have not been stopped go on.
+    pub fn is_over_for_all(&self) -> bool {
+        Instant::now() >= self.last_end
     }
 
     /// Nobody has to listen.

@@ -167,7 +167,7 @@ fn address(p: &Presentation, user: u64) -> std::net::IpAddr {
     std::net::Ipv6Addr::new(0x2001, 0xdb8, city, segment(8), 0, 0, segment(24), 7).into()
 }
 
-/// Where the addresses are.
+/// Where the addresses are; thieves sit in a data centre.
 pub(crate) fn localities() -> Vec<Locality> {
     const CITIES: [(&str, &str, &str, f64, f64); 8] = [
         ("2001:db8:10::/48", "New York", "US", 40.71, -74.0),
@@ -179,7 +179,7 @@ pub(crate) fn localities() -> Vec<Locality> {
         ("2001:db8:16::/48", "Oslo", "NO", 59.91, 10.75),
         ("2001:db8:17::/48", "Sydney", "AU", -33.87, 151.21),
     ];
-    CITIES
+    let homes = CITIES
         .iter()
         .map(|&(network, city, country, latitude, longitude)| Locality {
             network,
@@ -191,8 +191,19 @@ pub(crate) fn localities() -> Vec<Locality> {
             radius_km: 20,
             asn: 64496,
             organisation: "Example Cable",
-        })
-        .collect()
+        });
+    let servers = Locality {
+        network: "203.0.113.0/24",
+        kind: LocalityKind::Hosting,
+        city: "Frankfurt am Main",
+        country: "DE",
+        latitude: 50.11,
+        longitude: 8.68,
+        radius_km: 20,
+        asn: 64500,
+        organisation: "Example Servers",
+    };
+    homes.chain([servers]).collect()
 }
 
 fn one_of<'a>(choices: &[&'a str], n: u64) -> &'a str {

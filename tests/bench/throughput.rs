@@ -26,7 +26,7 @@ struct Arguments {
     #[arg(long, default_value = "500000")]
     events: NonZeroU32,
     /// Turns of each path.
-    #[arg(long, default_value = "5")]
+    #[arg(long, default_value = "3")]
     runs: NonZeroU32,
     /// Families among which the events are spread: fewer where that would leave less than five events to each.
     #[arg(long, default_value = "100000")]

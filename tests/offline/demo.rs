@@ -58,6 +58,8 @@ fn every_theft_is_ended_and_the_same_log_gives_the_same_from_a_file() {
         assert!(day.out.contains(said), "{said}: {}", day.out);
     }
     assert!(!day.out.contains("rt.") && !day.out.contains("NEVER"));
+    let mut told = day.out.lines().filter(|line| !line.contains(" /"));
+    assert_eq!(told.find(|line| line.chars().count() > 80), None);
     assert_eq!(mails_about(&folder), victims(&day.out));
 
     let replayed = tokenwarden(&[

@@ -24,6 +24,8 @@ fn scenario(seed: u64) -> Scenario {
     Scenario {
         seed,
         beat: Duration::from_millis(60),
+        // Nobody stops these thieves.
+        overtime: 0,
         ordinary_people: 6,
         of_each_habit: 1,
         ..Scenario::default()
@@ -163,6 +165,7 @@ async fn a_daemon_that_ends_the_right_families_is_credited() {
     drop(untold);
     let day = Scenario {
         beats: 45,
+        overtime: 1000,
         ..scenario(11)
     };
     let truth = server.truth().clone();

@@ -61,7 +61,6 @@ sources:
       poll_every: 100ms
     format: tokenwarden
     start: earliest
-    lateness: 1s          # one machine, one clock; elsewhere leave the default of two minutes
 
 # How a family is ended at this server. `tokenwarden` fills in the id, and asks again when the server is away.
 revokers:

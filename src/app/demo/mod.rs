@@ -26,8 +26,9 @@ use news::Watcher;
 
 /// How often the store is asked what the daemon has found and done.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After the day: how often it is looked whether a mail is still being written. A mail waits up to 15 s for outcomes.
-const LOOKS_AFTERWARDS: u32 = 200;
+/// After the day: how often it is looked whether something is still to be done. A mail waits up to 15 s for outcomes, and
+/// a busy machine takes its time.
+const LOOKS_AFTERWARDS: u32 = 600;
 
 /// A running demo.
 pub struct Demo {

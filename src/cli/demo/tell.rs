@@ -10,7 +10,12 @@ use jiff::SignedDuration;
 
 use crate::app::demo::{CONFIG_FILE, EVENTS_FILE, MAIL_FOLDER, News, Outcome, Theft};
 use crate::model::{ActionKind, ActionRecord, ActionState, Detection, Severity};
-use crate::simulate::{Habit, Scenario, Story};
+use crate::simulate::{Attack, Habit, Scenario, Story};
+
+/// Narrow enough for every terminal; names of files alone may be longer.
+const COLUMNS: usize = 80;
+/// Before what is told: when, and who.
+const MARGIN: usize = 23;
 
 /// Says everything on one stream.
 pub(super) struct Teller<'a> {
@@ -74,15 +79,12 @@ impl<'a> Teller<'a> {
         let odd = scenario.of_each_habit as usize * Habit::ODD.len();
         let people = scenario.ordinary_people as usize + odd;
         writeln!(self.out, "tokenwarden demo, seed {}\n", scenario.seed)?;
-        writeln!(
-            self.out,
-            "An authorization server, {people} honest people of whom {odd} do odd things, and six thieves, for {} seconds.",
+        self.paragraph(&format!(
+            "An authorization server, {people} honest people of whom {odd} do odd things, and {} thieves, for {} seconds. \
+             Beside it runs the same daemon as in `tokenwarden run`. It sees the server's audit table, and nothing else.",
+            Attack::ALL.len(),
             (scenario.beat * scenario.beats).as_secs()
-        )?;
-        writeln!(
-            self.out,
-            "Beside it runs the same daemon as in `tokenwarden run`. It sees the server's audit table, and nothing else."
-        )?;
+        ))?;
         writeln!(self.out)?;
         self.place("configuration", folder.join(CONFIG_FILE).display())?;
         for (name, address) in addresses {
@@ -90,7 +92,11 @@ impl<'a> Teller<'a> {
         }
         writeln!(self.out)?;
         self.start = Instant::now();
-        self.out.flush()
+        self.line(
+            Who::Person,
+            "everybody logs in; for a few seconds nothing odd happens, since habits must be known before somebody \
+             else's can be strange",
+        )
     }
 
     pub(super) fn tells(&mut self, news: &News) -> io::Result<()> {
@@ -152,8 +158,7 @@ impl<'a> Teller<'a> {
             )
         } else {
             let text = format!("recorded ({severity}): {rule}, {whom}: {summary}");
-            let text = self.paint(FAINT, &text);
-            self.line(Who::Warden, text)
+            self.say(Who::Warden, Some(FAINT), &text)
         }
     }
 
@@ -187,17 +192,32 @@ impl<'a> Teller<'a> {
     }
 
     fn line(&mut self, who: Who, what: impl Display) -> io::Result<()> {
+        self.say(who, None, &what.to_string())
+    }
+
+    fn say(&mut self, who: Who, color: Option<&str>, what: &str) -> io::Result<()> {
         let elapsed = self.start.elapsed().as_secs_f64();
         let who = self.paint(who.color(), &format!("{:<11}", who.name()));
-        writeln!(self.out, "{elapsed:>6.1} s  {who}  {what}")?;
+        let mut margin = format!("{elapsed:>6.1} s  {who}  ");
+        for line in wrapped(what, COLUMNS - MARGIN) {
+            let line = color.map_or_else(|| line.clone(), |color| self.paint(color, &line));
+            writeln!(self.out, "{margin}{line}")?;
+            margin = " ".repeat(MARGIN);
+        }
         self.out.flush()
+    }
+
+    fn paragraph(&mut self, text: &str) -> io::Result<()> {
+        wrapped(text, COLUMNS)
+            .iter()
+            .try_for_each(|line| writeln!(self.out, "{line}"))
     }
 
     /// The table, and what it comes to.
     pub(super) fn sums_up(&mut self, outcome: &Outcome) -> io::Result<()> {
         let head = format!(
-            "{:<37}  {:<9}  {:<5}  {:>8}  {:>13}  {}",
-            "planted", "victim", "found", "revoked", "thief refused", "honest twins"
+            "{:<37}  {:<9}  {:<5}  {:>8}  {:>13}",
+            "planted", "victim", "found", "revoked", "thief refused"
         );
         let head = self.paint(BOLD, &head);
         writeln!(self.out, "\n{head}")?;
@@ -210,9 +230,10 @@ impl<'a> Teller<'a> {
             };
             writeln!(self.out, "{row}")?;
         }
-        writeln!(
-            self.out,
-            "\nTimes count from the answer that made thief and owner distinguishable; all of it is from the server's own log."
+        self.twins(outcome)?;
+        writeln!(self.out)?;
+        self.paragraph(
+            "Times count from the answer that made thief and owner distinguishable; all of it is from the server's own log.",
         )?;
         for honest in &outcome.honest_revoked {
             let text = format!(
@@ -225,17 +246,35 @@ impl<'a> Teller<'a> {
         }
         let found = outcome.thefts.iter().filter(|theft| theft.is_found).count();
         let totals = format!(
-            "planted {}, found {found}, missed {}; honest families {}, of {} people, revoked {}; mails {}",
+            "planted {}, found {found}, missed {}; of {} honest families revoked {}; mails {}",
             outcome.thefts.len(),
             outcome.missed(),
             outcome.families,
-            outcome.people,
             outcome.honest_revoked.len(),
             outcome.mails,
         );
         let color = if outcome.is_good() { GREEN } else { RED };
         let totals = self.paint(color, &totals);
         writeln!(self.out, "{totals}")
+    }
+
+    /// Who did something honest that looks like one of the attacks.
+    fn twins(&mut self, outcome: &Outcome) -> io::Result<()> {
+        let head = format!(
+            "{:<37}  {:>6}  {:>7}",
+            "honest, but much like one of these", "people", "revoked"
+        );
+        let head = self.paint(BOLD, &head);
+        writeln!(self.out, "\n{head}")?;
+        for theft in &outcome.thefts {
+            let (twin, people, revoked) = (
+                theft.attack.twin().as_str(),
+                theft.twins,
+                theft.twins_revoked,
+            );
+            writeln!(self.out, "{twin:<37}  {people:>6}  {revoked:>7}")?;
+        }
+        Ok(())
     }
 
     /// Where to look, and what to try next.
@@ -295,17 +334,12 @@ impl<'a> Teller<'a> {
 
 fn row(theft: &Theft) -> String {
     let found = if theft.is_found { "yes" } else { "NO" };
-    let twin = theft.attack.twin().as_str();
-    let twins = match theft.twins_revoked {
-        0 => format!("{} left alone: {twin}", theft.twins),
-        revoked => format!("{revoked} of {} REVOKED: {twin}", theft.twins),
-    };
     let refused = match theft.accepted_after {
         0 => seconds(theft.refused_after),
         more => format!("{more} MORE TOKENS"),
     };
     format!(
-        "{:<37}  {:<9}  {found:<5}  {:>8}  {refused:>13}  {twins}",
+        "{:<37}  {:<9}  {found:<5}  {:>8}  {refused:>13}",
         theft.attack.as_str(),
         theft.user_id,
         seconds(theft.revoked_after),
@@ -317,4 +351,33 @@ fn seconds(duration: Option<SignedDuration>) -> String {
         || "NEVER".to_owned(),
         |duration| format!("{:.1} s", duration.as_secs_f64()),
     )
+}
+
+/// Lines of at most so many characters, broken between words; a longer word stands alone.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words_and_lose_none() {
+        let text = "São Paulo is farther than aeroplanes fly";
+        let lines = wrapped(text, 11);
+        assert!(lines.iter().all(|line| line.chars().count() <= 11));
+        assert_eq!(lines.join(" "), text);
+        assert_eq!(wrapped("a incomprehensible b", 4).len(), 3);
+    }
 }

@@ -4,6 +4,7 @@
 //! with the places where the person was present within the hour, and one from which it can be reached is enough: that is
 //! what keeps split tunnels, dual stack and two offices quiet. Only successes count as being somewhere.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -46,7 +47,8 @@ pub struct Sighting {
     /// Event time, milliseconds.
     pub time: i64,
     pub event_id: Text,
-    pub context: Context,
+    /// Shared with whatever else remembers it.
+    pub context: Arc<Context>,
 }
 
 /// Sightings kept of one user: enough for several places with a few times each.
@@ -65,7 +67,10 @@ pub struct Finding<'a> {
 }
 
 impl Sightings {
-    pub fn add(&mut self, sighting: Sighting) {
+    pub fn add(&mut self, mut sighting: Sighting) {
+        if let Some(same) = self.0.iter().rev().find(|s| s.context == sighting.context) {
+            sighting.context = same.context.clone();
+        }
         let at = self
             .0
             .partition_point(|s| (s.time, &s.event_id) < (sighting.time, &sighting.event_id));

@@ -15,11 +15,15 @@ pub(super) fn mismatches(view: &View<'_>) -> Vec<Finding> {
     let Some(first) = first_accepted(view) else {
         return Vec::new();
     };
+    let keys_differ = view.keys_differ();
     view.entries()
         .filter(|(i, e)| *i != first && e.answer != Answer::Issued && !view.is_aftermath(e))
         .filter(|(_, e)| e.answer.accepted() || (!e.answer.dead() && is_own_token(view, e)))
         .filter_map(|(i, entry)| {
             let other_client = entry.other_client(view.entry(first));
+            if !other_client && !keys_differ {
+                return None;
+            }
             let known = view.known(entry.token, entry.generation, i);
             let (standing, basis) = view.standing(i, &known);
             let other_key = basis == Basis::Key && standing == Standing::Foreign;
@@ -44,15 +48,25 @@ fn is_own_token(view: &View<'_>, entry: &Entry) -> bool {
 
 /// Every token that was presented after it had been consumed.
 pub(super) fn disputes(view: &View<'_>) -> Vec<Finding> {
-    let tokens: BTreeSet<TokenHash> = view.entries().filter_map(|(_, e)| e.token).collect();
     let mut findings: Vec<Finding> = Vec::new();
-    for token in tokens {
+    for token in presented_again(view) {
         findings.extend(accepted_again(view, token));
         findings.extend(refused(view, token));
         findings.extend(fork(view, token));
     }
     findings.extend(refused_without_token(view));
     findings
+}
+
+/// All but those that were presented once and accepted, which is nearly every token of a long chain.
+fn presented_again(view: &View<'_>) -> BTreeSet<TokenHash> {
+    let mut presented = BTreeSet::new();
+    let again = |(_, e): (usize, &Entry)| {
+        let token = e.token?;
+        let is_repeat = !presented.insert(token);
+        (is_repeat || !e.answer.accepted() || e.used_long_ago).then_some(token)
+    };
+    view.entries().filter_map(again).collect()
 }
 
 fn accepted_again(view: &View<'_>, token: TokenHash) -> Vec<Finding> {

@@ -65,6 +65,17 @@ impl<'a> View<'a> {
         self.ledger.seen(&self.entries[index])
     }
 
+    /// Whether more than one proof key was ever presented with tokens of this family.
+    pub(super) fn keys_differ(&self) -> bool {
+        let settled = self.ledger.settled_before(i64::MAX);
+        let mut keys = (0..self.entries.len())
+            .map(|i| self.seen(i))
+            .chain(settled)
+            .filter_map(|seen| seen.context.key_thumbprint.as_ref());
+        let first = keys.next();
+        keys.any(|key| Some(key) != first)
+    }
+
     /// Refused after a person or this daemon ended the family.
     ///
     /// A family that was accepted again has not been ended: a disabled user was enabled, a server kept the session.
