@@ -61,6 +61,8 @@ struct Owned {
     touched: bool,
     /// Being read again up to this position.
     again: Option<Position>,
+    /// While it is read again, the others wait for it: not when it was taken away meanwhile, or cannot be read.
+    awaited: bool,
 }
 
 /// A batch whose turn it is.
@@ -92,6 +94,7 @@ impl Partitions {
             epoch: claim.epoch,
             touched: false,
             again,
+            awaited: true,
         };
         self.owned.insert(claim.partition, owned);
     }
@@ -102,12 +105,18 @@ impl Partitions {
             epoch: batch.epoch,
             touched: false,
             again: None,
+            awaited: true,
         });
         if batch.epoch < owned.epoch {
             return None;
         }
         owned.epoch = batch.epoch;
         let again = owned.again.is_some();
+        if again && is_farewell(&batch) {
+            // Whoever owns it now reads it again, from where it was committed at the latest.
+            owned.awaited = false;
+            return Some(Next { batch, again });
+        }
         let all_muted = batch.records.iter().all(|record| record.muted);
         if again && all_muted && batch.tick.is_none() {
             if owned.again.as_ref() == Some(&batch.position) {
@@ -121,7 +130,7 @@ impl Partitions {
         if !self.is_reading_again() && self.held_back.is_empty() {
             return Some(next);
         }
-        self.records_held_back += next.batch.records.len();
+        self.records_held_back += weight(&next.batch);
         self.held_back.push_back(next);
         None
     }
@@ -134,7 +143,7 @@ impl Partitions {
         }
         loop {
             let next = self.held_back.pop_front()?;
-            self.records_held_back -= next.batch.records.len();
+            self.records_held_back -= weight(&next.batch);
             let owned = self.owned.get(&next.batch.partition);
             if owned.is_some_and(|owned| owned.epoch == next.batch.epoch) {
                 return Some(next);
@@ -145,6 +154,9 @@ impl Partitions {
     /// The state stands for this batch now. Returns the position to commit, when it is time to.
     pub(super) fn applied(&mut self, batch: &RawBatch) -> Option<Position> {
         let owned = self.owned.get_mut(&batch.partition)?;
+        if is_farewell(batch) {
+            return None;
+        }
         self.standing.set(&batch.partition, &batch.position);
         owned.touched |= !batch.records.is_empty();
         let is_known = !owned.touched || self.saved.contains(&batch.partition);
@@ -179,7 +191,7 @@ impl Partitions {
     }
 
     pub(super) fn is_reading_again(&self) -> bool {
-        self.owned.values().any(|owned| owned.again.is_some())
+        self.owned.values().any(|owned| owned.again.is_some() && owned.awaited)
     }
 
     /// What the state stands for.
@@ -191,7 +203,7 @@ impl Partitions {
     pub(super) fn left_out(&mut self, sources: &[Text]) -> Vec<SourcePartition> {
         let ours = |(p, owned): (&SourcePartition, &mut Owned)| {
             sources.contains(&p.source).then(|| {
-                owned.again = None;
+                owned.awaited = false;
                 p.clone()
             })
         };
@@ -203,6 +215,16 @@ impl Partitions {
         self.owned.remove(partition);
         !self.owned.is_empty()
     }
+}
+
+/// The last word of a partition that was taken away. It says nothing new about how far it was read.
+const fn is_farewell(batch: &RawBatch) -> bool {
+    batch.ended && batch.records.is_empty()
+}
+
+/// A tick takes memory too.
+fn weight(batch: &RawBatch) -> usize {
+    batch.records.len().max(1)
 }
 
 #[cfg(test)]
@@ -340,5 +362,54 @@ mod tests {
         partitions.admit(batch("a", &[true], 8)).unwrap();
         assert!(partitions.released().is_none());
         assert!(partitions.admit(batch("b", &[false], 4)).is_none());
+    }
+
+    fn ended(name: &str, position: u32) -> RawBatch {
+        RawBatch {
+            ended: true,
+            ..batch(name, &[], position)
+        }
+    }
+
+    #[test]
+    fn a_partition_taken_away_while_it_is_read_again_holds_nobody_back() {
+        let mut partitions = known(&["a", "b"]);
+        partitions.claimed(resumed("a", 5, 8));
+        partitions.claimed(resumed("b", 3, 3));
+        assert!(partitions.admit(batch("b", &[false], 4)).is_none());
+        let last = partitions.admit(ended("a", 6)).unwrap();
+        let committed = partitions.applied(&last.batch);
+        assert_eq!(committed, None, "8 stands, for whoever comes next");
+        assert!(partitions.released().is_some());
+        assert!(partitions.saved(&[partition("a")]).is_empty());
+        assert!(!partitions.is_reading_again());
+    }
+
+    #[test]
+    fn what_is_left_out_while_it_is_read_again_is_read_again_when_it_comes_back() {
+        let mut partitions = known(&["a"]);
+        partitions.claimed(resumed("a", 5, 8));
+        partitions.left_out(&["s".into()]);
+        assert!(!partitions.is_reading_again());
+        let next = partitions.admit(batch("a", &[true], 6)).unwrap();
+        assert!(next.again, "it was judged before");
+        assert_eq!(partitions.applied(&next.batch), None, "8 stands");
+    }
+
+    #[test]
+    fn ticks_that_wait_are_counted_too() {
+        let mut partitions = known(&["a", "b"]);
+        partitions.claimed(resumed("a", 5, 8));
+        partitions.claimed(resumed("b", 3, 3));
+        let tick = RawBatch {
+            tick: Some(crate::model::Timestamp::UNIX_EPOCH),
+            ..batch("b", &[], 3)
+        };
+        for _ in 0..limits::RECORDS_HELD_BACK_MAX {
+            assert!(partitions.admit(tick.clone()).is_none());
+            assert!(partitions.released().is_none());
+        }
+        assert!(partitions.admit(tick).is_none());
+        assert!(partitions.released().is_some());
     }
 }
