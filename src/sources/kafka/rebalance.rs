@@ -33,8 +33,8 @@ pub(super) struct Callbacks {
 impl Callbacks {
     pub(super) fn new(topic: Arc<TopicReader>) -> Self {
         Self {
+            assigned: Mutex::new(Assigned::following(topic.unsaid())),
             topic,
-            assigned: Mutex::default(),
             connection_error: Mutex::default(),
         }
     }
@@ -85,10 +85,10 @@ impl Callbacks {
         assign(consumer, &list).map_err(|error| format!("taking partitions over: {error}"))?;
         info!(source = %self.topic.source, topic = %self.topic.topic, partitions = ?numbers, "Reading partitions");
         let mut assigned = self.assigned();
-        assigned.joined = true;
         for (number, reading) in readings {
             assigned.add(number, reading);
         }
+        assigned.complete();
         Ok(())
     }
 
@@ -124,6 +124,11 @@ impl Callbacks {
         let topic = &self.topic;
         let kept = offsets::kept(consumer, &topic.topic, numbers, limits::KAFKA_QUERY_TIMEOUT)?;
         let claims = self.claim_in_store(numbers)?;
+        let mut assigned = self.assigned();
+        for (number, claim) in numbers.iter().zip(&claims) {
+            assigned.claimed(*number, claim);
+        }
+        drop(assigned);
         let fresh: Vec<i32> = numbers
             .iter()
             .zip(&claims)
