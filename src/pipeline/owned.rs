@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::worker::OWN_SOURCE;
 use crate::model::{Claim, Position, RawBatch, SourcePartition, StartAt, Text, limits};
 
 /// How far the state stands for every partition that it knows, ours or not: restored, read, or handed over since.
@@ -51,6 +52,8 @@ pub(super) struct Partitions {
     standing: Arc<Standing>,
     held_back: VecDeque<Next>,
     records_held_back: usize,
+    /// The newest ownership under which somebody else's was found in the store: what was read under it is not ours to judge.
+    fenced: BTreeMap<SourcePartition, u64>,
     /// Those whose state is saved somewhere, so that their positions may be committed.
     saved: BTreeSet<SourcePartition>,
 }
@@ -101,6 +104,9 @@ impl Partitions {
 
     /// The batch, unless it has to wait or somebody else owns its partition by now.
     pub(super) fn admit(&mut self, batch: RawBatch) -> Option<Next> {
+        if !self.is_ours(&batch.partition, batch.epoch) && !is_everybodys(&batch.partition) {
+            return None;
+        }
         let owned = self.owned.entry(batch.partition.clone()).or_insert(Owned {
             epoch: batch.epoch,
             touched: false,
@@ -160,13 +166,16 @@ impl Partitions {
         self.standing.set(&batch.partition, &batch.position);
         owned.touched |= !batch.records.is_empty();
         let is_known = !owned.touched || self.saved.contains(&batch.partition);
-        (owned.again.is_none() && is_known).then(|| batch.position.clone())
+        let is_due = owned.again.is_none() && is_known;
+        let is_due = is_due && self.is_ours(&batch.partition, batch.epoch);
+        is_due.then(|| batch.position.clone())
     }
 
     /// Some partition's records are part of the state, and no saved state knows them: a restart could not read them again.
     pub(super) fn needs_saving(&self) -> bool {
         self.owned
             .iter()
+            .filter(|(partition, owned)| self.is_ours(partition, owned.epoch))
             .any(|(partition, owned)| owned.touched && !self.saved.contains(partition))
     }
 
@@ -182,7 +191,7 @@ impl Partitions {
         let waited = |partition: &&SourcePartition| {
             let owned = self.owned.get(partition)?;
             let position = self.standing.of(partition)?;
-            if owned.again.is_some() {
+            if owned.again.is_some() || !self.is_ours(partition, owned.epoch) {
                 return None;
             }
             Some(((*partition).clone(), owned.epoch, position))
@@ -191,7 +200,9 @@ impl Partitions {
     }
 
     pub(super) fn is_reading_again(&self) -> bool {
-        self.owned.values().any(|owned| owned.again.is_some() && owned.awaited)
+        self.owned
+            .values()
+            .any(|owned| owned.again.is_some() && owned.awaited)
     }
 
     /// What the state stands for.
@@ -210,11 +221,27 @@ impl Partitions {
         self.owned.iter_mut().filter_map(ours).collect()
     }
 
-    /// Somebody else owns it. `false` when nothing is left.
-    pub(super) fn lost(&mut self, partition: &SourcePartition) -> bool {
-        self.owned.remove(partition);
-        !self.owned.is_empty()
+    /// Somebody else owns it since we did under this epoch. `false` when nothing is left.
+    pub(super) fn lost(&mut self, partition: &SourcePartition, epoch: u64) -> bool {
+        self.fenced.insert(partition.clone(), epoch);
+        if !is_everybodys(partition) {
+            self.owned.remove(partition);
+        }
+        self.owned
+            .iter()
+            .any(|(partition, owned)| self.is_ours(partition, owned.epoch))
     }
+
+    /// No other owner is known of since.
+    fn is_ours(&self, partition: &SourcePartition, epoch: u64) -> bool {
+        let fenced = self.fenced.get(partition);
+        fenced.is_none_or(|fenced| *fenced < epoch)
+    }
+}
+
+/// What was done is for every daemon to know, whoever says how far it was read.
+fn is_everybodys(partition: &SourcePartition) -> bool {
+    &*partition.source == OWN_SOURCE
 }
 
 /// The last word of a partition that was taken away. It says nothing new about how far it was read.
@@ -286,7 +313,7 @@ mod tests {
         partitions.applied(&next.batch);
         let expected = BTreeMap::from([(partition("a"), at(8)), (partition("b"), at(1))]);
         assert_eq!(partitions.positions(), expected);
-        assert!(!partitions.lost(&partition("a")));
+        assert!(!partitions.lost(&partition("a"), 1));
         assert_eq!(partitions.positions(), expected);
     }
 
@@ -362,6 +389,37 @@ mod tests {
         partitions.admit(batch("a", &[true], 8)).unwrap();
         assert!(partitions.released().is_none());
         assert!(partitions.admit(batch("b", &[false], 4)).is_none());
+    }
+
+    #[test]
+    fn what_another_owner_was_given_is_not_taken_up_again() {
+        let mut partitions = known(&["a", "b"]);
+        partitions.claimed(resumed("a", 5, 5));
+        partitions.claimed(resumed("b", 3, 3));
+        assert!(partitions.lost(&partition("a"), 1), "b is left");
+        assert!(partitions.admit(batch("a", &[false], 6)).is_none());
+        partitions.claimed(Claim {
+            epoch: 3,
+            ..resumed("a", 5, 5)
+        });
+        let mut ours = batch("a", &[false], 6);
+        ours.epoch = 3;
+        let next = partitions.admit(ours).unwrap();
+        assert_eq!(partitions.applied(&next.batch), Some(at(6)));
+    }
+
+    #[test]
+    fn what_was_done_is_heard_also_where_another_says_how_far() {
+        let mut partitions = known(&["a"]);
+        partitions.claimed(resumed("a", 5, 5));
+        let mut own = batch("own", &[false], 6);
+        own.partition.source = OWN_SOURCE.into();
+        let next = partitions.admit(own.clone()).unwrap();
+        partitions.applied(&next.batch);
+        assert!(partitions.lost(&own.partition, 1), "a is left");
+        let next = partitions.admit(own).unwrap();
+        assert_eq!(partitions.applied(&next.batch), None);
+        assert!(!partitions.needs_saving(), "its position waits for nothing");
     }
 
     fn ended(name: &str, position: u32) -> RawBatch {

@@ -21,7 +21,7 @@ fn config(folder: &Path) -> StoreConfig {
     }
 }
 
-async fn open() -> (Store, TempDir) {
+pub(crate) async fn open() -> (Store, TempDir) {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let store = open_in(folder.path()).await;
     (store, folder)
@@ -153,7 +153,7 @@ async fn committed_work_survives_and_unfinished_work_does_not() {
             &Commit {
                 positions: vec![progress("1")],
                 output: theft("u1"),
-                rejects: vec![],
+                ..Commit::default()
             },
             at(0),
         )
@@ -163,7 +163,7 @@ async fn committed_work_survives_and_unfinished_work_does_not() {
     let cut_off = Commit {
         positions: vec![progress("2")],
         output: theft("u2"),
-        rejects: vec![],
+        ..Commit::default()
     };
     tokio::select! {
         biased;
