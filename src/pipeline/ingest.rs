@@ -415,7 +415,8 @@ impl Loop {
         let due = now >= self.snapshot_due || self.partitions.needs_saving();
         // A state that stands for less than is committed would forget what was judged since.
         self.withheld.retain(|_, withheld| !withheld.is_past());
-        let waits = self.partitions.is_reading_again()
+        let waits = !self.partitions.is_reading()
+            || self.partitions.is_reading_again()
             || self.pending.since.is_some()
             || !self.withheld.is_empty();
         if !due || waits || self.saving.is_some() || now < self.save_not_before {
@@ -486,7 +487,10 @@ impl Loop {
         {
             tracing::warn!(%error, "Saving the state was cut off");
         }
-        if self.partitions.is_reading_again() || !self.withheld.is_empty() {
+        if !self.partitions.is_reading()
+            || self.partitions.is_reading_again()
+            || !self.withheld.is_empty()
+        {
             return Ok(());
         }
         let snapshot = self.snapshot();

@@ -66,6 +66,8 @@ struct Owned {
     again: Option<Position>,
     /// While it is read again, the others wait for it: not when it was taken away meanwhile, or cannot be read.
     awaited: bool,
+    /// The source has given it up.
+    ended: bool,
 }
 
 /// A batch whose turn it is.
@@ -98,6 +100,7 @@ impl Partitions {
             touched: false,
             again,
             awaited: true,
+            ended: false,
         };
         self.owned.insert(claim.partition, owned);
     }
@@ -112,6 +115,7 @@ impl Partitions {
             touched: false,
             again: None,
             awaited: true,
+            ended: false,
         });
         if batch.epoch < owned.epoch {
             return None;
@@ -160,6 +164,7 @@ impl Partitions {
     /// The state stands for this batch now. Returns the position to commit, when it is time to.
     pub(super) fn applied(&mut self, batch: &RawBatch) -> Option<Position> {
         let owned = self.owned.get_mut(&batch.partition)?;
+        owned.ended = batch.ended;
         if is_farewell(batch) {
             return None;
         }
@@ -169,6 +174,13 @@ impl Partitions {
         let is_due = owned.again.is_none() && is_known;
         let is_due = is_due && self.is_ours(&batch.partition, batch.epoch);
         is_due.then(|| batch.position.clone())
+    }
+
+    /// Whose state is worth saving: one that only stands by would be taken for the newest, and stands for less.
+    pub(super) fn is_reading(&self) -> bool {
+        self.owned.iter().any(|(partition, owned)| {
+            !owned.ended && !is_everybodys(partition) && self.is_ours(partition, owned.epoch)
+        })
     }
 
     /// Some partition's records are part of the state, and no saved state knows them: a restart could not read them again.
@@ -406,6 +418,20 @@ mod tests {
         ours.epoch = 3;
         let next = partitions.admit(ours).unwrap();
         assert_eq!(partitions.applied(&next.batch), Some(at(6)));
+    }
+
+    #[test]
+    fn who_only_stands_by_saves_nothing() {
+        let mut partitions = known(&["a", "own"]);
+        let mut own = batch("own", &[false], 6);
+        own.partition.source = OWN_SOURCE.into();
+        partitions.admit(own).unwrap();
+        assert!(!partitions.is_reading());
+        partitions.claimed(resumed("a", 5, 5));
+        assert!(partitions.is_reading());
+        let last = partitions.admit(ended("a", 5)).unwrap();
+        partitions.applied(&last.batch);
+        assert!(!partitions.is_reading());
     }
 
     #[test]

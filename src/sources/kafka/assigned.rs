@@ -189,9 +189,10 @@ impl Reading {
         self.next
     }
 
-    /// Marks the partition as not readable when the broker no longer has what comes next.
+    /// Marks the partition as not readable when the broker no longer has what is to be judged next.
     pub(super) fn check_kept(&mut self, kept: Kept) -> bool {
-        self.lost = self.lost.take().or_else(|| start::lost(self.next, kept));
+        let needed = self.next.max(self.plan.judge_from);
+        self.lost = self.lost.take().or_else(|| start::lost(needed, kept));
         self.lost.is_some()
     }
 
