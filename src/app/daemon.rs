@@ -93,6 +93,7 @@ impl Daemon {
             worker,
             batches,
             control,
+            owner: owner.clone(),
             observer: Box::new(watch),
             sources: loaded
                 .config

@@ -119,6 +119,14 @@ pub const COMMIT_RECORDS_MAX: usize = 20_000;
 pub const PARTITIONS_AWAITED_MAX: Duration = Duration::from_mins(1);
 /// Records that wait while another partition is read again after a restart: seconds of a busy stream, some 100 MB.
 pub const RECORDS_HELD_BACK_MAX: usize = 200_000;
+/// Records of one Kafka partition that are read again at most when it is taken over or resumed: some ten minutes. A state that
+/// stands farther back goes on with a gap.
+pub const KAFKA_READ_AGAIN_MAX: i64 = 50_000_000;
+/// After this time an unfinished snapshot is what a crash left behind, not what another daemon is writing.
+pub const SNAPSHOT_WRITING_MAX: Duration = Duration::from_hours(1);
+/// How long a state is not saved that holds what another owner of a partition should have judged: it would be believed to
+/// have been. By then that owner has, or we are given the partition back.
+pub const WITHHELD_MAX: Duration = Duration::from_mins(10);
 /// First and longest pause between tries while the store is away.
 pub const STORE_RETRY_MIN: Duration = Duration::from_millis(100);
 pub const STORE_RETRY_MAX: Duration = Duration::from_secs(10);

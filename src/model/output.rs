@@ -24,6 +24,8 @@ pub struct Member {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Commit {
     pub positions: Vec<Progress>,
+    /// Ownerships, by epoch, without which nothing may be written either: of partitions whose positions wait.
+    pub fences: Vec<(SourcePartition, u64)>,
     pub output: Output,
     pub rejects: Vec<Reject>,
 }

@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::observer::Observer;
 use super::owned::{Next, Partitions, Standing};
-use super::worker::{Taken, Worker};
+use super::pending::{Pending, Withheld};
+use super::worker::{OWN_SOURCE, Worker};
 use crate::config::Clients;
 use crate::decode::Decoder;
 use crate::enrich::Tables;
 use crate::model::{
-    Afterwards, Claim, Commit, Position, Progress, RawBatch, SourcePartition, Target, Text,
-    Timestamp, limits,
+    Afterwards, Claim, Commit, Progress, RawBatch, SourcePartition, Target, Text, Timestamp, limits,
 };
 use crate::respond::Allowed;
 use crate::rules::RuleSet;
@@ -60,6 +60,8 @@ pub struct Ingest {
     pub worker: Worker,
     pub batches: mpsc::Receiver<RawBatch>,
     pub control: mpsc::Receiver<Control>,
+    /// Under which name the sources' partitions are claimed.
+    pub owner: Text,
     pub observer: Box<dyn Observer>,
     /// The sources that are going to be read.
     pub sources: BTreeSet<Text>,
@@ -109,6 +111,7 @@ impl Ingest {
             worker,
             mut batches,
             mut control,
+            owner,
             observer,
             sources,
             standing,
@@ -119,11 +122,13 @@ impl Ingest {
         let mut state = Loop {
             store,
             worker,
+            owner,
             observer,
             now,
             cancel: cancel.clone(),
             pending: Pending::default(),
             awaited: Awaited::sources(sources, &standing),
+            withheld: BTreeMap::new(),
             partitions: Partitions::new(standing),
             saving: None,
             snapshot_due: Instant::now() + snapshot_every,
@@ -153,17 +158,20 @@ impl Ingest {
             }
             state.save_when_due().await;
         }
-        state.drain(&mut batches).await
+        state.drain(&mut batches, &mut control).await
     }
 }
 
 struct Loop {
     store: Store,
     worker: Worker,
+    owner: Text,
     observer: Box<dyn Observer>,
     now: fn() -> Timestamp,
     cancel: CancellationToken,
     pending: Pending,
+    /// What partitions of others had caused here.
+    withheld: BTreeMap<SourcePartition, Withheld>,
     partitions: Partitions,
     /// Sources that are not read in full yet.
     awaited: BTreeMap<Text, Awaited>,
@@ -219,22 +227,15 @@ fn placeholder(source: &Text) -> SourcePartition {
     }
 }
 
-/// What has been taken and is not yet durable.
-#[derive(Default)]
-struct Pending {
-    taken: Taken,
-    progress: BTreeMap<SourcePartition, (u64, Position)>,
-    since: Option<Instant>,
-    records: usize,
-}
-
-impl Pending {
-    fn is_due(&self) -> bool {
-        let found = !self.taken.output.detections.is_empty();
-        let full = self.records >= limits::COMMIT_RECORDS_MAX;
-        self.since
-            .is_some_and(|since| found || full || since.elapsed() >= limits::COMMIT_EVERY)
-    }
+/// Under which ownership the commit names the partition; it does so no more.
+fn epoch_of(commit: &mut Commit, partition: &SourcePartition) -> u64 {
+    let named = |progress: &&Progress| progress.partition == *partition;
+    let moved = commit.positions.iter().find(named).map(|it| it.epoch);
+    let held = |(fenced, epoch): &(SourcePartition, u64)| (fenced == partition).then_some(*epoch);
+    let epoch = moved.or_else(|| commit.fences.iter().find_map(held));
+    commit.positions.retain(|it| it.partition != *partition);
+    commit.fences.retain(|(fenced, _)| fenced != partition);
+    epoch.unwrap_or(0)
 }
 
 impl Loop {
@@ -259,6 +260,7 @@ impl Loop {
         self.observer
             .batch(batch, &self.pending.taken, started.elapsed());
         self.pending.taken.seen.clear();
+        self.pending.note(&batch.partition, batch.epoch);
         let position = self.partitions.applied(batch);
         let found = !self.pending.taken.output.detections.is_empty();
         // An empty batch that is no tick pins where a fresh partition begins.
@@ -284,6 +286,9 @@ impl Loop {
             self.worker.expect(&claim.partition);
             if let Some(awaited) = self.awaited.get_mut(&claim.partition.source) {
                 awaited.partitions.remove(&claim.partition);
+            }
+            if let Some(withheld) = self.withheld.remove(&claim.partition) {
+                self.pending.take_back(&claim, withheld);
             }
             self.partitions.claimed(claim);
         }
@@ -315,6 +320,7 @@ impl Loop {
 
     fn leave_out(&mut self, partition: &SourcePartition) {
         self.worker.leave_out(partition, &mut self.pending.taken);
+        self.pending.noted();
         if !self.pending.taken.output.detections.is_empty() {
             self.pending.since.get_or_insert_with(Instant::now);
         }
@@ -353,18 +359,7 @@ impl Loop {
 
     /// Makes everything pending durable, waiting for the store as long as it takes.
     async fn commit(&mut self) -> Result<(), IngestError> {
-        let pending = std::mem::take(&mut self.pending);
-        let progress =
-            |(partition, (epoch, position)): (SourcePartition, (u64, Position))| Progress {
-                partition,
-                epoch,
-                position,
-            };
-        let mut commit = Commit {
-            positions: pending.progress.into_iter().map(progress).collect(),
-            output: pending.taken.output,
-            rejects: pending.taken.rejects,
-        };
+        let (mut commit, mut caused) = std::mem::take(&mut self.pending).into_commit();
         let mut pause = limits::STORE_RETRY_MIN;
         loop {
             let started = Instant::now();
@@ -373,7 +368,15 @@ impl Loop {
                     self.committed(&commit, report, started.elapsed());
                     return Ok(());
                 }
-                Err(StoreError::Fenced { partition }) => self.fenced(&mut commit, &partition)?,
+                Err(StoreError::Fenced { partition, owner }) => {
+                    let epoch = epoch_of(&mut commit, &partition);
+                    if owner == self.owner {
+                        // A claim of our own came in between. It reads on behind what was judged here, so that stays.
+                        continue;
+                    }
+                    let withheld = caused.withhold(&mut commit, &partition);
+                    self.fenced(partition, epoch, withheld)?;
+                }
                 Err(StoreError::Unavailable(why)) => {
                     self.observer.store_down(&why);
                     tokio::select! {
@@ -395,21 +398,25 @@ impl Loop {
         self.observer.engine(sizes, engine.counters(), engine.now());
     }
 
-    /// A partition has another owner: what it told stays out; a process that lost all of them writes nothing.
+    /// A partition has another owner, who judges what was not committed: what it caused here stays out, and nothing more
+    /// of it is taken. A process that lost all of them writes nothing.
     fn fenced(
         &mut self,
-        commit: &mut Commit,
-        partition: &SourcePartition,
+        partition: SourcePartition,
+        epoch: u64,
+        withheld: Withheld,
     ) -> Result<(), IngestError> {
-        tracing::warn!(source = %partition.source, partition = %partition.partition, "Partition has another owner since; its position was not written");
-        commit
-            .positions
-            .retain(|progress| progress.partition != *partition);
-        if self.partitions.lost(partition) {
-            Ok(())
-        } else {
-            Err(IngestError::TakenOver)
+        tracing::warn!(source = %partition.source, partition = %partition.partition, "Partition has another owner since; neither its position nor what was found in it was written");
+        if !self.partitions.lost(&partition, epoch) {
+            return Err(IngestError::TakenOver);
         }
+        if &*partition.source != OWN_SOURCE {
+            self.leave_out(&partition);
+        }
+        if !withheld.is_empty() {
+            self.withheld.insert(partition, withheld);
+        }
+        Ok(())
     }
 
     /// Saves the state now and then; at once when a partition is new, whose position waits for that.
@@ -423,7 +430,11 @@ impl Loop {
         let now = Instant::now();
         let due = now >= self.snapshot_due || self.partitions.needs_saving();
         // A state that stands for less than is committed would forget what was judged since.
-        let waits = self.partitions.is_reading_again() || self.pending.since.is_some();
+        self.withheld.retain(|_, withheld| !withheld.is_past());
+        let waits = !self.partitions.is_reading()
+            || self.partitions.is_reading_again()
+            || self.pending.since.is_some()
+            || !self.withheld.is_empty();
         if !due || waits || self.saving.is_some() || now < self.save_not_before {
             return;
         }
@@ -465,8 +476,16 @@ impl Loop {
     }
 
     /// A clean stop: what the sources had already handed over is taken, everything is committed, the state is saved.
-    async fn drain(mut self, batches: &mut mpsc::Receiver<RawBatch>) -> Result<(), IngestError> {
+    async fn drain(
+        mut self,
+        batches: &mut mpsc::Receiver<RawBatch>,
+        control: &mut mpsc::Receiver<Control>,
+    ) -> Result<(), IngestError> {
         batches.close();
+        // A claim comes before what was read under it.
+        while let Ok(message) = control.try_recv() {
+            self.control(message);
+        }
         while let Ok(batch) = batches.try_recv() {
             self.take(batch);
         }
@@ -484,7 +503,10 @@ impl Loop {
         {
             tracing::warn!(%error, "Saving the state was cut off");
         }
-        if self.partitions.is_reading_again() {
+        if !self.partitions.is_reading()
+            || self.partitions.is_reading_again()
+            || !self.withheld.is_empty()
+        {
             return Ok(());
         }
         let snapshot = self.snapshot();

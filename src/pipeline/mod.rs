@@ -7,6 +7,7 @@
 mod ingest;
 mod observer;
 mod owned;
+mod pending;
 mod worker;
 
 pub use ingest::{Control, Ingest, IngestError, Reload, restore};

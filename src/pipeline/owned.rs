@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::worker::OWN_SOURCE;
 use crate::model::{Claim, Position, RawBatch, SourcePartition, StartAt, Text, limits};
 
 /// How far the state stands for every partition that it knows, ours or not: restored, read, or handed over since.
@@ -51,6 +52,8 @@ pub(super) struct Partitions {
     standing: Arc<Standing>,
     held_back: VecDeque<Next>,
     records_held_back: usize,
+    /// The newest ownership under which somebody else's was found in the store: what was read under it is not ours to judge.
+    fenced: BTreeMap<SourcePartition, u64>,
     /// Those whose state is saved somewhere, so that their positions may be committed.
     saved: BTreeSet<SourcePartition>,
 }
@@ -61,6 +64,10 @@ struct Owned {
     touched: bool,
     /// Being read again up to this position.
     again: Option<Position>,
+    /// While it is read again, the others wait for it: not when it was taken away meanwhile, or cannot be read.
+    awaited: bool,
+    /// The source has given it up.
+    ended: bool,
 }
 
 /// A batch whose turn it is.
@@ -92,22 +99,34 @@ impl Partitions {
             epoch: claim.epoch,
             touched: false,
             again,
+            awaited: true,
+            ended: false,
         };
         self.owned.insert(claim.partition, owned);
     }
 
     /// The batch, unless it has to wait or somebody else owns its partition by now.
     pub(super) fn admit(&mut self, batch: RawBatch) -> Option<Next> {
+        if !self.is_ours(&batch.partition, batch.epoch) && !is_everybodys(&batch.partition) {
+            return None;
+        }
         let owned = self.owned.entry(batch.partition.clone()).or_insert(Owned {
             epoch: batch.epoch,
             touched: false,
             again: None,
+            awaited: true,
+            ended: false,
         });
         if batch.epoch < owned.epoch {
             return None;
         }
         owned.epoch = batch.epoch;
         let again = owned.again.is_some();
+        if again && is_farewell(&batch) {
+            // Whoever owns it now reads it again, from where it was committed at the latest.
+            owned.awaited = false;
+            return Some(Next { batch, again });
+        }
         let all_muted = batch.records.iter().all(|record| record.muted);
         if again && all_muted && batch.tick.is_none() {
             if owned.again.as_ref() == Some(&batch.position) {
@@ -121,7 +140,7 @@ impl Partitions {
         if !self.is_reading_again() && self.held_back.is_empty() {
             return Some(next);
         }
-        self.records_held_back += next.batch.records.len();
+        self.records_held_back += weight(&next.batch);
         self.held_back.push_back(next);
         None
     }
@@ -134,7 +153,7 @@ impl Partitions {
         }
         loop {
             let next = self.held_back.pop_front()?;
-            self.records_held_back -= next.batch.records.len();
+            self.records_held_back -= weight(&next.batch);
             let owned = self.owned.get(&next.batch.partition);
             if owned.is_some_and(|owned| owned.epoch == next.batch.epoch) {
                 return Some(next);
@@ -145,16 +164,30 @@ impl Partitions {
     /// The state stands for this batch now. Returns the position to commit, when it is time to.
     pub(super) fn applied(&mut self, batch: &RawBatch) -> Option<Position> {
         let owned = self.owned.get_mut(&batch.partition)?;
+        owned.ended = batch.ended;
+        if is_farewell(batch) {
+            return None;
+        }
         self.standing.set(&batch.partition, &batch.position);
         owned.touched |= !batch.records.is_empty();
         let is_known = !owned.touched || self.saved.contains(&batch.partition);
-        (owned.again.is_none() && is_known).then(|| batch.position.clone())
+        let is_due = owned.again.is_none() && is_known;
+        let is_due = is_due && self.is_ours(&batch.partition, batch.epoch);
+        is_due.then(|| batch.position.clone())
+    }
+
+    /// Whose state is worth saving: one that only stands by would be taken for the newest, and stands for less.
+    pub(super) fn is_reading(&self) -> bool {
+        self.owned.iter().any(|(partition, owned)| {
+            !owned.ended && !is_everybodys(partition) && self.is_ours(partition, owned.epoch)
+        })
     }
 
     /// Some partition's records are part of the state, and no saved state knows them: a restart could not read them again.
     pub(super) fn needs_saving(&self) -> bool {
         self.owned
             .iter()
+            .filter(|(partition, owned)| self.is_ours(partition, owned.epoch))
             .any(|(partition, owned)| owned.touched && !self.saved.contains(partition))
     }
 
@@ -170,7 +203,7 @@ impl Partitions {
         let waited = |partition: &&SourcePartition| {
             let owned = self.owned.get(partition)?;
             let position = self.standing.of(partition)?;
-            if owned.again.is_some() {
+            if owned.again.is_some() || !self.is_ours(partition, owned.epoch) {
                 return None;
             }
             Some(((*partition).clone(), owned.epoch, position))
@@ -179,7 +212,9 @@ impl Partitions {
     }
 
     pub(super) fn is_reading_again(&self) -> bool {
-        self.owned.values().any(|owned| owned.again.is_some())
+        self.owned
+            .values()
+            .any(|owned| owned.again.is_some() && owned.awaited)
     }
 
     /// What the state stands for.
@@ -191,18 +226,44 @@ impl Partitions {
     pub(super) fn left_out(&mut self, sources: &[Text]) -> Vec<SourcePartition> {
         let ours = |(p, owned): (&SourcePartition, &mut Owned)| {
             sources.contains(&p.source).then(|| {
-                owned.again = None;
+                owned.awaited = false;
                 p.clone()
             })
         };
         self.owned.iter_mut().filter_map(ours).collect()
     }
 
-    /// Somebody else owns it. `false` when nothing is left.
-    pub(super) fn lost(&mut self, partition: &SourcePartition) -> bool {
-        self.owned.remove(partition);
-        !self.owned.is_empty()
+    /// Somebody else owns it since we did under this epoch. `false` when nothing is left.
+    pub(super) fn lost(&mut self, partition: &SourcePartition, epoch: u64) -> bool {
+        self.fenced.insert(partition.clone(), epoch);
+        if !is_everybodys(partition) {
+            self.owned.remove(partition);
+        }
+        self.owned
+            .iter()
+            .any(|(partition, owned)| self.is_ours(partition, owned.epoch))
     }
+
+    /// No other owner is known of since.
+    fn is_ours(&self, partition: &SourcePartition, epoch: u64) -> bool {
+        let fenced = self.fenced.get(partition);
+        fenced.is_none_or(|fenced| *fenced < epoch)
+    }
+}
+
+/// What was done is for every daemon to know, whoever says how far it was read.
+fn is_everybodys(partition: &SourcePartition) -> bool {
+    &*partition.source == OWN_SOURCE
+}
+
+/// The last word of a partition that was taken away. It says nothing new about how far it was read.
+const fn is_farewell(batch: &RawBatch) -> bool {
+    batch.ended && batch.records.is_empty()
+}
+
+/// A tick takes memory too.
+fn weight(batch: &RawBatch) -> usize {
+    batch.records.len().max(1)
 }
 
 #[cfg(test)]
@@ -264,7 +325,7 @@ mod tests {
         partitions.applied(&next.batch);
         let expected = BTreeMap::from([(partition("a"), at(8)), (partition("b"), at(1))]);
         assert_eq!(partitions.positions(), expected);
-        assert!(!partitions.lost(&partition("a")));
+        assert!(!partitions.lost(&partition("a"), 1));
         assert_eq!(partitions.positions(), expected);
     }
 
@@ -340,5 +401,99 @@ mod tests {
         partitions.admit(batch("a", &[true], 8)).unwrap();
         assert!(partitions.released().is_none());
         assert!(partitions.admit(batch("b", &[false], 4)).is_none());
+    }
+
+    #[test]
+    fn what_another_owner_was_given_is_not_taken_up_again() {
+        let mut partitions = known(&["a", "b"]);
+        partitions.claimed(resumed("a", 5, 5));
+        partitions.claimed(resumed("b", 3, 3));
+        assert!(partitions.lost(&partition("a"), 1), "b is left");
+        assert!(partitions.admit(batch("a", &[false], 6)).is_none());
+        partitions.claimed(Claim {
+            epoch: 3,
+            ..resumed("a", 5, 5)
+        });
+        let mut ours = batch("a", &[false], 6);
+        ours.epoch = 3;
+        let next = partitions.admit(ours).unwrap();
+        assert_eq!(partitions.applied(&next.batch), Some(at(6)));
+    }
+
+    #[test]
+    fn who_only_stands_by_saves_nothing() {
+        let mut partitions = known(&["a", "own"]);
+        let mut own = batch("own", &[false], 6);
+        own.partition.source = OWN_SOURCE.into();
+        partitions.admit(own).unwrap();
+        assert!(!partitions.is_reading());
+        partitions.claimed(resumed("a", 5, 5));
+        assert!(partitions.is_reading());
+        let last = partitions.admit(ended("a", 5)).unwrap();
+        partitions.applied(&last.batch);
+        assert!(!partitions.is_reading());
+    }
+
+    #[test]
+    fn what_was_done_is_heard_also_where_another_says_how_far() {
+        let mut partitions = known(&["a"]);
+        partitions.claimed(resumed("a", 5, 5));
+        let mut own = batch("own", &[false], 6);
+        own.partition.source = OWN_SOURCE.into();
+        let next = partitions.admit(own.clone()).unwrap();
+        partitions.applied(&next.batch);
+        assert!(partitions.lost(&own.partition, 1), "a is left");
+        let next = partitions.admit(own).unwrap();
+        assert_eq!(partitions.applied(&next.batch), None);
+        assert!(!partitions.needs_saving(), "its position waits for nothing");
+    }
+
+    fn ended(name: &str, position: u32) -> RawBatch {
+        RawBatch {
+            ended: true,
+            ..batch(name, &[], position)
+        }
+    }
+
+    #[test]
+    fn a_partition_taken_away_while_it_is_read_again_holds_nobody_back() {
+        let mut partitions = known(&["a", "b"]);
+        partitions.claimed(resumed("a", 5, 8));
+        partitions.claimed(resumed("b", 3, 3));
+        assert!(partitions.admit(batch("b", &[false], 4)).is_none());
+        let last = partitions.admit(ended("a", 6)).unwrap();
+        let committed = partitions.applied(&last.batch);
+        assert_eq!(committed, None, "8 stands, for whoever comes next");
+        assert!(partitions.released().is_some());
+        assert!(partitions.saved(&[partition("a")]).is_empty());
+        assert!(!partitions.is_reading_again());
+    }
+
+    #[test]
+    fn what_is_left_out_while_it_is_read_again_is_read_again_when_it_comes_back() {
+        let mut partitions = known(&["a"]);
+        partitions.claimed(resumed("a", 5, 8));
+        partitions.left_out(&["s".into()]);
+        assert!(!partitions.is_reading_again());
+        let next = partitions.admit(batch("a", &[true], 6)).unwrap();
+        assert!(next.again, "it was judged before");
+        assert_eq!(partitions.applied(&next.batch), None, "8 stands");
+    }
+
+    #[test]
+    fn ticks_that_wait_are_counted_too() {
+        let mut partitions = known(&["a", "b"]);
+        partitions.claimed(resumed("a", 5, 8));
+        partitions.claimed(resumed("b", 3, 3));
+        let tick = RawBatch {
+            tick: Some(crate::model::Timestamp::UNIX_EPOCH),
+            ..batch("b", &[], 3)
+        };
+        for _ in 0..limits::RECORDS_HELD_BACK_MAX {
+            assert!(partitions.admit(tick.clone()).is_none());
+            assert!(partitions.released().is_none());
+        }
+        assert!(partitions.admit(tick).is_none());
+        assert!(partitions.released().is_some());
     }
 }

@@ -3,11 +3,11 @@
 //! Doing it twice changes nothing: ids are functions of what happened, so a repeated detection or action meets its own
 //! row (O1, O2). The fence comes first, since it also takes the row locks that make two owners wait for each other.
 
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Row as _};
 
 use crate::model::{
-    Action, ActionKind, ActionState, Commit, Decision, Detection, Incident, Output, Progress,
-    Reject, Text, Timestamp,
+    Action, ActionKind, ActionState, Commit, Decision, Detection, Incident, Output, Reject,
+    SourcePartition, Text, Timestamp,
 };
 
 use super::sql::{self, Cell, Insert};
@@ -28,7 +28,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<CommitReport, StoreError> {
         let mut transaction = self.begin().await?;
-        advance(&mut transaction, &commit.positions, now).await?;
+        advance(&mut transaction, commit, now).await?;
         let report = insert_output(&mut transaction, &commit.output, now).await?;
         insert_rejects(&mut transaction, &commit.rejects, now).await?;
         transaction.commit().await?;
@@ -39,32 +39,57 @@ impl Store {
     }
 }
 
-const ADVANCE: &str = "UPDATE source_partition SET position = $1, updated_at = $2 WHERE source = $3 AND part = $4 AND epoch = $5";
+/// Without a position only the fence is checked, and the row locked against whoever claims it meanwhile.
+const ADVANCE: &str = "UPDATE source_partition SET position = COALESCE($1, position), updated_at = $2 WHERE source = $3 AND part = $4 AND epoch = $5";
 
 async fn advance(
     connection: &mut AnyConnection,
-    positions: &[Progress],
+    commit: &Commit,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let mut sorted: Vec<&Progress> = positions.iter().collect();
+    let moved = commit.positions.iter().map(|progress| {
+        let position = Some(progress.position.0.as_ref());
+        (&progress.partition, progress.epoch, position)
+    });
+    let held = commit.fences.iter();
+    let mut sorted: Vec<(&SourcePartition, u64, Option<&str>)> = held
+        .map(|(partition, epoch)| (partition, *epoch, None))
+        .chain(moved)
+        .collect();
     // A stable sort: of several steps of one partition the last stands.
-    sorted.sort_by(|a, b| a.partition.cmp(&b.partition));
-    for progress in sorted {
+    sorted.sort_by_key(|(partition, ..)| *partition);
+    for (partition, epoch, position) in sorted {
         let advanced = sqlx::query(ADVANCE)
-            .bind(progress.position.0.as_ref())
+            .bind(position)
             .bind(sql::ms(now))
-            .bind(progress.partition.source.as_ref())
-            .bind(progress.partition.partition.as_ref())
-            .bind(i64::try_from(progress.epoch).unwrap_or(i64::MAX))
+            .bind(partition.source.as_ref())
+            .bind(partition.partition.as_ref())
+            .bind(i64::try_from(epoch).unwrap_or(i64::MAX))
             .execute(&mut *connection)
             .await?;
         if advanced.rows_affected() == 0 {
             return Err(StoreError::Fenced {
-                partition: progress.partition.clone(),
+                partition: partition.clone(),
+                owner: owner(connection, partition).await?,
             });
         }
     }
     Ok(())
+}
+
+async fn owner(
+    connection: &mut AnyConnection,
+    partition: &SourcePartition,
+) -> Result<Text, StoreError> {
+    let row = sqlx::query("SELECT owner FROM source_partition WHERE source = $1 AND part = $2")
+        .bind(partition.source.as_ref())
+        .bind(partition.partition.as_ref())
+        .fetch_optional(connection)
+        .await?;
+    let owner = row
+        .map(|row| row.try_get::<String, _>("owner"))
+        .transpose()?;
+    Ok(owner.unwrap_or_default().into())
 }
 
 async fn insert_output(

@@ -10,7 +10,11 @@ pub enum StoreError {
         "partition {} of source {} has another owner since: nothing was written",
         partition.partition, partition.source
     )]
-    Fenced { partition: SourcePartition },
+    Fenced {
+        partition: SourcePartition,
+        /// Who has.
+        owner: Text,
+    },
     /// The lease ran out and another worker took the action: leave it to that one.
     #[error("the lease on action {action_id} is no longer ours: its end was not recorded")]
     LeaseLost { action_id: Text },

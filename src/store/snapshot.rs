@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 use sqlx::Row as _;
 
-use crate::model::{Position, SourcePartition, Text, Timestamp};
+use crate::model::{Position, SourcePartition, Text, Timestamp, limits};
 
 use super::{Store, StoreError, sql};
 
@@ -17,6 +17,9 @@ use super::{Store, StoreError, sql};
 const CHUNK_BYTES: usize = 1024 * 1024;
 /// Two daemons on one store may disagree about the time by so much.
 const CLOCKS_APART_MS: i64 = 60_000;
+
+#[expect(clippy::cast_possible_wrap, reason = "an hour")]
+const WRITING_MAX_MS: i64 = limits::SNAPSHOT_WRITING_MAX.as_secs() as i64 * 1000;
 
 /// The state as of some positions.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +51,7 @@ impl Store {
             .execute(&self.inner.writer)
             .await?;
         }
-        self.complete_snapshot(id, &hex(checksum)).await
+        self.complete_snapshot(id, &hex(checksum), now).await
     }
 
     /// The newest complete snapshot that is undamaged.
@@ -110,19 +113,31 @@ impl Store {
         Ok(row.try_get("id")?)
     }
 
-    async fn complete_snapshot(&self, id: i64, checksum: &str) -> Result<(), StoreError> {
+    async fn complete_snapshot(
+        &self,
+        id: i64,
+        checksum: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        sqlx::query("UPDATE snapshot SET complete = 1, sha256 = $1 WHERE id = $2")
+        let completed = sqlx::query("UPDATE snapshot SET complete = 1, sha256 = $1 WHERE id = $2")
             .bind(checksum)
             .bind(id)
             .execute(&mut *transaction)
             .await?;
-        // Unfinished ones below ours are what crashes left behind.
+        if completed.rows_affected() == 0 {
+            return Err(StoreError::Other(format!(
+                "snapshot {id} was removed while it was written"
+            )));
+        }
+        // Old unfinished ones are what crashes left behind; a young one may be another daemon's.
+        let abandoned = sql::ms(now) - WRITING_MAX_MS;
         sqlx::query(
-            "DELETE FROM snapshot WHERE id < $1 AND (complete = 0 OR id NOT IN
-                (SELECT id FROM snapshot WHERE complete = 1 ORDER BY id DESC LIMIT 2))",
+            "DELETE FROM snapshot WHERE id < $1 AND ((complete = 0 AND created_at < $2) OR (complete = 1 AND id NOT IN
+                (SELECT id FROM snapshot WHERE complete = 1 ORDER BY id DESC LIMIT 2)))",
         )
         .bind(id)
+        .bind(abandoned)
         .execute(&mut *transaction)
         .await?;
         Ok(transaction.commit().await?)

@@ -32,6 +32,7 @@ mod kafka_outage;
 mod own_table;
 #[path = "../support/source_harness.rs"]
 mod source_harness;
+mod taken_over;
 mod webhook;
 
 mod actions;

@@ -271,6 +271,39 @@ async fn a_frozen_consumer_is_fenced() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real servers: tests/run"]
+async fn a_partition_lost_to_another_member_is_said_to_have_ended() {
+    let topic = Topic::new(2).await;
+    let stalls = [("max.poll.interval.ms", "6000")];
+    let source = || topic.source(Start::Earliest, DAY, &stalls);
+    let mut frozen = Running::with_room_for(1, source(), &topic.claims);
+    frozen.tick().await;
+    (0..2).for_each(|number| topic.send_numbered(number, 0..limits::BATCH_RECORDS_MAX * 5));
+    let mut next = Running::start(source(), &topic.claims);
+    let began = std::time::Instant::now();
+    while (0..2).any(|number| topic.claims.epoch(&topic.partition(number).partition) < 2) {
+        assert!(began.elapsed() < 2 * PATIENCE, "it was not given both");
+        topic.claims.commit(&next.batch().await);
+    }
+    // It wakes up and joins again: what it has lost must hold nobody's time back.
+    let mut ended = BTreeMap::new();
+    while ended.is_empty() {
+        assert!(began.elapsed() < 3 * PATIENCE, "nothing has ended");
+        tokio::select! {
+            batch = next.batch() => { topic.claims.commit(&batch); }
+            batch = frozen.batch() => if batch.ended { ended.insert(batch.partition.clone(), batch); }
+        }
+    }
+    assert!(
+        ended
+            .values()
+            .all(|batch| batch.records.is_empty() && batch.epoch == 1)
+    );
+    frozen.stop().await.unwrap();
+    next.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real servers: tests/run"]
 async fn poison_is_handed_on_and_stops_nothing() {
     let topic = Topic::new(1).await;
     let large = vec![b'x'; limits::RECORD_BYTES_MAX + 100];

@@ -229,7 +229,7 @@ async fn state(store: &Store, id: &str) -> ActionState {
     store.action(id).await.unwrap().unwrap().state
 }
 
-const ALL: Page = Page {
+pub(crate) const ALL: Page = Page {
     before: None,
     limit: 100,
 };
@@ -301,7 +301,7 @@ pub(crate) async fn former_owner_is_fenced(store: Store) {
     };
     let refused = store.commit(&stale, at(1)).await;
     assert!(
-        matches!(refused, Err(StoreError::Fenced { ref partition }) if partition.partition.as_ref() == "0"),
+        matches!(refused, Err(StoreError::Fenced { ref partition, ref owner }) if &*partition.partition == "0" && &**owner == "b"),
         "{refused:?}"
     );
     let fresh = Commit {
@@ -321,7 +321,7 @@ pub(crate) async fn fenced_commit_leaves_nothing(store: Store) {
     let commit = Commit {
         positions: vec![progress(&other[0], "3"), progress(&old, "7")],
         output: theft("u1"),
-        rejects: vec![],
+        ..Commit::default()
     };
     assert!(store.commit(&commit, at(1)).await.is_err());
     assert_eq!(store.positions().await.unwrap(), BTreeMap::new());
@@ -341,7 +341,7 @@ pub(crate) async fn repeated_commit_changes_nothing(store: Store) {
     let commit = Commit {
         positions: vec![progress(&owner, "7")],
         output: theft("u1"),
-        rejects: vec![],
+        ..Commit::default()
     };
     let first = store.commit(&commit, at(1)).await.unwrap();
     assert_eq!((first.detections_new, first.actions_new), (1, 2));

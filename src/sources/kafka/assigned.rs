@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Claim, RawBatch, RawRecord, SourcePartition, Timestamp, limits};
+use crate::model::{
+    Claim, Position, RawBatch, RawRecord, SourcePartition, StartAt, Timestamp, limits,
+};
 use crate::sources::pace::Pace;
 use crate::sources::warm_up::Plan;
 
@@ -19,8 +21,13 @@ pub(super) struct Assigned {
     /// Taking partitions over failed: the consumer is to be made anew.
     pub(super) failed: Option<String>,
     /// Last words about partitions that were taken away.
-    revoked: Vec<RawBatch>,
+    revoked: Vec<(i32, RawBatch)>,
+    /// Last words to be said about partitions that were lost, unless we are given them again.
+    lost: LastWords,
 }
+
+/// By partition number. Outlives the consumer: the next one says them.
+pub(super) type LastWords = BTreeMap<i32, RawBatch>;
 
 /// Why a partition is read here no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,20 +67,54 @@ struct End {
 }
 
 impl Assigned {
+    /// Of a consumer that follows another, with what that one left unsaid.
+    pub(super) fn following(lost: LastWords) -> Self {
+        Self {
+            lost,
+            ..Self::default()
+        }
+    }
+
+    /// Ours in the store, and not read yet: should it never be, it must not hold time back.
+    pub(super) fn claimed(&mut self, number: i32, claim: &Claim) {
+        self.lost.insert(number, unread(claim));
+    }
+
     pub(super) fn add(&mut self, number: i32, reading: Reading) {
+        self.lost.remove(&number);
         self.partitions.insert(number, reading);
     }
 
     /// Drops what was pulled and not handed on: the next owner reads it again. Where another member takes over, the
-    /// partition is said to have ended here, so that it no longer holds time back; in an outage nobody reads it on.
+    /// partition is said to have ended here, so that it no longer holds time back; in an outage nobody reads it on, and
+    /// that is said only when the group has come together again without giving it to us.
     pub(super) fn remove(&mut self, number: i32, why: Removal) {
-        let removed = self.partitions.remove(&number);
-        if let (Some(mut reading), Removal::Handover) = (removed, why) {
-            reading.next = reading.handed_on;
-            let mut last = reading.batch(Vec::new(), None);
-            last.ended = true;
-            self.revoked.push(last);
+        let Some(reading) = self.partitions.remove(&number) else {
+            return;
+        };
+        let last = reading.last_words();
+        match why {
+            Removal::Handover => self.revoked.push((number, last)),
+            Removal::Lost => {
+                self.lost.insert(number, last);
+            }
         }
+    }
+
+    /// The group has given us all that it wants to: what was lost and is not among it, others read.
+    pub(super) fn complete(&mut self) {
+        self.joined = true;
+        self.revoked.extend(std::mem::take(&mut self.lost));
+    }
+
+    /// The consumer is gone: what is still to be said about its partitions.
+    pub(super) fn left(&mut self) -> LastWords {
+        let numbers: Vec<i32> = self.partitions.keys().copied().collect();
+        for number in numbers {
+            self.remove(number, Removal::Lost);
+        }
+        self.lost.extend(std::mem::take(&mut self.revoked));
+        std::mem::take(&mut self.lost)
     }
 
     /// Takes one record; returns the payload bytes it added.
@@ -99,7 +140,8 @@ impl Assigned {
 
     /// Everything pulled so far, in batches of one partition.
     pub(super) fn batches(&mut self, arrived_at: Timestamp) -> Vec<RawBatch> {
-        let mut batches = std::mem::take(&mut self.revoked);
+        let revoked = std::mem::take(&mut self.revoked).into_iter();
+        let mut batches: Vec<RawBatch> = revoked.map(|(_, last)| last).collect();
         let pulled = self.partitions.values_mut();
         batches.extend(pulled.filter_map(|reading| reading.hand_on(arrived_at)));
         batches
@@ -135,13 +177,22 @@ impl Reading {
         }
     }
 
+    /// That it has ended here, as far as it was handed on.
+    fn last_words(mut self) -> RawBatch {
+        self.next = self.handed_on;
+        let mut last = self.batch(Vec::new(), None);
+        last.ended = true;
+        last
+    }
+
     pub(super) fn next(&self) -> i64 {
         self.next
     }
 
-    /// Marks the partition as not readable when the broker no longer has what comes next.
+    /// Marks the partition as not readable when the broker no longer has what is to be judged next.
     pub(super) fn check_kept(&mut self, kept: Kept) -> bool {
-        self.lost = self.lost.take().or_else(|| start::lost(self.next, kept));
+        let needed = self.next.max(self.plan.judge_from);
+        self.lost = self.lost.take().or_else(|| start::lost(needed, kept));
         self.lost.is_some()
     }
 
@@ -205,22 +256,41 @@ impl Reading {
     }
 }
 
+/// The last word about a partition of which nothing was read. Nobody takes its position for one.
+fn unread(claim: &Claim) -> RawBatch {
+    RawBatch {
+        partition: claim.partition.clone(),
+        shard: 0,
+        epoch: claim.epoch,
+        records: Vec::new(),
+        position: match &claim.start {
+            StartAt::Resume { from, .. } => from.clone(),
+            StartAt::Fresh => Position("".into()),
+        },
+        tick: None,
+        ended: true,
+        arrived_at: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::StartAt;
 
-    fn reading(read_from: i64, judge_from: i64) -> Assigned {
-        let claim = Claim {
+    fn claim() -> Claim {
+        Claim {
             partition: SourcePartition {
                 source: "k".into(),
                 partition: "events/0".into(),
             },
             epoch: 3,
             start: StartAt::Fresh,
-        };
+        }
+    }
+
+    fn reading(read_from: i64, judge_from: i64) -> Assigned {
         let mut assigned = Assigned::default();
-        assigned.add(0, Reading::new(&claim, Plan::new(read_from, judge_from)));
+        assigned.add(0, Reading::new(&claim(), Plan::new(read_from, judge_from)));
         assigned
     }
 
@@ -305,6 +375,42 @@ mod tests {
         assigned.pull(0, 0, b"{}");
         assigned.remove(0, Removal::Lost);
         assert!(assigned.batches(second(1)).is_empty());
+    }
+
+    #[test]
+    fn a_lost_partition_has_ended_when_the_group_gives_it_to_another() {
+        let mut assigned = reading(0, 0);
+        assigned.batches(second(1));
+        assigned.pull(0, 0, b"{}");
+        assigned.remove(0, Removal::Lost);
+        assigned.complete();
+        let batches = assigned.batches(second(2));
+        assert_eq!(batches.len(), 1);
+        assert!(batches[0].ended && batches[0].records.is_empty());
+        assert_eq!(&*batches[0].position.0, r#"{"offset":0}"#);
+        assigned.complete();
+        assert!(assigned.batches(second(3)).is_empty(), "said once");
+    }
+
+    #[test]
+    fn a_lost_partition_that_comes_back_has_not_ended() {
+        let mut assigned = reading(0, 0);
+        assigned.remove(0, Removal::Lost);
+        assigned.claimed(0, &claim());
+        assigned.add(0, Reading::new(&claim(), Plan::new(0, 0)));
+        assigned.complete();
+        assert!(assigned.batches(second(1)).iter().all(|batch| !batch.ended));
+    }
+
+    #[test]
+    fn what_a_consumer_leaves_is_said_by_the_next() {
+        let mut first = reading(0, 0);
+        first.claimed(1, &Claim { epoch: 7, ..claim() });
+        let mut next = Assigned::following(first.left());
+        assert!(next.batches(second(1)).is_empty());
+        next.complete();
+        let ended: Vec<u64> = next.batches(second(1)).iter().map(|it| it.epoch).collect();
+        assert_eq!(ended, [3, 7], "also what was claimed and never read");
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod start;
 pub use inspect::inspect;
 pub use settings::{faults, property_fault};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
@@ -33,6 +33,7 @@ use super::{Context, Source, SourceError};
 use crate::config::{KafkaSource, Start};
 use crate::model::{Text, limits};
 
+use assigned::LastWords;
 use health::Health;
 use reader::Stop;
 
@@ -75,6 +76,18 @@ struct TopicReader {
     context: Context,
     runtime: Handle,
     health: Arc<Health>,
+    /// What the last consumer had still to say of partitions that it lost.
+    unsaid: Mutex<LastWords>,
+}
+
+impl TopicReader {
+    fn unsaid(&self) -> LastWords {
+        std::mem::take(&mut *self.unsaid.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn leave_unsaid(&self, words: LastWords) {
+        *self.unsaid.lock().unwrap_or_else(PoisonError::into_inner) = words;
+    }
 }
 
 async fn run(kafka: Kafka, mut context: Context) -> Result<(), SourceError> {
@@ -96,6 +109,7 @@ async fn run(kafka: Kafka, mut context: Context) -> Result<(), SourceError> {
             context: context.clone(),
             runtime: Handle::current(),
             health: health.clone(),
+            unsaid: Mutex::default(),
         });
         ends.push(wait(spawn(reader)?, &context));
     }

@@ -52,12 +52,14 @@ pub(super) fn read(topic: &Arc<TopicReader>) -> Stop {
         probe_pace: Pace::default(),
         worked: false,
     };
-    match reader.run() {
+    let (ended, worked) = (reader.run(), reader.worked);
+    let callbacks = Arc::clone(reader.consumer.context());
+    // Leaves the group, which calls back once more.
+    drop(reader);
+    topic.leave_unsaid(callbacks.assigned().left());
+    match ended {
         Ok(()) => Stop::Cancelled,
-        Err(reason) => Stop::Again {
-            reason,
-            worked: reader.worked,
-        },
+        Err(reason) => Stop::Again { reason, worked },
     }
 }
 

@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, Statistics, TopicPartitionList};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use super::TopicReader;
 use super::assigned::{Assigned, Reading, Removal};
@@ -33,8 +33,8 @@ pub(super) struct Callbacks {
 impl Callbacks {
     pub(super) fn new(topic: Arc<TopicReader>) -> Self {
         Self {
+            assigned: Mutex::new(Assigned::following(topic.unsaid())),
             topic,
-            assigned: Mutex::default(),
             connection_error: Mutex::default(),
         }
     }
@@ -85,10 +85,10 @@ impl Callbacks {
         assign(consumer, &list).map_err(|error| format!("taking partitions over: {error}"))?;
         info!(source = %self.topic.source, topic = %self.topic.topic, partitions = ?numbers, "Reading partitions");
         let mut assigned = self.assigned();
-        assigned.joined = true;
         for (number, reading) in readings {
             assigned.add(number, reading);
         }
+        assigned.complete();
         Ok(())
     }
 
@@ -124,6 +124,11 @@ impl Callbacks {
         let topic = &self.topic;
         let kept = offsets::kept(consumer, &topic.topic, numbers, limits::KAFKA_QUERY_TIMEOUT)?;
         let claims = self.claim_in_store(numbers)?;
+        let mut assigned = self.assigned();
+        for (number, claim) in numbers.iter().zip(&claims) {
+            assigned.claimed(*number, claim);
+        }
+        drop(assigned);
         let fresh: Vec<i32> = numbers
             .iter()
             .zip(&claims)
@@ -199,7 +204,14 @@ impl Callbacks {
     /// A partition that cannot be read on is assigned like the others, at the place it cannot be read from: the broker
     /// refuses it again and again, and nothing is skipped.
     fn reading(&self, claim: &Claim, kept: Kept, fresh: FreshStart) -> Result<Reading, String> {
-        let plan: Plan<i64> = start::plan(&claim.start, fresh)?;
+        let plan: Plan<i64> = start::plan(&claim.start, fresh, kept)?;
+        if let Some((first, last)) = start::left_out(&claim.start, &plan) {
+            warn!(
+                source = %self.topic.source, partition = %claim.partition.partition, first, last,
+                "The memory is too old for partition {}: records that were judged by then are gone or too many, and it goes on without them",
+                claim.partition.partition
+            );
+        }
         let mut reading = Reading::new(claim, plan);
         if reading.check_kept(kept) {
             error!(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Position, StartAt};
+use crate::model::{Position, StartAt, limits};
 use crate::sources::warm_up::Plan;
 
 /// The position of a partition, as it is stored.
@@ -50,24 +50,39 @@ pub(super) struct FreshStart {
 }
 
 /// Where to read from and what to mute.
-pub(super) fn plan(start: &StartAt, fresh: FreshStart) -> Result<Plan<i64>, String> {
+pub(super) fn plan(start: &StartAt, fresh: FreshStart, kept: Kept) -> Result<Plan<i64>, String> {
     match start {
         StartAt::Fresh => Ok(Plan::new(fresh.read, fresh.judge)),
-        StartAt::Resume { from, committed } => resume(from, committed),
+        StartAt::Resume { from, committed } => resume(from, committed, kept),
     }
 }
 
-fn resume(from: &Position, committed: &Position) -> Result<Plan<i64>, String> {
+/// A state that stood by while another owner read on for days may stand before anything that the broker still has, or so
+/// far back that reading again takes longer than anybody waits. What is left out then was judged by that owner.
+fn resume(from: &Position, committed: &Position, kept: Kept) -> Result<Plan<i64>, String> {
     let from = KafkaPosition::parse(from)?;
     let committed = KafkaPosition::parse(committed)?;
     let judge_from = committed.judge_from.unwrap_or(committed.offset);
+    let judge_from = judge_from.max(committed.offset);
+    let earliest = kept
+        .first
+        .max(committed.offset - limits::KAFKA_READ_AGAIN_MAX);
     Ok(Plan {
-        read_from: from.offset,
-        judge_from: judge_from.max(committed.offset),
+        read_from: from.offset.max(earliest.min(judge_from)),
+        judge_from,
     })
 }
 
-/// Why reading cannot go on at `next`, if it cannot: never skipped silently.
+/// The first and last of the records that were judged, and are missing in the memory from now on.
+pub(super) fn left_out(start: &StartAt, plan: &Plan<i64>) -> Option<(i64, i64)> {
+    let StartAt::Resume { from, .. } = start else {
+        return None;
+    };
+    let from = KafkaPosition::parse(from).ok()?.offset;
+    (from < plan.read_from).then_some((from, plan.read_from - 1))
+}
+
+/// Why reading cannot go on, if it cannot: never skipped silently. `next` is the first record that is to be judged.
 pub(super) fn lost(next: i64, kept: Kept) -> Option<String> {
     if next < kept.first {
         return Some(format!(
@@ -102,12 +117,12 @@ mod tests {
             from: at(from),
             committed: at(committed),
         };
-        plan(&start, FRESH)
+        plan(&start, FRESH, KEPT)
     }
 
     #[test]
     fn a_fresh_partition_is_warmed_up() {
-        let plan = plan(&StartAt::Fresh, FRESH).unwrap();
+        let plan = plan(&StartAt::Fresh, FRESH, KEPT).unwrap();
         assert_eq!((plan.read_from, plan.judge_from), (20, 50));
     }
 
@@ -119,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_restart_within_the_warm_up_goes_on_with_it() {
-        let first = plan(&StartAt::Fresh, FRESH).unwrap();
+        let first = plan(&StartAt::Fresh, FRESH, KEPT).unwrap();
         let stored = KafkaPosition::after(&first, 30);
         assert_eq!(stored, at(r#"{"offset":30,"judge_from":50}"#));
         let plan = resumed(&stored.0, &stored.0).unwrap();
@@ -131,6 +146,38 @@ mod tests {
     fn what_retention_took_is_never_skipped_silently() {
         let reason = lost(2, KEPT).unwrap();
         insta::assert_snapshot!(reason, @"the broker has deleted the records 2 to 4 before they were read (retention); a person must decide to skip them");
+    }
+
+    #[test]
+    fn what_retention_took_and_was_judged_is_no_loss() {
+        let (from, committed) = (r#"{"offset":1}"#, r#"{"offset":12}"#);
+        let plan = resumed(from, committed).unwrap();
+        assert_eq!((plan.read_from, plan.judge_from), (5, 12));
+        let start = StartAt::Resume {
+            from: at(from),
+            committed: at(committed),
+        };
+        assert_eq!(left_out(&start, &plan), Some((1, 4)));
+        let nothing_left = resumed(from, r#"{"offset":5}"#).unwrap();
+        assert_eq!((nothing_left.read_from, nothing_left.judge_from), (5, 5));
+    }
+
+    #[test]
+    fn what_retention_took_before_it_was_judged_is_lost() {
+        let plan = resumed(r#"{"offset":1}"#, r#"{"offset":4}"#).unwrap();
+        assert_eq!((plan.read_from, plan.judge_from), (4, 4));
+        assert!(lost(plan.judge_from, KEPT).is_some());
+    }
+
+    #[test]
+    fn a_week_of_others_is_not_read_again() {
+        let week = limits::KAFKA_READ_AGAIN_MAX + 1000;
+        let start = StartAt::Resume {
+            from: at(r#"{"offset":10}"#),
+            committed: at(&format!(r#"{{"offset":{week}}}"#)),
+        };
+        let plan = plan(&start, FRESH, Kept { first: 0, end: week }).unwrap();
+        assert_eq!((plan.read_from, plan.judge_from), (1000, week));
     }
 
     #[test]
