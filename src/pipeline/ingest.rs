@@ -261,7 +261,7 @@ impl Loop {
             .batch(batch, &self.pending.taken, started.elapsed());
         self.pending.taken.seen.clear();
         self.pending.note(&batch.partition, batch.epoch);
-        let position = self.partitions.applied(batch);
+        let position = self.partitions.applied(next);
         let found = !self.pending.taken.output.detections.is_empty();
         // An empty batch that is no tick pins where a fresh partition begins.
         let pins = batch.records.is_empty() && batch.tick.is_none() && !batch.ended;

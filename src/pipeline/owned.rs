@@ -50,7 +50,7 @@ impl Standing {
 pub(super) struct Partitions {
     owned: BTreeMap<SourcePartition, Owned>,
     standing: Arc<Standing>,
-    held_back: VecDeque<Next>,
+    held_back: VecDeque<RawBatch>,
     records_held_back: usize,
     /// The newest ownership under which somebody else's was found in the store: what was read under it is not ours to judge.
     fenced: BTreeMap<SourcePartition, u64>,
@@ -127,22 +127,63 @@ impl Partitions {
             owned.awaited = false;
             return Some(Next { batch, again });
         }
-        let all_muted = batch.records.iter().all(|record| record.muted);
-        if again && all_muted && batch.tick.is_none() {
+        if !again {
+            return self.in_turn(batch);
+        }
+        let muted = batch.records.iter().filter(|record| record.muted).count();
+        if muted == batch.records.len() && batch.tick.is_none() {
             if owned.again.as_ref() == Some(&batch.position) {
                 owned.again = None;
             }
             return Some(Next { batch, again });
         }
-        // It has come to what is new, or to the end of what there is.
-        owned.again = None;
-        let next = Next { batch, again };
-        if !self.is_reading_again() && self.held_back.is_empty() {
-            return Some(next);
+        if muted == 0 || batch.tick.is_some() {
+            // It has come to what is new, or to the end of what there is.
+            owned.again = None;
         }
-        self.records_held_back += weight(&next.batch);
-        self.held_back.push_back(next);
+        if muted == 0 {
+            return self.in_turn(batch);
+        }
+        let (known, new) = self.split(batch);
+        self.hold_back(new);
+        Some(Next {
+            batch: known,
+            again,
+        })
+    }
+
+    /// A batch whose records are new: after those that wait.
+    fn in_turn(&mut self, batch: RawBatch) -> Option<Next> {
+        if !self.is_reading_again() && self.held_back.is_empty() {
+            return Some(Next {
+                batch,
+                again: false,
+            });
+        }
+        self.hold_back(batch);
         None
+    }
+
+    fn hold_back(&mut self, batch: RawBatch) {
+        self.records_held_back += weight(&batch);
+        self.held_back.push_back(batch);
+    }
+
+    /// The records that were judged before, which have no turn to wait for, and the rest with the batch's word about how
+    /// far it was read: what is new in other partitions must not come between what was known before.
+    fn split(&self, mut batch: RawBatch) -> (RawBatch, RawBatch) {
+        let records = std::mem::take(&mut batch.records);
+        let (known, new) = records.into_iter().partition(|record| record.muted);
+        let stands = self.standing.of(&batch.partition);
+        let known = RawBatch {
+            records: known,
+            position: stands.unwrap_or_else(|| batch.position.clone()),
+            tick: None,
+            ended: false,
+            ..batch.clone()
+        };
+        batch.records = new;
+        (known, batch)
     }
 
     /// A batch that has waited and need not any more.
@@ -152,26 +193,33 @@ impl Partitions {
             return None;
         }
         loop {
-            let next = self.held_back.pop_front()?;
-            self.records_held_back -= weight(&next.batch);
-            let owned = self.owned.get(&next.batch.partition);
-            if owned.is_some_and(|owned| owned.epoch == next.batch.epoch) {
-                return Some(next);
+            let batch = self.held_back.pop_front()?;
+            self.records_held_back -= weight(&batch);
+            let owned = self.owned.get(&batch.partition);
+            if owned.is_some_and(|owned| owned.epoch == batch.epoch) {
+                return Some(Next {
+                    batch,
+                    again: false,
+                });
             }
         }
     }
 
-    /// The state stands for this batch now. Returns the position to commit, when it is time to.
-    pub(super) fn applied(&mut self, batch: &RawBatch) -> Option<Position> {
+    /// The state stands for this batch now. Returns the position to commit, when it is time to: what is read again was
+    /// committed before.
+    pub(super) fn applied(&mut self, Next { batch, again }: &Next) -> Option<Position> {
         let owned = self.owned.get_mut(&batch.partition)?;
         owned.ended = batch.ended;
         if is_farewell(batch) {
             return None;
         }
-        self.standing.set(&batch.partition, &batch.position);
+        let waits = |waiting: &RawBatch| waiting.partition == batch.partition;
+        if !again || !self.held_back.iter().any(waits) {
+            self.standing.set(&batch.partition, &batch.position);
+        }
         owned.touched |= !batch.records.is_empty();
         let is_known = !owned.touched || self.saved.contains(&batch.partition);
-        let is_due = owned.again.is_none() && is_known;
+        let is_due = !again && owned.again.is_none() && is_known;
         let is_due = is_due && self.is_ours(&batch.partition, batch.epoch);
         is_due.then(|| batch.position.clone())
     }
@@ -322,7 +370,7 @@ mod tests {
         let mut partitions = known(&["a", "b"]);
         partitions.claimed(resumed("a", 1, 8));
         let next = partitions.admit(batch("a", &[true], 8)).unwrap();
-        partitions.applied(&next.batch);
+        partitions.applied(&next);
         let expected = BTreeMap::from([(partition("a"), at(8)), (partition("b"), at(1))]);
         assert_eq!(partitions.positions(), expected);
         assert!(!partitions.lost(&partition("a"), 1));
@@ -337,11 +385,11 @@ mod tests {
         assert!(partitions.admit(batch("b", &[false], 4)).is_none());
         let next = partitions.admit(batch("a", &[true, true], 7)).unwrap();
         assert!(next.again);
-        assert!(partitions.applied(&next.batch).is_none(), "8 stands");
+        assert!(partitions.applied(&next).is_none(), "8 stands");
         assert!(partitions.released().is_none());
         let next = partitions.admit(batch("a", &[true], 8)).unwrap();
         assert!(next.again);
-        assert_eq!(partitions.applied(&next.batch), Some(at(8)));
+        assert_eq!(partitions.applied(&next), None);
         let next = partitions.released().unwrap();
         assert_eq!(next.batch.partition, partition("b"));
         assert!(!next.again && partitions.released().is_none());
@@ -352,10 +400,19 @@ mod tests {
         let mut partitions = known(&["a", "b"]);
         partitions.claimed(resumed("a", 5, 8));
         partitions.claimed(resumed("b", 1, 2));
-        assert!(partitions.admit(batch("a", &[true, false], 9)).is_none());
+        // What is new in b waits, and so does what is new in a; what was known of a does not.
         partitions.admit(batch("b", &[true], 2)).unwrap();
-        let next = partitions.released().unwrap();
-        assert!(next.again && next.batch.position == at(9));
+        assert!(partitions.admit(batch("b", &[false], 3)).is_none());
+        let known = partitions.admit(batch("a", &[true, false], 9)).unwrap();
+        assert!(known.again && known.batch.records.len() == 1);
+        assert_eq!(partitions.applied(&known), None);
+        assert_eq!(partitions.positions()[&partition("a")], at(5));
+        assert!(partitions.released().is_none(), "there may be more of it");
+        assert!(partitions.admit(batch("a", &[false], 10)).is_none());
+        let released: Vec<Next> = std::iter::from_fn(|| partitions.released()).collect();
+        let positions: Vec<Position> = released.iter().map(|n| n.batch.position.clone()).collect();
+        assert_eq!(positions, [at(3), at(9), at(10)]);
+        assert!(released.iter().all(|next| !next.again));
     }
 
     #[test]
@@ -377,15 +434,15 @@ mod tests {
     fn a_position_waits_until_a_saved_state_knows_the_partition() {
         let mut partitions = known(&[]);
         let pinned = partitions.admit(batch("a", &[], 5)).unwrap();
-        assert_eq!(partitions.applied(&pinned.batch), Some(at(5)));
+        assert_eq!(partitions.applied(&pinned), Some(at(5)));
         assert!(!partitions.needs_saving());
         let first = partitions.admit(batch("a", &[false], 6)).unwrap();
-        assert_eq!(partitions.applied(&first.batch), None);
+        assert_eq!(partitions.applied(&first), None);
         assert!(partitions.needs_saving());
         let waited = partitions.saved(&[partition("a")]);
         assert_eq!(waited, [(partition("a"), 1, at(6))]);
         let next = partitions.admit(batch("a", &[false], 7)).unwrap();
-        assert_eq!(partitions.applied(&next.batch), Some(at(7)));
+        assert_eq!(partitions.applied(&next), Some(at(7)));
     }
 
     #[test]
@@ -417,7 +474,7 @@ mod tests {
         let mut ours = batch("a", &[false], 6);
         ours.epoch = 3;
         let next = partitions.admit(ours).unwrap();
-        assert_eq!(partitions.applied(&next.batch), Some(at(6)));
+        assert_eq!(partitions.applied(&next), Some(at(6)));
     }
 
     #[test]
@@ -430,7 +487,7 @@ mod tests {
         partitions.claimed(resumed("a", 5, 5));
         assert!(partitions.is_reading());
         let last = partitions.admit(ended("a", 5)).unwrap();
-        partitions.applied(&last.batch);
+        partitions.applied(&last);
         assert!(!partitions.is_reading());
     }
 
@@ -441,10 +498,10 @@ mod tests {
         let mut own = batch("own", &[false], 6);
         own.partition.source = OWN_SOURCE.into();
         let next = partitions.admit(own.clone()).unwrap();
-        partitions.applied(&next.batch);
+        partitions.applied(&next);
         assert!(partitions.lost(&own.partition, 1), "a is left");
         let next = partitions.admit(own).unwrap();
-        assert_eq!(partitions.applied(&next.batch), None);
+        assert_eq!(partitions.applied(&next), None);
         assert!(!partitions.needs_saving(), "its position waits for nothing");
     }
 
@@ -462,7 +519,7 @@ mod tests {
         partitions.claimed(resumed("b", 3, 3));
         assert!(partitions.admit(batch("b", &[false], 4)).is_none());
         let last = partitions.admit(ended("a", 6)).unwrap();
-        let committed = partitions.applied(&last.batch);
+        let committed = partitions.applied(&last);
         assert_eq!(committed, None, "8 stands, for whoever comes next");
         assert!(partitions.released().is_some());
         assert!(partitions.saved(&[partition("a")]).is_empty());
@@ -477,7 +534,7 @@ mod tests {
         assert!(!partitions.is_reading_again());
         let next = partitions.admit(batch("a", &[true], 6)).unwrap();
         assert!(next.again, "it was judged before");
-        assert_eq!(partitions.applied(&next.batch), None, "8 stands");
+        assert_eq!(partitions.applied(&next), None, "8 stands");
     }
 
     #[test]
