@@ -223,7 +223,7 @@ async fn what_another_owner_judges_is_not_written_until_it_is_ours_again() {
     desk.send(batch(&ours, "8", &theft("f2"))).await;
     desk.send(batch(&also, "4", &theft("f3"))).await;
     desk.wait_for_families(&["f3"]).await;
-    assert!(desk.actions().await.iter().all(|family| family == "f3"));
+    assert!(desk.actions().await.iter().all(|family| **family == *"f3"));
     let positions = desk.store.positions().await.unwrap();
     assert_eq!(positions[&lost], Position("0".into()), "for them to judge");
 

@@ -106,6 +106,30 @@ impl Topic {
         Running::start(self.source(Start::Earliest, DAY, &[]), &self.claims)
     }
 
+    /// What somebody left behind who had read the first partition up to here.
+    fn at(&self, position: &str) -> RawBatch {
+        RawBatch {
+            partition: self.partition(0),
+            shard: 0,
+            epoch: 0,
+            records: Vec::new(),
+            position: Position(position.into()),
+            tick: None,
+            ended: false,
+            arrived_at: None,
+        }
+    }
+
+    /// As retention does.
+    async fn delete_before(&self, offset: i64) {
+        let mut before = TopicPartitionList::new();
+        before
+            .add_partition_offset(&self.name, 0, Offset::Offset(offset))
+            .unwrap();
+        let gone = admin().delete_records(&before, &AdminOptions::new());
+        gone.await.unwrap();
+    }
+
     fn partition(&self, number: i32) -> SourcePartition {
         SourcePartition {
             source: "events".into(),
@@ -416,14 +440,7 @@ async fn what_retention_took_unread_is_never_skipped() {
     running.records(2).await;
     running.stop().await.unwrap();
     topic.send_numbered(0, 2..10);
-    let mut before = TopicPartitionList::new();
-    before
-        .add_partition_offset(&topic.name, 0, Offset::Offset(5))
-        .unwrap();
-    admin()
-        .delete_records(&before, &AdminOptions::new())
-        .await
-        .unwrap();
+    topic.delete_before(5).await;
 
     let mut running = topic.read_all();
     let report = running.reports.wait_for("down").await;
@@ -439,18 +456,26 @@ async fn what_retention_took_unread_is_never_skipped() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real servers: tests/run"]
+async fn what_retention_took_after_it_was_judged_is_no_loss() {
+    let topic = Topic::new(1).await;
+    topic.send_numbered(0, 0..10);
+    // The former owner has come far; the memory of the next is old.
+    topic.claims.commit(&topic.at(r#"{"offset":8}"#));
+    topic.claims.restore(&topic.at(r#"{"offset":2}"#));
+    topic.delete_before(5).await;
+    let mut running = topic.read_all();
+    let read = texts(&running.records(5).await);
+    assert_eq!(read, ["~5", "~6", "~7", "8", "9"]);
+    running.reports.wait_for("up").await;
+    assert_eq!(running.reports.all(), ["up"]);
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real servers: tests/run"]
 async fn a_stored_position_that_is_none_is_reported() {
     let topic = Topic::new(1).await;
-    topic.claims.commit(&RawBatch {
-        partition: topic.partition(0),
-        shard: 0,
-        epoch: 0,
-        records: Vec::new(),
-        position: Position("{\"inode\":1}".into()),
-        tick: None,
-        ended: false,
-        arrived_at: None,
-    });
+    topic.claims.commit(&topic.at(r#"{"inode":1}"#));
     let running = topic.read_all();
     let report = running.reports.wait_for("down").await;
     assert!(

@@ -379,6 +379,7 @@ pub(crate) async fn large_commit_is_whole(store: Store) {
         positions: vec![],
         output,
         rejects: vec![reject; 60],
+        ..Commit::default()
     };
     let report = store.commit(&commit, at(1)).await.unwrap();
     assert_eq!((report.detections_new, report.actions_new), (1063, 2126));
