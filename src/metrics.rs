@@ -137,8 +137,6 @@ metrics! {
         action_duration_seconds: HistogramVec["action"] in CALL_S,
         /// Actions that are over, by their last state.
         actions_finished_total: IntCounterVec["action", "state"],
-        /// Actions that the event stream has shown to have worked.
-        actions_verified_total: IntCounterVec["action"],
         /// Actions to be performed now or after a pause.
         actions_pending: IntGaugeVec["action"],
         /// Unix time at which the oldest of the pending actions was decided; 0 when none is pending.

@@ -9,8 +9,8 @@ use crate::delivery;
 use crate::engine::{Counters, Sizes};
 use crate::metrics::top::Top;
 use crate::metrics::{Metrics, Names, Refreshes};
-use crate::model::{ActionKind, ActionState, Commit, RawBatch, Text, Timestamp};
-use crate::pipeline::{Observer, Taken};
+use crate::model::{ActionKind, ActionState, Commit, Incident, Output, RawBatch, Text, Timestamp};
+use crate::pipeline::{Observer, Reload, Taken};
 use crate::store::{AttemptResult, CommitReport};
 
 /// The ingest loop's observer; owned by its thread.
@@ -108,12 +108,7 @@ impl Observer for Watch {
             let since = now.duration_since(detection.time).as_secs_f64().max(0.0);
             self.metrics.detection_latency_seconds.observe(since);
         }
-        for incident in commit
-            .output
-            .incidents
-            .iter()
-            .filter(|incident| incident.detections == 1)
-        {
+        for incident in opened(&commit.output) {
             self.metrics
                 .incidents_opened_total
                 .with_label_values(&[incident.severity.as_str()])
@@ -164,14 +159,27 @@ impl Observer for Watch {
         }
     }
 
-    fn saved(&mut self, bytes: usize, now: Timestamp) {
-        self.metrics
-            .snapshot_last_success_timestamp_seconds
-            .set(clock::seconds(now));
+    fn reloaded(&mut self, reload: &Reload) {
+        self.refreshes.rename(reload.names());
+    }
+
+    fn saved(&mut self, bytes: usize) {
         self.metrics
             .snapshot_size_bytes
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
+}
+
+/// Incidents all of whose detections are among these.
+fn opened(output: &Output) -> impl Iterator<Item = &Incident> {
+    let here = |incident: &Incident| {
+        let members = output.members.iter();
+        members
+            .filter(|member| member.incident_id == incident.id)
+            .count()
+    };
+    let incidents = output.incidents.iter();
+    incidents.filter(move |incident| incident.detections as usize == here(incident))
 }
 
 /// The delivery loop's reporter.
