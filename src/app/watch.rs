@@ -232,4 +232,52 @@ impl delivery::Report for Deliveries {
                 .observe(since_event.as_secs_f64());
         }
     }
+
+    fn store_failed(&self) {
+        self.0.store_errors_total.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{IncidentState, Member, Severity, Subject};
+
+    fn incident(id: &str, detections: u32) -> Incident {
+        Incident {
+            id: id.into(),
+            issuer: "idp".into(),
+            tenant: None,
+            subject: Subject::User("u".into()),
+            episode: 0,
+            state: IncidentState::Open,
+            severity: Severity::High,
+            opened_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+            user_id: None,
+            client_id: None,
+            detections,
+            summary: "".into(),
+        }
+    }
+
+    #[test]
+    fn an_incident_is_opened_once_however_many_detections_come_with_it() {
+        let member = |incident: &str, detection: &str| Member {
+            incident_id: incident.into(),
+            detection_id: detection.into(),
+        };
+        let output = Output {
+            incidents: vec![incident("known", 2), incident("one", 1), incident("two", 2)],
+            members: vec![
+                member("known", "a"),
+                member("one", "b"),
+                member("two", "c"),
+                member("two", "d"),
+            ],
+            ..Output::default()
+        };
+        let opened: Vec<&str> = opened(&output).map(|incident| &*incident.id).collect();
+        assert_eq!(opened, ["one", "two"]);
+    }
 }
