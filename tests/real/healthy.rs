@@ -48,7 +48,7 @@ sources:
   - name: audit
     file: { path: events.jsonl, poll_every: 100ms }
     format: tokenwarden
-    start: START
+    start: latest
   - name: hook
     webhook: { bearer: letmein }
     format: tokenwarden
@@ -75,10 +75,7 @@ pub(crate) struct Healthy {
 impl Healthy {
     pub(crate) async fn start() -> Self {
         let api = StubApi::start().await;
-        let start = Timestamp::now() - Duration::from_hours(1);
-        let config = CONFIG
-            .replace("API", &api.url)
-            .replace("START", &start.to_string());
+        let config = CONFIG.replace("API", &api.url);
         let without = NAMED_LATER.iter();
         let home =
             Home::new(&without.fold(config.clone(), |config, line| config.replace(line, "")));
