@@ -95,9 +95,8 @@ async fn every_query_is_answered_by_a_prometheus_that_scrapes_real_daemons() {
     lagging.daemon.stop().await;
     failing.daemon.kill();
     assert_eq!(down.len(), 1);
-    prometheus
-        .answers(down.iter().map(question).collect())
-        .await;
+    let down = down.into_iter().map(|rule| (rule.name, rule.query));
+    prometheus.answers(down.collect()).await;
 }
 
 /// An alert's state may be over by the time it is asked about, so it is asked whether it ever was.
