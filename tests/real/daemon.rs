@@ -42,9 +42,10 @@ impl Home {
     }
 
     pub(crate) fn configure(&self, config: &str) {
-        let listeners = match config.starts_with("http:") {
-            true => "",
-            false => "http: { ops: { listen: 127.0.0.1:0 }, api: { listen: 127.0.0.1:0 } }\n",
+        let listeners = if config.starts_with("http:") {
+            ""
+        } else {
+            "http: { ops: { listen: 127.0.0.1:0 }, api: { listen: 127.0.0.1:0 } }\n"
         };
         self.write("tokenwarden.yaml", &format!("{listeners}{config}"));
     }

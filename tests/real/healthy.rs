@@ -138,7 +138,7 @@ impl Healthy {
         text += &lines(known("refused").refused(reason));
         text += &lines(late.honest());
         // One theft in a second: the rule's budget is for as many as a test may need.
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             text += &lines(unknown("stolen").stolen(100 + round));
         }
         text += "{\"event_id\": 7}\nno JSON at all\n";

@@ -101,9 +101,10 @@ async fn every_query_is_answered_by_a_prometheus_that_scrapes_real_daemons() {
 
 /// An alert's state may be over by the time it is asked about, so it is asked whether it ever was.
 fn question(rule: &Rule) -> (String, String) {
-    let query = match rule.records {
-        true => rule.name.clone(),
-        false => format!("count_over_time(({})[15m:1s])", rule.query),
+    let query = if rule.records {
+        rule.name.clone()
+    } else {
+        format!("count_over_time(({})[15m:1s])", rule.query)
     };
     (rule.name.clone(), query)
 }

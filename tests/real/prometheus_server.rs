@@ -230,8 +230,9 @@ pub(crate) async fn faults_of(page: &str) -> String {
     let output = promtool.wait_with_output().await.unwrap();
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).trim().to_owned();
-    match output.status.success() {
-        true => said,
-        false => format!("{}: {said}", output.status),
+    if output.status.success() {
+        said
+    } else {
+        format!("{}: {said}", output.status)
     }
 }
