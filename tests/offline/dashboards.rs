@@ -20,7 +20,7 @@ const OTHER_RANGES: &[(&str, &str)] = &[("1h", "stat"), ("$__range", "bargauge")
 
 /// Where the pages are kept is told to Prometheus once; until then the alert says where they lie in the release.
 const RUNBOOKS: &str =
-    "{{ with $externalLabels.tokenwarden_runbooks }}{{ . }}{{ else }}deploy/runbooks{{ end }}";
+    "{{ with $externalLabels.runbooks_tokenwarden }}{{ . }}{{ else }}deploy/runbooks{{ end }}";
 
 #[test]
 fn every_panel_says_what_it_shows() {
