@@ -94,7 +94,7 @@ metrics! {
         events_late_total: IntCounter,
         /// Unix time at which the newest record arrived.
         last_record_received_timestamp_seconds: GaugeVec["source"],
-        /// Unix time at which a record was last judged and stored.
+        /// Unix time at which what came of a record was last stored.
         last_record_processed_timestamp_seconds: GaugeVec["source"],
         /// Event time up to which everything has been judged: the lowest of the sources.
         watermark_timestamp_seconds: Gauge,

@@ -1,5 +1,6 @@
 //! Makes metrics of what the ingest loop and the delivery loop tell.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(super) struct Watch {
     pub(super) board: Arc<Board>,
     pub(super) counted: Counters,
     pub(super) evicted: u64,
+    /// Sources with records that are not durable yet: a position may be written without any.
+    taken: BTreeSet<Text>,
 }
 
 impl Watch {
@@ -37,6 +40,7 @@ impl Watch {
             board,
             counted: Counters::default(),
             evicted: 0,
+            taken: BTreeSet::new(),
         }
     }
 }
@@ -45,6 +49,9 @@ impl Observer for Watch {
     fn batch(&mut self, batch: &RawBatch, taken: &Taken, took: Duration) {
         if batch.records.is_empty() {
             return;
+        }
+        if !self.taken.contains(&batch.partition.source) {
+            self.taken.insert(batch.partition.source.clone());
         }
         let source = [&*batch.partition.source];
         let again = batch.records.iter().filter(|record| record.muted).count() as u64;
@@ -84,11 +91,10 @@ impl Observer for Watch {
         self.metrics
             .commit_duration_seconds
             .observe(took.as_secs_f64());
-        for progress in &commit.positions {
-            let source = [&*progress.partition.source];
+        for source in std::mem::take(&mut self.taken) {
             self.metrics
                 .last_record_processed_timestamp_seconds
-                .with_label_values(&source)
+                .with_label_values(&[&*source])
                 .set(clock::seconds(now));
         }
         for reject in &commit.rejects {
