@@ -94,7 +94,7 @@ metrics! {
         events_late_total: IntCounter,
         /// Unix time at which the newest record arrived.
         last_record_received_timestamp_seconds: GaugeVec["source"],
-        /// Unix time at which a record was last judged and stored.
+        /// Unix time at which what came of a record was last stored.
         last_record_processed_timestamp_seconds: GaugeVec["source"],
         /// Event time up to which everything has been judged: the lowest of the sources.
         watermark_timestamp_seconds: Gauge,
@@ -137,8 +137,6 @@ metrics! {
         action_duration_seconds: HistogramVec["action"] in CALL_S,
         /// Actions that are over, by their last state.
         actions_finished_total: IntCounterVec["action", "state"],
-        /// Actions that the event stream has shown to have worked.
-        actions_verified_total: IntCounterVec["action"],
         /// Actions to be performed now or after a pause.
         actions_pending: IntGaugeVec["action"],
         /// Unix time at which the oldest of the pending actions was decided; 0 when none is pending.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::admin::Readiness;
 use crate::metrics::Metrics;
 use crate::model::{SourcePartition, Text};
-use crate::sources::Status;
+use crate::sources::{Status, webhook};
 
 pub(super) struct Board {
     metrics: Metrics,
@@ -158,5 +158,28 @@ impl Status for Board {
             .source_lag_records
             .with_label_values(&labels)
             .set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+}
+
+impl webhook::Report for Board {
+    fn answered(&self, source: &Text, outcome: webhook::Outcome) {
+        self.metrics
+            .ingest_requests_total
+            .with_label_values(&[&**source, outcome.as_str()])
+            .inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::INGEST_OUTCOMES;
+
+    #[test]
+    fn every_answer_of_a_webhook_is_exported_from_the_start() {
+        let answers: Vec<&str> = (webhook::Outcome::ALL.iter())
+            .map(|outcome| outcome.as_str())
+            .collect();
+        assert_eq!(answers, INGEST_OUTCOMES);
     }
 }

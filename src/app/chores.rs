@@ -25,7 +25,8 @@ pub(super) async fn run(controls: Arc<Controls>, cancel: CancellationToken) {
 }
 
 async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
-    let mut tables = Arc::clone(&controls.loaded().tables);
+    let mut loaded = controls.loaded();
+    let mut tables = Arc::clone(&loaded.tables);
     let mut turn: u32 = 0;
     while !cancel.is_cancelled() {
         tokio::select! {
@@ -41,12 +42,18 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
         if !up.is_empty() && controls.control.send(Control::Arrived(up)).await.is_err() {
             return;
         }
+        if !Arc::ptr_eq(&loaded, &controls.loaded()) {
+            // Another configuration came with tables of its own.
+            loaded = controls.loaded();
+            tables = Arc::clone(&loaded.tables);
+        }
         if turn.is_multiple_of(TABLES_EVERY) && tables.changed() {
             let (new, warnings) = tables.reload(&parts::tables_params(&controls.config()));
             for warning in warnings {
                 tracing::warn!("{warning}");
             }
             tables = Arc::new(new);
+            controls.describe_tables(&tables);
             if controls
                 .control
                 .send(Control::Tables(Arc::clone(&tables)))

@@ -15,9 +15,10 @@ use crate::admin::{self, Readiness};
 use crate::clock;
 use crate::config::{Config, SourceKind};
 use crate::delivery::{Performers, Withheld};
+use crate::enrich::Tables;
 use crate::metrics::top::{By, Top, TopList};
 use crate::metrics::{self, Metrics, Registry};
-use crate::model::{ActionKind, Mode, Severity, Timestamp};
+use crate::model::{ActionKind, Severity, Timestamp};
 use crate::pipeline::Control;
 use crate::store::Store;
 
@@ -140,29 +141,27 @@ impl Controls {
     /// The gauges that say which configuration is in force.
     fn describe(&self) {
         let loaded = self.loaded();
-        self.metrics.config_info.reset();
+        let config = &loaded.config;
         self.metrics
-            .config_info
-            .with_label_values(&[&*loaded.config.sha256])
-            .set(1);
-        for mode in Mode::ALL {
-            self.metrics
-                .mode_info
-                .with_label_values(&[mode.as_str()])
-                .set(i64::from(*mode == loaded.config.mode));
-        }
+            .configured(&config.sha256, &loaded.rules.files, config.mode);
         self.metrics.config_last_reload_successful.set(1);
         self.metrics
             .config_last_reload_success_timestamp_seconds
             .set(clock::seconds(clock::now()));
-        for (table, built) in loaded.tables.built() {
+        self.describe_tables(&loaded.tables);
+    }
+
+    /// The gauges that say how old the GeoIP files in use are, and which rules see nothing without one.
+    pub(super) fn describe_tables(&self, tables: &Tables) {
+        self.metrics.geoip_build_timestamp_seconds.reset();
+        for (table, built) in tables.built() {
             self.metrics
                 .geoip_build_timestamp_seconds
                 .with_label_values(&[table.as_str()])
                 .set(built.as_secs_f64());
         }
-        for rule in &loaded.rules.rules {
-            let is_blind = blind::lacks_table(rule, &loaded.tables);
+        for rule in &self.loaded().rules.rules {
+            let is_blind = blind::lacks_table(rule, tables);
             self.metrics
                 .rule_blind
                 .with_label_values(&[&rule.name])
@@ -210,6 +209,10 @@ impl Controls {
             .set(oldest);
         self.metrics.actions_held.set(as_gauge(gauges.held));
         self.metrics.actions_parked.set(as_gauge(gauges.parked));
+        let saved = gauges.last_snapshot.map_or(0.0, clock::seconds);
+        self.metrics
+            .snapshot_last_success_timestamp_seconds
+            .set(saved);
     }
 }
 

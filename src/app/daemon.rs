@@ -221,7 +221,9 @@ impl Daemon {
         }
         if let Some(ingest) = http.ingest {
             let inbox = Arc::new(StoreInbox(self.store.clone()));
-            let router = webhook::router(webhooks(&self.controls.config()), inbox, clock::now);
+            let report: Arc<dyn webhook::Report> = self.controls.board.clone();
+            let webhooks = webhooks(&self.controls.config());
+            let router = webhook::router(webhooks, inbox, report, clock::now);
             let tls = ingest
                 .tls
                 .map(|(certificate, key)| admin::Tls { certificate, key });

@@ -1,5 +1,6 @@
 //! Makes metrics of what the ingest loop and the delivery loop tell.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use crate::delivery;
 use crate::engine::{Counters, Sizes};
 use crate::metrics::top::Top;
 use crate::metrics::{Metrics, Names, Refreshes};
-use crate::model::{ActionKind, ActionState, Commit, RawBatch, Text, Timestamp};
-use crate::pipeline::{Observer, Taken};
+use crate::model::{ActionKind, ActionState, Commit, Incident, Output, RawBatch, Text, Timestamp};
+use crate::pipeline::{Observer, Reload, Taken};
 use crate::store::{AttemptResult, CommitReport};
 
 /// The ingest loop's observer; owned by its thread.
@@ -21,6 +22,8 @@ pub(super) struct Watch {
     pub(super) board: Arc<Board>,
     pub(super) counted: Counters,
     pub(super) evicted: u64,
+    /// Sources with records that are not durable yet: a position may be written without any.
+    taken: BTreeSet<Text>,
 }
 
 impl Watch {
@@ -37,6 +40,7 @@ impl Watch {
             board,
             counted: Counters::default(),
             evicted: 0,
+            taken: BTreeSet::new(),
         }
     }
 }
@@ -45,6 +49,9 @@ impl Observer for Watch {
     fn batch(&mut self, batch: &RawBatch, taken: &Taken, took: Duration) {
         if batch.records.is_empty() {
             return;
+        }
+        if !self.taken.contains(&batch.partition.source) {
+            self.taken.insert(batch.partition.source.clone());
         }
         let source = [&*batch.partition.source];
         let again = batch.records.iter().filter(|record| record.muted).count() as u64;
@@ -84,11 +91,10 @@ impl Observer for Watch {
         self.metrics
             .commit_duration_seconds
             .observe(took.as_secs_f64());
-        for progress in &commit.positions {
-            let source = [&*progress.partition.source];
+        for source in std::mem::take(&mut self.taken) {
             self.metrics
                 .last_record_processed_timestamp_seconds
-                .with_label_values(&source)
+                .with_label_values(&[&*source])
                 .set(clock::seconds(now));
         }
         for reject in &commit.rejects {
@@ -108,12 +114,7 @@ impl Observer for Watch {
             let since = now.duration_since(detection.time).as_secs_f64().max(0.0);
             self.metrics.detection_latency_seconds.observe(since);
         }
-        for incident in commit
-            .output
-            .incidents
-            .iter()
-            .filter(|incident| incident.detections == 1)
-        {
+        for incident in opened(&commit.output) {
             self.metrics
                 .incidents_opened_total
                 .with_label_values(&[incident.severity.as_str()])
@@ -164,14 +165,27 @@ impl Observer for Watch {
         }
     }
 
-    fn saved(&mut self, bytes: usize, now: Timestamp) {
-        self.metrics
-            .snapshot_last_success_timestamp_seconds
-            .set(clock::seconds(now));
+    fn reloaded(&mut self, reload: &Reload) {
+        self.refreshes.rename(reload.names());
+    }
+
+    fn saved(&mut self, bytes: usize) {
         self.metrics
             .snapshot_size_bytes
             .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
+}
+
+/// Incidents all of whose detections are among these.
+fn opened(output: &Output) -> impl Iterator<Item = &Incident> {
+    let here = |incident: &Incident| {
+        let members = output.members.iter();
+        members
+            .filter(|member| member.incident_id == incident.id)
+            .count()
+    };
+    let incidents = output.incidents.iter();
+    incidents.filter(move |incident| incident.detections as usize == here(incident))
 }
 
 /// The delivery loop's reporter.
@@ -223,5 +237,53 @@ impl delivery::Report for Deliveries {
                 .containment_latency_seconds
                 .observe(since_event.as_secs_f64());
         }
+    }
+
+    fn store_failed(&self) {
+        self.0.store_errors_total.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{IncidentState, Member, Severity, Subject};
+
+    fn incident(id: &str, detections: u32) -> Incident {
+        Incident {
+            id: id.into(),
+            issuer: "idp".into(),
+            tenant: None,
+            subject: Subject::User("u".into()),
+            episode: 0,
+            state: IncidentState::Open,
+            severity: Severity::High,
+            opened_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+            user_id: None,
+            client_id: None,
+            detections,
+            summary: "".into(),
+        }
+    }
+
+    #[test]
+    fn an_incident_is_opened_once_however_many_detections_come_with_it() {
+        let member = |incident: &str, detection: &str| Member {
+            incident_id: incident.into(),
+            detection_id: detection.into(),
+        };
+        let output = Output {
+            incidents: vec![incident("known", 2), incident("one", 1), incident("two", 2)],
+            members: vec![
+                member("known", "a"),
+                member("one", "b"),
+                member("two", "c"),
+                member("two", "d"),
+            ],
+            ..Output::default()
+        };
+        let opened: Vec<&str> = opened(&output).map(|incident| &*incident.id).collect();
+        assert_eq!(opened, ["one", "two"]);
     }
 }

@@ -134,6 +134,7 @@ impl Delivery {
                     pause
                 }
                 Err(error) => {
+                    self.worker.report.store_failed();
                     // Said once: it is tried again every second.
                     if !std::mem::replace(&mut trouble, true) {
                         tracing::warn!(%error, "Actions cannot be taken from the store; trying again until it works");

@@ -12,10 +12,14 @@ pub trait Report: Send + Sync {
 
     /// An action has come to an end, or waits for a person. `since_event` is the time since the proof was complete.
     fn ended(&self, kind: ActionKind, state: ActionState, since_event: Duration);
+
+    /// The store could not say what is due.
+    fn store_failed(&self);
 }
 
 /// Takes no note.
 impl Report for () {
     fn attempted(&self, _: ActionKind, _: &Text, _: AttemptResult, _: Duration) {}
     fn ended(&self, _: ActionKind, _: ActionState, _: Duration) {}
+    fn store_failed(&self) {}
 }

@@ -26,6 +26,7 @@ pub const INGEST_OUTCOMES: &[&str] = &[
     "accepted",
     "unauthorized",
     "too_large",
+    "timed_out",
     "malformed",
     "unavailable",
 ];
@@ -119,7 +120,6 @@ impl Metrics {
                 self.actions_finished_total
                     .with_label_values(&[kind, state])
             });
-            self.actions_verified_total.with_label_values(&[kind]);
             self.actions_pending.with_label_values(&[kind]);
             self.action_duration_seconds.with_label_values(&[kind]);
         }
@@ -146,7 +146,7 @@ impl Metrics {
     }
 
     /// Says which configuration and rules are in force, and forgets the ones before.
-    pub fn configured(&self, sha256: &str, rule_files: &[(String, String)], mode: Mode) {
+    pub fn configured(&self, sha256: &str, rule_files: &[(Text, Text)], mode: Mode) {
         self.config_info.reset();
         self.config_info.with_label_values(&[sha256]).set(1);
         self.rules_info.reset();

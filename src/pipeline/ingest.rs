@@ -19,6 +19,7 @@ use super::worker::{OWN_SOURCE, Worker};
 use crate::config::Clients;
 use crate::decode::Decoder;
 use crate::enrich::Tables;
+use crate::metrics::Names;
 use crate::model::{
     Afterwards, Claim, Commit, Progress, RawBatch, SourcePartition, Target, Text, Timestamp, limits,
 };
@@ -52,6 +53,14 @@ pub struct Reload {
     pub allowed: Allowed,
     pub forms: std::collections::HashMap<Text, Arc<dyn Decoder>>,
     pub tables: Arc<Tables>,
+}
+
+impl Reload {
+    /// Clients and tenants that metrics may name.
+    pub fn names(&self) -> Names {
+        let clients = self.clients.by_id.keys().cloned();
+        Names::new(clients, self.allowed.tenants.by_name.keys().cloned())
+    }
 }
 
 /// The ingest loop and what it works with.
@@ -266,6 +275,8 @@ impl Loop {
         // An empty batch that is no tick pins where a fresh partition begins.
         let pins = batch.records.is_empty() && batch.tick.is_none() && !batch.ended;
         if batch.records.is_empty() && !found && !pins {
+            // Time goes on without a commit too.
+            self.observe_engine();
             return;
         }
         self.pending.records += batch.records.len();
@@ -340,6 +351,7 @@ impl Loop {
                 drop(answer.send(seen.collect()));
             }
             Control::Reload(reload) => {
+                self.observer.reloaded(&reload);
                 self.worker
                     .engine
                     .replace_rules(&reload.rules, reload.clients);
@@ -392,6 +404,10 @@ impl Loop {
 
     fn committed(&mut self, commit: &Commit, report: CommitReport, took: Duration) {
         self.observer.committed(commit, report, (self.now)(), took);
+        self.observe_engine();
+    }
+
+    fn observe_engine(&mut self) {
         let Worker { engine, policy, .. } = &self.worker;
         let mut sizes = engine.sizes();
         sizes.evicted += policy.evicted();
@@ -455,7 +471,7 @@ impl Loop {
     }
 
     fn saved(&mut self, saved: &Saved) {
-        self.observer.saved(saved.bytes, (self.now)());
+        self.observer.saved(saved.bytes);
         for (partition, epoch, position) in self.partitions.saved(&saved.partitions) {
             self.pending.progress.insert(partition, (epoch, position));
             self.pending.since.get_or_insert_with(Instant::now);

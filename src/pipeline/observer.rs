@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ingest::Reload;
 use super::worker::Taken;
 use crate::engine::{Counters, Sizes};
 use crate::model::{Commit, RawBatch, Timestamp};
@@ -18,5 +19,7 @@ pub trait Observer: Send {
     /// How much the engine remembers, what became of the input, and engine time.
     fn engine(&mut self, sizes: Sizes, counters: Counters, watermark: Option<Timestamp>);
     /// The state was saved.
-    fn saved(&mut self, bytes: usize, now: Timestamp);
+    fn saved(&mut self, bytes: usize);
+    /// Another configuration is in force.
+    fn reloaded(&mut self, reload: &Reload);
 }

@@ -1,6 +1,9 @@
 //! Finds and reads rule files: the shipped ones are built into the binary, others come from files and folders.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
 
 use super::spec;
 use super::{Rule, RuleSet};
@@ -43,8 +46,10 @@ const FILES_MAX: usize = 1000;
 pub fn load(paths: &[PathBuf], overrides: &[(Text, Node)]) -> Result<RuleSet, Vec<Fault>> {
     let mut faults = Faults::default();
     let mut rules: Vec<(Rule, Place)> = Vec::new();
+    let mut hashed = Vec::new();
     if paths.is_empty() {
         for shipped in SHIPPED {
+            hashed.push((shipped.name.into(), sha256(shipped.rules)));
             rules.extend(spec::read(
                 shipped.rules,
                 Path::new(shipped.name),
@@ -54,11 +59,15 @@ pub fn load(paths: &[PathBuf], overrides: &[(Text, Node)]) -> Result<RuleSet, Ve
     }
     for file in files(paths, &mut faults) {
         match text_of(&file) {
-            Ok(text) => rules.extend(spec::read(&text, &file, &mut faults)),
+            Ok(text) => {
+                hashed.push((file.to_string_lossy().into(), sha256(&text)));
+                rules.extend(spec::read(&text, &file, &mut faults));
+            }
             Err(fault) => faults.push(fault),
         }
     }
-    let set = spec::compile(rules, overrides, &mut faults);
+    let mut set = spec::compile(rules, overrides, &mut faults);
+    set.files = hashed;
     faults.finish(Some(set)).map(|(set, _)| set)
 }
 
@@ -68,6 +77,14 @@ pub fn parse(text: &str, file: &Path, overrides: &[(Text, Node)]) -> Result<Rule
     let rules = spec::read(text, file, &mut faults);
     let set = spec::compile(rules, overrides, &mut faults);
     faults.finish(Some(set)).map(|(set, _)| set)
+}
+
+fn sha256(text: &str) -> Text {
+    let mut hex = String::with_capacity(64);
+    for byte in Sha256::digest(text) {
+        write!(hex, "{byte:02x}").expect("a String takes every write");
+    }
+    hex.into()
 }
 
 /// Every rule file named or found, in order of name; rule tests stand beside the rules and are none.

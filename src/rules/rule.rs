@@ -24,4 +24,6 @@ pub struct Rule {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RuleSet {
     pub rules: Vec<std::sync::Arc<Rule>>,
+    /// The files that they come from, each with its SHA-256: by these one proves which rules were in force.
+    pub files: Vec<(Text, Text)>,
 }

@@ -222,6 +222,7 @@ pub(super) fn compile(
     }
     RuleSet {
         rules: rules.into_iter().map(Arc::new).collect(),
+        files: Vec::new(),
     }
 }
 

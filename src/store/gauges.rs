@@ -15,6 +15,8 @@ pub struct Gauges {
     pub oldest_pending: Option<Timestamp>,
     pub held: u64,
     pub parked: u64,
+    /// When the newest complete snapshot was begun.
+    pub last_snapshot: Option<Timestamp>,
     /// Open or acknowledged, by severity.
     pub open_incidents: Vec<(Severity, u64)>,
 }
@@ -44,6 +46,10 @@ impl Store {
         {
             gauges.open_incidents.push((sql::severity(row.try_get("severity")?), sql::count(row.try_get("incidents")?)));
         }
+        let snapshot = sqlx::query("SELECT MAX(created_at) FROM snapshot WHERE complete = 1")
+            .fetch_one(self.reader())
+            .await?;
+        gauges.last_snapshot = snapshot.try_get::<Option<i64>, _>(0)?.map(sql::time);
         Ok(gauges)
     }
 

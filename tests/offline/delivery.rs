@@ -169,6 +169,8 @@ impl Report for Counts {
             .expect("counts")
             .push(format!("{kind} {state} after {} s", since_event.as_secs()));
     }
+
+    fn store_failed(&self) {}
 }
 
 /// A store, a clock and a running loop.

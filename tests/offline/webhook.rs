@@ -71,7 +71,7 @@ impl Listener {
             body_bytes_max: BODY_MAX,
         };
         let sources = [("hook".into(), hook), ("signed".into(), signed)];
-        let router = webhook::router(sources, inbox.clone(), Timestamp::now);
+        let router = webhook::router(sources, inbox.clone(), Arc::new(()), Timestamp::now);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });

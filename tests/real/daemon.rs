@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,7 +31,7 @@ pub(crate) struct Daemon {
 }
 
 impl Home {
-    /// With a configuration in which listeners are left out: they get free ports.
+    /// With a configuration in which listeners are left out: they get free ports. One that wants others begins with them.
     pub(crate) fn new(config: &str) -> Self {
         let home = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -41,12 +42,27 @@ impl Home {
     }
 
     pub(crate) fn configure(&self, config: &str) {
-        let listeners = "http: { ops: { listen: 127.0.0.1:0 }, api: { listen: 127.0.0.1:0 } }\n";
+        let listeners = if config.starts_with("http:") {
+            ""
+        } else {
+            "http: { ops: { listen: 127.0.0.1:0 }, api: { listen: 127.0.0.1:0 } }\n"
+        };
         self.write("tokenwarden.yaml", &format!("{listeners}{config}"));
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path().join(name), text).unwrap();
+    }
+
+    /// Adds to the end of a file, as a server does with its log.
+    pub(crate) fn append(&self, name: &str, text: &str) {
+        let mut file = File::options();
+        let mut file = file
+            .create(true)
+            .append(true)
+            .open(self.path().join(name))
+            .unwrap();
+        file.write_all(text.as_bytes()).unwrap();
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -66,15 +82,12 @@ impl Home {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
         let mut daemon = Daemon {
             child,
             log,
             ops: String::new(),
             api: String::new(),
-            http: reqwest::Client::new(),
+            http: http_client(),
         };
         daemon.ops = daemon.listener("ops").await;
         daemon.api = daemon.listener("api").await;
@@ -89,8 +102,17 @@ impl Home {
     }
 }
 
+pub(crate) fn http_client() -> reqwest::Client {
+    // Of several that install it the first one wins.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .ok();
+    reqwest::Client::new()
+}
+
 impl Daemon {
-    async fn listener(&mut self, name: &str) -> String {
+    /// Where a listener is, as a URL.
+    pub(crate) async fn listener(&mut self, name: &str) -> String {
         let words = format!("Listener {name} is open");
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -156,14 +178,40 @@ impl Daemon {
 
     /// The sum of a metric over the label sets that contain `labels`.
     pub(crate) async fn metric(&self, name: &str, labels: &str) -> f64 {
-        let text = self.get(&format!("{}/metrics", self.ops)).await;
-        let text = text.text().await.unwrap();
+        let text = self.metrics().await;
         let value = |line: &str| -> Option<f64> {
             let rest = line.strip_prefix(name)?;
             let ours = rest.starts_with(['{', ' ']) && rest.contains(labels);
             ours.then(|| rest.rsplit_once(' ').unwrap().1.parse().unwrap())
         };
         text.lines().filter_map(value).sum()
+    }
+
+    /// The whole page of metrics.
+    pub(crate) async fn metrics(&self) -> String {
+        let page = self.get(&format!("{}/metrics", self.ops)).await;
+        page.text().await.unwrap()
+    }
+
+    /// Where Prometheus finds it.
+    pub(crate) fn target(&self) -> &str {
+        self.ops.trim_start_matches("http://")
+    }
+
+    /// Asks the API.
+    pub(crate) async fn api(&self, path: &str) -> Value {
+        let answer = self.get(&format!("{}{path}", self.api)).await;
+        answer.json().await.unwrap()
+    }
+
+    /// Loads the configuration again; whether it could.
+    pub(crate) async fn reload(&self) -> bool {
+        let answer = self
+            .http
+            .post(format!("{}/-/reload", self.api))
+            .send()
+            .await;
+        answer.unwrap().status().is_success()
     }
 
     async fn get(&self, url: &str) -> reqwest::Response {

@@ -17,10 +17,12 @@
     reason = "support files are shared with the other test binary, which uses more of them"
 )]
 
+mod ailing;
 mod check_online;
 mod daemon;
 mod digest;
 mod flagship_run;
+mod healthy;
 mod kafka;
 mod kafka_flagship;
 mod keycloak_flagship;
@@ -29,7 +31,9 @@ mod keycloak_revoker;
 mod mail;
 mod mail_flagship;
 mod prometheus;
+mod prometheus_server;
 mod proxy;
+mod refreshes;
 #[path = "../support/source_harness.rs"]
 mod source_harness;
 mod sql;

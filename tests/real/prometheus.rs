@@ -1,190 +1,208 @@
-//! A real Prometheus scrapes the `ops` listener: the page is clean, and every query of dashboards and rules finds data.
+//! What the real daemon tells a real Prometheus: its pages are clean, every metric is set by somebody, and every query of
+//! the dashboards and of the shipped rules finds data.
+//!
+//! A healthy daemon with all that happens to one answers the dashboards. Alerts are about what should not be: two others
+//! are brought into these states, one whose surroundings fail and one that falls behind.
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokenwarden::admin::{self, Guard, Health, Listening, Ops, Readiness, Tls};
-use tokenwarden::metrics::{Known, Metrics, Names, registry, scrape};
-use tokenwarden::model::Mode;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
+use tokenwarden::admin::{Listening, Tls};
+use tokenwarden::metrics::Metrics;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-/// How often to look before giving up, ten times a second.
-const LOOKS: usize = 600;
+use crate::ailing::{Failing, Lagging};
+use crate::healthy::Healthy;
+use crate::prometheus_server::{Past, Prometheus, Rule, faults_of};
 
-struct Page(Box<dyn Fn() -> String + Send + Sync>);
+/// What a daemon that runs for two minutes cannot have seen: what was yesterday.
+const PAST: &[Past] = &[
+    Past {
+        series: "tokenwarden_records_received_total{job=\"failing\",source=\"broken\"}",
+        hours_ago: 24..25,
+        sum: 1000,
+    },
+    Past {
+        series: "tokenwarden_detections_total{job=\"tokenwarden\",rule=\"token-reuse\",severity=\"critical\"}",
+        hours_ago: 2..20,
+        sum: 1,
+    },
+];
 
-impl Health for Page {
-    fn metrics(&self) -> BoxFuture<'_, Result<String, String>> {
-        Box::pin(async { Ok((self.0)()) })
+/// Alerts whose state no real daemon can be brought into cheaply, with what they are about.
+/// Forgetting: the smallest table of the engine has room for 100,000 entries, and none can be made smaller.
+const FROM_A_FILLED_PAGE: [(&str, &str); 1] = [(
+    "TokenwardenForgetting",
+    "tokenwarden_engine_evictions_total",
+)];
+/// The alert about there being no daemon at all.
+const DOWN: &str = "TokenwardenDown";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real servers: tests/run"]
+async fn every_query_is_answered_by_a_prometheus_that_scrapes_real_daemons() {
+    let mut prometheus = Prometheus::start(PAST).await;
+    let lagging = Lagging::new().await;
+    prometheus.announce("lagging", &lagging.target());
+    let (mut healthy, failing) = (Healthy::start().await, Failing::start().await);
+    prometheus.announce("tokenwarden", healthy.daemon.target());
+    prometheus.announce("failing", failing.daemon.target());
+    let forgetting = forgetting().await;
+    prometheus.announce("forgetting", &forgetting);
+    for target in [
+        healthy.daemon.target(),
+        failing.daemon.target(),
+        &forgetting,
+    ] {
+        prometheus.scrapes(target).await;
     }
 
-    fn readiness(&self) -> Readiness {
-        Readiness::Ready
-    }
-}
-
-/// Every metric with every label set that is known, and growing, as in a daemon at work.
-fn page() -> Page {
-    let (registry, metrics) = registry().unwrap();
-    metrics.prepare(&Known {
-        sources: vec!["audit".into()],
-        webhooks: vec!["auth0".into()],
-        rules: vec!["token-reuse".into()],
-        receivers: vec!["oncall".into()],
-        parts: vec!["store".into()],
-        names: Names::new(["web".into()], ["shop".into()]),
+    let works = healthy.works_while(async {
+        failing.robbed();
+        prometheus.answers(dashboard_queries()).await;
     });
-    metrics.configured(
-        "abc",
-        &[("rules/token-reuse.yaml".into(), "def".into())],
-        Mode::Alert,
-    );
-    metrics.ready.set(1);
-    Page(Box::new(move || {
-        work(&metrics);
-        scrape(&registry).unwrap()
-    }))
-}
+    let (lagging, ()) = tokio::join!(lagging.lags(), works);
 
-fn work(metrics: &Metrics) {
-    metrics
-        .refreshes_total
-        .with_label_values(&["web", "shop", "success"])
-        .inc_by(3);
-    metrics
-        .refreshes_total
-        .with_label_values(&["web", "shop", "failure"])
-        .inc();
-    metrics
-        .refresh_interval_seconds
-        .with_label_values(&["web"])
-        .observe(290.0);
-    metrics
-        .action_attempts_total
-        .with_label_values(&["revoke_family", "done"])
-        .inc();
-    metrics
-        .records_rejected_total
-        .with_label_values(&["audit", "schema"])
-        .inc();
-    metrics
-        .source_lag_records
-        .with_label_values(&["audit", "0"])
-        .set(3);
-    metrics
-        .geoip_build_timestamp_seconds
-        .with_label_values(&["city"])
-        .set(1.0);
-    metrics.watermark_timestamp_seconds.set(1_795_000_000.0);
-    for latency in [
-        &metrics.detection_latency_seconds,
-        &metrics.containment_latency_seconds,
-    ] {
-        latency.observe(0.4);
+    let rules = prometheus.rules().await;
+    assert!(rules.len() > 20);
+    let (down, others): (Vec<Rule>, Vec<Rule>) =
+        rules.into_iter().partition(|rule| rule.name == DOWN);
+    let asked = prometheus.answers(others.iter().map(question).collect());
+    healthy.works_while(asked).await;
+
+    let pages = [
+        healthy.daemon.metrics().await,
+        failing.daemon.metrics().await,
+        lagging.daemon.metrics().await,
+    ];
+    for page in &pages {
+        assert_eq!(faults_of(page).await, "");
+        assert_names_nobody(page);
     }
-    for work in [
-        &metrics.engine_batch_duration_seconds,
-        &metrics.commit_duration_seconds,
-    ] {
-        work.observe(0.002);
-    }
+    assert_everything_is_set(&pages);
+    healthy.assert_top_lists().await;
+    healthy.assert_follows_changes().await;
+
+    healthy.daemon.stop().await;
+    lagging.daemon.stop().await;
+    failing.daemon.kill();
+    assert_eq!(down.len(), 1);
+    let down = down.into_iter().map(|rule| (rule.name, rule.query));
+    prometheus.answers(down.collect()).await;
 }
 
-struct Daemon {
-    address: SocketAddr,
-    cancel: CancellationToken,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-    }
-}
-
-async fn daemon() -> Daemon {
-    let listening = Listening::open("ops", "127.0.0.1:0".parse().unwrap(), None)
-        .await
-        .unwrap();
-    let (address, cancel) = (listening.address().unwrap(), CancellationToken::new());
-    let ops = Ops {
-        health: Arc::new(page()),
-        guard: Guard::new(address, None).unwrap(),
+/// An alert's state may be over by the time it is asked about, so it is asked whether it ever was.
+fn question(rule: &Rule) -> (String, String) {
+    let query = if rule.records {
+        rule.name.clone()
+    } else {
+        format!("count_over_time(({})[15m:1s])", rule.query)
     };
-    tokio::spawn(listening.serve(admin::ops(ops), cancel.clone()));
-    Daemon { address, cancel }
+    (rule.name.clone(), query)
 }
 
-#[tokio::test]
-#[ignore = "needs real servers: tests/run"]
-async fn the_page_is_what_promtool_expects() {
-    let daemon = daemon().await;
-    let page = get(daemon.address, "/metrics").await;
-    let mut promtool = Command::new(env::var("TW_PROMTOOL").unwrap())
-        .args(["check", "metrics"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    promtool
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(page.as_bytes())
-        .await
-        .unwrap();
-    let output = promtool.wait_with_output().await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.trim().is_empty(), "{said}");
-}
-
-#[tokio::test]
-#[ignore = "needs real servers: tests/run"]
-async fn every_query_of_the_dashboards_is_answered_with_data() {
-    let daemon = daemon().await;
-    let folder = tempfile::tempdir().unwrap();
-    let (address, _prometheus) = prometheus(folder.path(), daemon.address).await;
-    let queries = dashboard_queries();
-    assert!(queries.len() > 20);
-    for (shown, query) in queries {
-        let mut answer = Value::Null;
-        let mut found = false;
-        for _ in 0..LOOKS {
-            answer = ask(address, &query).await;
-            assert_eq!(answer["status"], "success", "{shown}: {query}: {answer}");
-            found = answer["data"]["result"]
-                .as_array()
-                .is_some_and(|series| !series.is_empty());
-            if found {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        assert!(found, "{shown}: no data for {query}: {answer}");
-    }
-    // The alerts are loaded by the same Prometheus: none is broken.
-    let rules: Value = serde_json::from_str(&get(address, "/api/v1/rules").await).unwrap();
-    let groups = rules["data"]["groups"].as_array().unwrap();
-    let evaluated: Vec<&Value> = groups
-        .iter()
-        .flat_map(|group| group["rules"].as_array().unwrap())
+/// Each metric has a value somewhere: there is code that sets it.
+fn assert_everything_is_set(pages: &[String]) {
+    let is_set = |name: &str| {
+        let ours = |line: &&str| {
+            let rest = line
+                .strip_prefix(name)
+                .map(|rest| rest.trim_start_matches("_count"));
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+        };
+        let mut values = pages.iter().flat_map(|page| page.lines()).filter(ours);
+        values.any(|line| !line.ends_with(" 0"))
+    };
+    let unset: Vec<&str> = (Metrics::DECLARED.iter())
+        .map(|declared| declared.name)
+        .filter(|name| !is_set(name))
         .collect();
-    assert!(evaluated.len() > 20);
-    for rule in evaluated {
-        assert!(rule["health"] != "err", "{rule}");
+    let expected = FROM_A_FILLED_PAGE.map(|(_, metric)| metric);
+    assert_eq!(unset, expected);
+}
+
+/// No label holds a person, a token or an address; clients and tenants only those that the configuration names.
+fn assert_names_nobody(page: &str) {
+    let labels = page.lines().filter(|line| !line.starts_with('#'));
+    let labels = labels.filter_map(|line| line.split_once('{')?.1.rsplit_once('}'));
+    for (labels, _) in labels {
+        for private in [" of ", "20.1.2.", "45."] {
+            assert!(!labels.contains(private), "{labels}");
+        }
+        for (label, known) in [("client", "web"), ("tenant", "shop")] {
+            for value in values(labels, label) {
+                assert!(value == known || value == "other", "{labels}");
+            }
+        }
     }
+}
+
+fn values<'a>(labels: &'a str, label: &str) -> BTreeSet<&'a str> {
+    let pairs = labels.split(',').filter_map(|pair| pair.split_once('='));
+    let ours = pairs.filter(|(name, _)| *name == label);
+    ours.map(|(_, value)| value.trim_matches('"')).collect()
+}
+
+/// Every query of the dashboards with its variables filled in as Grafana does, those of marks and variables among them.
+fn dashboard_queries() -> Vec<(String, String)> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("dashboards");
+    let mut queries = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let dashboard: Value = serde_json::from_str(&text).unwrap();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                queries.push((panel["title"].to_string(), target["expr"].clone()));
+            }
+        }
+        for mark in dashboard["annotations"]["list"].as_array().unwrap() {
+            queries.push((mark["name"].to_string(), mark["expr"].clone()));
+        }
+        for variable in dashboard["templating"]["list"].as_array().unwrap() {
+            if variable["type"] == "query" {
+                queries.push((variable["name"].to_string(), variable["definition"].clone()));
+            }
+        }
+    }
+    assert!(queries.len() > 20);
+    let filled = |(shown, query): (String, Value)| (shown, filled_in(query.as_str().unwrap()));
+    queries.into_iter().map(filled).collect()
+}
+
+fn filled_in(query: &str) -> String {
+    let query = query
+        .replace("$__rate_interval", "10s")
+        .replace("$__range", "1h")
+        .replace("$job", "tokenwarden")
+        .replace("$instance", ".+");
+    // A variable's values are those of a label of these series.
+    match query.strip_prefix("label_values(") {
+        Some(asked) => asked.rsplit_once(", ").unwrap().0.to_owned(),
+        None => query,
+    }
+}
+
+/// What stands in for a daemon whose engine has to forget something between any two scrapes.
+async fn forgetting() -> String {
+    let forgotten = Arc::new(AtomicU64::new(0));
+    let page = move || {
+        let forgotten = forgotten.fetch_add(1, Ordering::Relaxed);
+        let metric = FROM_A_FILLED_PAGE[0].1;
+        std::future::ready(format!("# TYPE {metric} counter\n{metric} {forgotten}\n"))
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    let router = axum::Router::new().route("/metrics", axum::routing::get(page));
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    target
 }
 
 #[tokio::test]
@@ -234,91 +252,4 @@ async fn the_ingest_listener_speaks_tls() {
 
 fn path(variable: &str) -> PathBuf {
     env::var(variable).unwrap().into()
-}
-
-/// A Prometheus of its own that scrapes every second, with the shipped rules; ended when dropped.
-async fn prometheus(folder: &Path, target: SocketAddr) -> (SocketAddr, Child) {
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let rules = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
-    let config = format!(
-        "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\n\
-         rule_files: [{rules}/alerts.yaml, {rules}/rules.yaml]\n\
-         scrape_configs:\n  - job_name: tokenwarden\n    static_configs: [{{ targets: ['{target}'] }}]\n",
-        rules = rules.display()
-    );
-    fs::write(folder.join("prometheus.yaml"), config).unwrap();
-    let log = fs::File::create(folder.join("log")).unwrap();
-    let mut child = Command::new(env::var("TW_PROMETHEUS").unwrap())
-        .arg(format!(
-            "--config.file={}",
-            folder.join("prometheus.yaml").display()
-        ))
-        .arg(format!(
-            "--storage.tsdb.path={}",
-            folder.join("data").display()
-        ))
-        .arg(format!("--web.listen-address={address}"))
-        .stdout(Stdio::null())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    for _ in 0..LOOKS {
-        if TcpStream::connect(address).await.is_ok()
-            && get(address, "/-/ready").await.contains("Ready")
-        {
-            return (address, child);
-        }
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "{}",
-            fs::read_to_string(folder.join("log")).unwrap()
-        );
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!(
-        "Prometheus is not ready: {}",
-        fs::read_to_string(folder.join("log")).unwrap()
-    );
-}
-
-async fn ask(prometheus: SocketAddr, query: &str) -> Value {
-    let encoded: String = url::form_urlencoded::byte_serialize(query.as_bytes()).collect();
-    serde_json::from_str(&get(prometheus, &format!("/api/v1/query?query={encoded}")).await).unwrap()
-}
-
-/// The body of an answer, as HTTP/1.0 so that it is not chunked.
-async fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    text.split_once("\r\n\r\n").unwrap().1.to_owned()
-}
-
-/// Every query of the dashboards with its variables filled in as Grafana does.
-fn dashboard_queries() -> Vec<(String, String)> {
-    let mut queries = Vec::new();
-    for entry in fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("dashboards")).unwrap()
-    {
-        let dashboard: Value =
-            serde_json::from_str(&fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
-        for panel in dashboard["panels"].as_array().unwrap() {
-            for target in panel["targets"].as_array().into_iter().flatten() {
-                let query = target["expr"].as_str().unwrap();
-                let query = query
-                    .replace("$__rate_interval", "10s")
-                    .replace("$__range", "1h");
-                let query = query.replace("$job", ".+").replace("$instance", ".+");
-                queries.push((panel["title"].to_string(), query));
-            }
-        }
-    }
-    queries
 }

@@ -1,4 +1,5 @@
-//! An API that counts what it is asked, as a revocation endpoint and as a receiver of notifications.
+//! An API that counts what it is asked, as a revocation endpoint and as a receiver of notifications. It does everything
+//! but what it is asked under `/refuse`.
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::post;
 
 /// By path and idempotency key: how often it was asked.
@@ -49,8 +50,12 @@ impl Drop for StubApi {
     }
 }
 
-async fn count(State(calls): State<Calls>, uri: Uri, headers: HeaderMap) {
+async fn count(State(calls): State<Calls>, uri: Uri, headers: HeaderMap) -> StatusCode {
     let key = headers["idempotency-key"].to_str().unwrap().to_owned();
     let call = (uri.path().to_owned(), key);
     *calls.lock().unwrap().entry(call).or_default() += 1;
+    match uri.path() {
+        "/refuse" => StatusCode::FORBIDDEN,
+        _ => StatusCode::OK,
+    }
 }

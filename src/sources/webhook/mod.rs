@@ -5,7 +5,10 @@
 //! table with a reason, where a person finds it, and not back to a sender that cannot mend it.
 
 mod auth;
+mod report;
 mod split;
+
+pub use report::{Outcome, Report};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +32,7 @@ use crate::model::{Text, Timestamp, limits};
 pub fn router(
     sources: impl IntoIterator<Item = (Text, WebhookSource)>,
     inbox: Arc<dyn Inbox>,
+    report: Arc<dyn Report>,
     now: fn() -> Timestamp,
 ) -> Router {
     let sources: BTreeMap<_, WebhookSource> = sources.into_iter().collect();
@@ -37,6 +41,7 @@ pub fn router(
     let ingest = Ingest {
         sources,
         inbox,
+        report,
         room: Semaphore::new(room.min(Semaphore::MAX_PERMITS)),
         places: Semaphore::new(limits::WEBHOOK_REQUESTS_MAX),
         store_works: AtomicBool::new(true),
@@ -51,6 +56,7 @@ pub fn router(
 struct Ingest {
     sources: BTreeMap<Text, WebhookSource>,
     inbox: Arc<dyn Inbox>,
+    report: Arc<dyn Report>,
     /// One for each byte of a body that has arrived. A signature can only be checked with the whole body, so anybody can
     /// begin one: he holds what he has sent, not a place that somebody else needs.
     room: Semaphore,
@@ -98,21 +104,34 @@ async fn receive(
         let message = "no webhook source has this name";
         return Err(Refusal::new(StatusCode::NOT_FOUND, message));
     };
-    let (parts, body) = request.into_parts();
-    // A bearer secret is checked before a byte of the body is read.
-    auth::before_body(&source.auth, &parts.headers)?;
-    let (body, _room) = read(body, &parts.headers, source.body_bytes_max, &ingest.room).await?;
-    auth::with_body(&source.auth, &parts.headers, &body, (ingest.now)())?;
-    let _place = ingest.places.try_acquire().map_err(|_| too_many())?;
-    let records = split::records(&body)?;
-    drop(body);
-    let count = records.len();
-    ingest.store(name, records).await?;
-    let answer = serde_json::json!({ "accepted": count });
+    let answer = ingest.answer(name, source, request).await;
+    let status = (answer.as_ref()).map_or_else(|refusal| refusal.status, |_| StatusCode::ACCEPTED);
+    ingest.report.answered(name, Outcome::of(status));
+    let answer = serde_json::json!({ "accepted": answer? });
     Ok((StatusCode::ACCEPTED, axum::Json(answer)).into_response())
 }
 
 impl Ingest {
+    /// How many records were taken.
+    async fn answer(
+        &self,
+        name: &Text,
+        source: &WebhookSource,
+        request: Request,
+    ) -> Result<usize, Refusal> {
+        let (parts, body) = request.into_parts();
+        // A bearer secret is checked before a byte of the body is read.
+        auth::before_body(&source.auth, &parts.headers)?;
+        let (body, _room) = read(body, &parts.headers, source.body_bytes_max, &self.room).await?;
+        auth::with_body(&source.auth, &parts.headers, &body, (self.now)())?;
+        let _place = self.places.try_acquire().map_err(|_| too_many())?;
+        let records = split::records(&body)?;
+        drop(body);
+        let count = records.len();
+        self.store(name, records).await?;
+        Ok(count)
+    }
+
     async fn store(&self, source: &Text, records: Vec<Vec<u8>>) -> Result<(), Refusal> {
         match self.inbox.put(source, records).await {
             Ok(()) => {

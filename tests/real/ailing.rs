@@ -1,0 +1,225 @@
+//! Daemons in the states that alerts are about: one whose surroundings fail, and one that falls behind.
+
+#![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection};
+use tokenwarden::model::{Timestamp, limits};
+use tokenwarden::simulate::places::{LONDON_HOME, write_city_asn};
+
+use crate::daemon::{Daemon, Home};
+use crate::prometheus_server::free_address;
+use crate::refreshes::{Family, lines};
+use crate::stub_api::StubApi;
+
+const DAY: Duration = Duration::from_hours(24);
+/// How many statements on a store have to fail within ten minutes for an alert, and some more.
+const STORE_ERRORS: f64 = 8.0;
+
+/// A source, a revoker and a receiver at ports where nobody listens, a revoker that is refused, an old GeoIP file and
+/// none of the cities, a configuration that cannot be loaded again, and things that were left undone for a while.
+const FAILING: &str = r#"mode: enforce
+clients: { default: { type: public, rotation: enforced, reuse_grace: 30s } }
+geoip: { asn: asn.mmdb }
+response: { act_within: 10m }
+sources:
+  - name: audit
+    file: { path: events.jsonl, poll_every: 100ms }
+    format: tokenwarden
+    start: earliest
+  - name: broken
+    kafka: { brokers: ["127.0.0.1:1"], topics: [events], group: tokenwarden }
+    format: tokenwarden
+    lateness: 1s
+revokers:
+  - name: dead
+    issuers: [a]
+    http: { actions: [revoke_family], method: POST, url: "http://127.0.0.1:1/revoke" }
+  - name: refusing
+    issuers: [b]
+    http: { actions: [revoke_family], method: POST, url: "API/refuse" }
+receivers:
+  - name: oncall
+    webhook: { url: "http://127.0.0.1:1/notify" }
+store: { url: "sqlite://tokenwarden.db", snapshot_every: 1h }
+"#;
+
+pub(crate) struct Failing {
+    home: Home,
+    pub(crate) daemon: Daemon,
+    _api: StubApi,
+}
+
+impl Failing {
+    pub(crate) async fn start() -> Self {
+        let api = StubApi::start().await;
+        let home = Home::new(&FAILING.replace("API", &api.url));
+        let built = Timestamp::now() - 60 * DAY;
+        write_city_asn(home.path(), &[LONDON_HOME], built).unwrap();
+        leave_undone(&home).await;
+        let mut daemon = home.start().await;
+        daemon
+            .wait("the surroundings are found faulty", async |daemon| {
+                let faults = daemon.metric("tokenwarden_online_check_faults", "").await;
+                (faults > 0.0).then_some(())
+            })
+            .await;
+        home.configure("mode: enforced\n");
+        assert!(!daemon.reload().await, "it is no mode");
+        Self {
+            home,
+            daemon,
+            _api: api,
+        }
+    }
+
+    /// Tokens of both authorization servers are stolen, and nothing can be done about it.
+    pub(crate) fn robbed(&self) {
+        for issuer in ["a", "b"] {
+            let family = Family {
+                issuer: Some(issuer),
+                ..Family::new(format!("stolen-of-{issuer}"), "web", "shop")
+            };
+            self.home.append("events.jsonl", &lines(family.stolen(1)));
+        }
+    }
+}
+
+/// A theft of an hour ago that waits for a person, one of now that waits for its revoker; and then a time goes by.
+async fn leave_undone(home: &Home) {
+    let stolen = |name: &str, ago| Family {
+        issuer: Some("a"),
+        ago,
+        ..Family::new(name, "web", "shop")
+    };
+    home.append("events.jsonl", &lines(stolen("held", 3600).stolen(2)));
+    home.append("events.jsonl", &lines(stolen("overdue", 0).stolen(3)));
+    let mut daemon = home.start().await;
+    daemon
+        .wait("one waits, one is held", async |daemon| {
+            let held = daemon.metric("tokenwarden_actions_held", "").await;
+            let pending = "action=\"revoke_family\"";
+            let pending = daemon.metric("tokenwarden_actions_pending", pending).await;
+            (held > 0.0 && pending > 0.0).then_some(())
+        })
+        .await;
+    daemon.stop().await;
+    let mut store = open(&home.path().join("tokenwarden.db")).await;
+    execute(
+        &mut store,
+        "UPDATE action SET created_at = created_at - 400000",
+    )
+    .await;
+    execute(
+        &mut store,
+        "UPDATE snapshot SET created_at = created_at - 7200000",
+    )
+    .await;
+}
+
+/// A daemon with more to read than it can at once, and then with a store that somebody else has locked.
+pub(crate) struct Lagging {
+    home: Home,
+    ops: String,
+}
+
+/// After it has caught up.
+pub(crate) struct Lagged {
+    pub(crate) daemon: Daemon,
+}
+
+impl Lagging {
+    pub(crate) async fn new() -> Self {
+        let ops = free_address().to_string();
+        let home = Home::new("");
+        let table = home.path().join("app.db");
+        home.configure(&format!(
+            "http: {{ ops: {{ listen: \"{ops}\" }}, api: {{ listen: 127.0.0.1:0 }} }}
+mode: observe
+clients: {{ default: {{ type: public, rotation: enforced }} }}
+sources:
+  - name: app
+    sql:
+      url: \"sqlite://{}\"
+      layout: {{ table: {{ name: audit, cursor: {{ id: {{ column: id }} }}, json_column: payload }} }}
+      poll_every: 100ms
+    format: tokenwarden
+    start: earliest
+store: {{ url: \"sqlite://tokenwarden.db\" }}
+",
+            table.display()
+        ));
+        let mut table = open(&table).await;
+        let sql = "CREATE TABLE audit (id INTEGER PRIMARY KEY, payload TEXT NOT NULL)";
+        execute(&mut table, sql).await;
+        write_rows(&mut table, 60_000).await;
+        Self { home, ops }
+    }
+
+    pub(crate) fn target(&self) -> String {
+        self.ops.clone()
+    }
+
+    /// Falls behind, catches up, is stopped and started, cannot store, and catches up again.
+    pub(crate) async fn lags(self) -> Lagged {
+        let mut daemon = self.home.start().await;
+        caught_up(&mut daemon).await;
+        daemon.stop().await;
+
+        let mut daemon = self.home.start_ready().await;
+        // How much waits is told so often.
+        tokio::time::sleep(limits::SQL_LAG_EVERY).await;
+        let mut store = open(&self.home.path().join("tokenwarden.db")).await;
+        execute(&mut store, "BEGIN IMMEDIATE").await;
+        let mut table = open(&self.home.path().join("app.db")).await;
+        write_rows(&mut table, 5000).await;
+        daemon
+            .wait("the store has failed again and again", async |daemon| {
+                let errors = daemon.metric("tokenwarden_store_errors_total", "").await;
+                (errors >= STORE_ERRORS).then_some(())
+            })
+            .await;
+        execute(&mut store, "ROLLBACK").await;
+        caught_up(&mut daemon).await;
+        Lagged { daemon }
+    }
+}
+
+async fn caught_up(daemon: &mut Daemon) {
+    daemon
+        .wait("it has caught up", async |daemon| {
+            let judged = "tokenwarden_watermark_timestamp_seconds";
+            let judged = daemon.metric(judged, "").await;
+            let now = Timestamp::now().as_duration().as_secs_f64();
+            (daemon.readiness().await.0 && judged > now - 60.0).then_some(())
+        })
+        .await;
+}
+
+/// Refreshes of an hour ago.
+async fn write_rows(table: &mut SqliteConnection, rows: u32) {
+    let time = (Timestamp::now() - Duration::from_hours(1)).as_millisecond();
+    let sql = format!(
+        "WITH RECURSIVE row (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM row WHERE n < {rows})
+         INSERT INTO audit (payload) SELECT json_object('event_id', '{time}-' || n, 'time', {time}, 'type', 'refresh',
+             'outcome', 'success', 'user_id', 'u' || (n % 1000), 'client_id', 'web', 'family_id', 'f' || (n % 1000),
+             'token_id', '{time}-' || n, 'new_token_id', '{time}-' || (n + 1000)) FROM row"
+    );
+    execute(table, &sql).await;
+}
+
+async fn open(path: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
+    let options = options.busy_timeout(Duration::from_secs(30));
+    SqliteConnection::connect_with(&options).await.unwrap()
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &str) {
+    let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+    connection.execute(sql).await.unwrap();
+}
