@@ -13,7 +13,9 @@ use tokenwarden::engine::{Counters, Engine, Sizes};
 use tokenwarden::model::{
     Claim, Commit, Mode, Position, RawBatch, RawRecord, SourcePartition, Text, Timestamp,
 };
-use tokenwarden::pipeline::{Control, Ingest, IngestError, Observer, Standing, Taken, Worker};
+use tokenwarden::pipeline::{
+    Control, Ingest, IngestError, Observer, Reload, Standing, Taken, Worker,
+};
 use tokenwarden::respond::{Allowed, Policy};
 use tokenwarden::store::{ActionFilter, CommitReport, DetectionFilter, Store};
 use tokio::sync::mpsc;
@@ -33,7 +35,8 @@ impl Observer for Nobody {
     fn committed(&mut self, _: &Commit, _: CommitReport, _: Timestamp, _: Duration) {}
     fn store_down(&mut self, _: &str) {}
     fn engine(&mut self, _: Sizes, _: Counters, _: Option<Timestamp>) {}
-    fn saved(&mut self, _: usize, _: Timestamp) {}
+    fn saved(&mut self, _: usize) {}
+    fn reloaded(&mut self, _: &Reload) {}
 }
 
 fn worker() -> Worker {
