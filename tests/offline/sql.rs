@@ -87,6 +87,30 @@ async fn by_time_a_late_row_in_the_midst_of_a_long_window_is_read_after_a_restar
     running.stop().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_whose_ids_begin_again_is_read_again() {
+    let scratch = Scratch::new().await;
+    let empty = "DELETE FROM audit; DELETE FROM sqlite_sequence WHERE name = 'audit'";
+    sql_suite::reads_on_when_ids_begin_again(&scratch.url, INSERT, empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_only_the_newest_rows_were_deleted_none_is_lost() {
+    let scratch = Scratch::new().await;
+    let mut writer = Writer::open(&scratch.url).await;
+    insert_minutes_ago(&mut writer, &[60, 50, 2, 1]).await;
+    let running = source(&scratch.url, rows("audit", by_id()));
+    let mut running = Running::start(running, &Arc::default());
+    assert_eq!(places(&mut running).await, ["1", "2", "3", "4"]);
+    writer.command("DELETE FROM audit WHERE id = 4").await;
+    sql_suite::suspects_a_restart(&mut running).await;
+    // What was read comes again and is ignored by its event id.
+    assert_eq!(places(&mut running).await, ["1", "2", "3"]);
+    insert_minutes_ago(&mut writer, &[0]).await;
+    assert_eq!(places(&mut running).await, ["5"]);
+    running.stop().await.unwrap();
+}
+
 fn numbered(time: bool) -> SqlLayout {
     let cursor = SqlCursor::Id {
         column: "id".into(),

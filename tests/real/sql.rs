@@ -75,6 +75,20 @@ async fn by_id_on_postgres_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real servers: tests/run"]
+async fn a_truncated_table_is_read_again() {
+    let scratch = Scratch::postgres().await;
+    let empty = "TRUNCATE audit RESTART IDENTITY";
+    sql_suite::reads_on_when_ids_begin_again(&scratch.url, INSERT_POSTGRES, empty).await;
+    scratch.drop().await;
+
+    let scratch = Scratch::mariadb().await;
+    let empty = "TRUNCATE TABLE audit";
+    sql_suite::reads_on_when_ids_begin_again(&scratch.url, INSERT_MARIADB, empty).await;
+    scratch.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real servers: tests/run"]
 async fn by_time_on_postgres_loses_nothing() {
     let scratch = Scratch::postgres().await;
     sql_suite::loses_nothing(&scratch.url, by_time(), INSERT_POSTGRES).await;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, SqliteConnection};
 use tokenwarden::config::{Database, Secret, SqlCursor, SqlLayout, SqlSource, Start};
-use tokenwarden::model::{Position, RawBatch};
+use tokenwarden::model::{Position, RawBatch, RawRecord};
 use tokenwarden::sources::sql::{SqlTail, inspect};
 
-use crate::source_harness::{MemoryClaims, Running};
+use crate::source_harness::{MemoryClaims, PATIENCE, Running};
 
 pub(crate) const WRITERS: u64 = 8;
 pub(crate) const TRANSACTIONS_PER_WRITER: u64 = 150;
@@ -248,6 +248,64 @@ pub(crate) async fn loses_nothing(url: &str, cursor: SqlCursor, insert: &'static
         );
     }
     !log.order.is_sorted()
+}
+
+/// The table `audit (id, at, ...)` is there and empty; `empty` removes its rows and lets its ids begin again.
+pub(crate) async fn reads_on_when_ids_begin_again(url: &str, insert: &'static str, empty: &str) {
+    let mut writer = Writer::open(url).await;
+    let claims = Arc::default();
+    let mut running = Running::start(source(url, rows("audit", by_id())), &claims);
+    write_rows(&mut writer, insert, 5).await;
+    assert_eq!(read(&mut running, 5).await, ["1", "2", "3", "4", "5"]);
+    writer.command(empty).await;
+    write_rows(&mut writer, insert, 2).await;
+    suspects_a_restart(&mut running).await;
+    assert_eq!(read(&mut running, 2).await, ["1", "2"]);
+    running.reports.wait_for_last("up").await;
+    write_rows(&mut writer, insert, 1).await;
+    assert_eq!(read(&mut running, 1).await, ["3"]);
+    running.stop().await.unwrap();
+
+    // While nobody reads, and where no time tells which rows are new.
+    writer.command(empty).await;
+    write_rows(&mut writer, insert, 2).await;
+    let without_time = SqlCursor::Id {
+        column: "id".into(),
+        time_column: None,
+    };
+    let mut running = Running::start(source(url, rows("audit", without_time)), &claims);
+    assert_eq!(read(&mut running, 2).await, ["1", "2"]);
+    running.stop().await.unwrap();
+}
+
+/// Waits for the report that ids may have begun again, which comes well before anything is read under them.
+pub(crate) async fn suspects_a_restart(running: &mut Running) {
+    let began = std::time::Instant::now();
+    while !running
+        .reports
+        .all()
+        .iter()
+        .any(|it| it.starts_with("down: ") && it.contains("begun again"))
+    {
+        assert!(began.elapsed() < PATIENCE, "{:?}", running.reports.all());
+        // Ticks that nobody takes would stop the source.
+        let waiting = running.forget_waiting();
+        assert!(waiting.iter().all(|batch| batch.records.is_empty()));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn write_rows(writer: &mut Writer, insert: &str, rows: u32) {
+    for _ in 0..rows {
+        writer.number(insert).await;
+    }
+}
+
+/// Places of the next records, with `~` before the muted ones.
+async fn read(running: &mut Running, count: usize) -> Vec<String> {
+    let place =
+        |record: &RawRecord| format!("{}{}", if record.muted { "~" } else { "" }, record.place);
+    running.records(count).await.iter().map(place).collect()
 }
 
 /// What `check --online` finds.

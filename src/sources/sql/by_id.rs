@@ -11,7 +11,8 @@ use super::column::{Cell, Column, Kind, object, require};
 use super::fault::Fault;
 use super::gaps::{Horizon, Tracker};
 use super::query::{Query, as_text, quoted, quoted_whole, selected};
-use super::reader::{Begin, Page, ROWS_PER_PAGE, Record};
+use super::reader::{Begin, Page, ROWS_PER_PAGE, Record, Restart};
+use super::restart::{Seen, Watch};
 use super::session::{Row, Session, Snapshot};
 use super::time::TimeColumn;
 
@@ -29,6 +30,7 @@ pub(super) struct ById {
     committed: Option<Tracker>,
     /// The table's past, until it is known to be settled.
     past: Past,
+    watch: Watch,
 }
 
 /// The ids that had been drawn when reading began. A table of years has more holes than gaps could be remembered, and
@@ -52,9 +54,18 @@ pub(super) struct IdPosition {
     /// `start: TIME`: rows from before this are muted, in us since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     start_us: Option<i64>,
+    /// The latest time of a row that was read, in us since 1970: where to look when ids begin again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reached_us: Option<i64>,
 }
 
 impl IdPosition {
+    /// A row with a time that has not come yet tells nothing.
+    fn reach(&mut self, time_us: Option<i64>, now_ms: i64) {
+        let now_us = now_ms.saturating_mul(1000);
+        self.reached_us = self.reached_us.max(time_us.map(|time| time.min(now_us)));
+    }
+
     /// Once everything of the past has been read, it mutes nothing any more.
     fn forget_past(&mut self) {
         let border = self.past.as_ref().map(Tracker::high);
@@ -95,6 +106,7 @@ impl ById {
             position: None,
             committed: None,
             past: Past::default(),
+            watch: Watch::default(),
         })
     }
 
@@ -121,6 +133,7 @@ impl ById {
             tracker: Tracker::at(self.bottom(session).await?),
             past: None,
             start_us: None,
+            reached_us: None,
         };
         match begin.start {
             Start::Earliest => {}
@@ -172,15 +185,23 @@ impl ById {
             Some(query) => session.rows(query).await?,
             None => Vec::new(),
         };
+        let restart = self.look(session, &mut position, fresh.is_empty(), now_ms).await?;
         session.end().await?;
 
         let is_full = |rows: &[Row]| rows.len() >= ROWS_PER_PAGE;
         let more = is_full(&fresh) || is_full(&filled);
         let may_close = !is_full(&filled);
+        let has_begun_again = matches!(restart, Some(Restart::BegunAgain(_)));
         let mut page = Page {
-            more,
+            more: more || has_begun_again,
+            is_stale: restart.is_some(),
+            restart,
             ..Page::default()
         };
+        if has_begun_again {
+            self.position = Some(position);
+            return Ok(page);
+        }
         for row in filled.into_iter().chain(fresh) {
             let id = self.id(&row)?;
             if position.tracker.take(id, horizon) {
@@ -191,6 +212,7 @@ impl ById {
         if may_close {
             position.tracker.close(horizon, ms(self.grace));
         }
+        position.reach(page.reached_us, now_ms);
         page.given_up = position.tracker.give_up_beyond(limits::SQL_GAPS_MAX);
         position.forget_past();
         self.position = Some(position);
@@ -220,6 +242,55 @@ impl ById {
         }
         let is_long = border.saturating_sub(tracker.high()) > limits::SQL_BACKLOG_IDS;
         Ok(is_long && !self.past.is_settled && waited_ms < ms(limits::SQL_BACKLOG_WAIT))
+    }
+
+    /// Whether ids have begun again below those that were read, and if so, from where they are read then.
+    async fn look(
+        &mut self,
+        session: &mut Session,
+        position: &mut IdPosition,
+        found_nothing: bool,
+        now_ms: i64,
+    ) -> Result<Option<Restart>, Fault> {
+        if !found_nothing {
+            self.watch.grew();
+        }
+        if !found_nothing || !self.watch.is_due(now_ms) {
+            return Ok(None);
+        }
+        let (newest, high) = (self.extreme(session, "MAX").await?, position.tracker.high());
+        let seen = self.watch.look(newest, high, now_ms);
+        Ok(match seen {
+            Seen::Growing => None,
+            Seen::Below => Some(Restart::Suspected(format!(
+                "{} ends below id {high}, which was read of it: its ids may have begun again",
+                self.from
+            ))),
+            Seen::BegunAgain => {
+                let newest = newest.unwrap_or_default();
+                Some(Restart::BegunAgain(self.begin_again(session, position, newest).await?))
+            }
+        })
+    }
+
+    /// From the lowest id, or where a time tells, from the first row that may be younger than what was read.
+    async fn begin_again(&mut self, session: &mut Session, position: &mut IdPosition, newest: i64) -> Result<String, Fault> {
+        let known = position.reached_us.filter(|_| self.time.is_some());
+        let from = match known {
+            Some(time_us) => self.before(session, time_us.saturating_sub(us(limits::FUTURE_MAX))).await?,
+            None => self.bottom(session).await?,
+        };
+        let high = position.tracker.high();
+        position.tracker = Tracker::at(from);
+        position.past = None;
+        self.past = Past::default();
+        // What was committed under the new ids stays judged; positions among the former say nothing about them.
+        self.committed = self.committed.take().filter(|committed| committed.high() <= newest);
+        Ok(format!(
+            "The ids of {} have begun again: it ends at {newest}, although {high} was read of it (it was emptied or restored, or its \
+             newest rows were deleted). It is read again behind id {from}; events that were read before are ignored by their ids",
+            self.from
+        ))
     }
 
     /// Rows that wait, as far as ids tell.
@@ -418,6 +489,10 @@ impl ById {
             .and_then(|(_, time)| time.read(row.get(1)?));
         Ok(id.map(|id| (id, time)))
     }
+}
+
+fn us(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn ms(duration: Duration) -> i64 {

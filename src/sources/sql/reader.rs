@@ -28,6 +28,16 @@ pub(super) struct Page {
     pub(super) reached_us: Option<i64>,
     /// Rows or ids that will not be looked for any longer, because a bound was reached.
     pub(super) given_up: u64,
+    pub(super) restart: Option<Restart>,
+}
+
+/// The table ends below what was read of it. Both say what was seen.
+#[derive(Debug)]
+pub(super) enum Restart {
+    /// What is there may not have been read; looked at again soon.
+    Suspected(String),
+    /// From here on it is read anew.
+    BegunAgain(String),
 }
 
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use crate::model::{Claim, RawBatch, RawRecord, SourcePartition, StartAt, Text, T
 use super::super::pace::Pace;
 use super::super::{Context, SourceError};
 use super::fault::Fault;
-use super::reader::{Begin, Page, Part, Record};
+use super::reader::{Begin, Page, Part, Record, Restart};
 use super::session::Session;
 use super::{SqlTail, layout};
 
@@ -25,6 +25,7 @@ pub(super) async fn run(source: SqlTail, context: Context) -> Result<(), SourceE
         parts: Vec::new(),
         is_down: false,
         has_read: false,
+        is_doubtful: false,
     };
     tokio::select! {
         biased;
@@ -42,6 +43,8 @@ struct Tail {
     is_down: bool,
     /// The last connection was good for something.
     has_read: bool,
+    /// A table ends below what was read of it: nobody knows yet what that means.
+    is_doubtful: bool,
 }
 
 /// A part with its place in the schedule.
@@ -120,6 +123,26 @@ impl Tail {
         self.has_read = true;
     }
 
+    /// A page was read: that is up, unless it cannot be told whether it is all there was.
+    fn report(&mut self, page: &Page) {
+        match &page.restart {
+            Some(Restart::Suspected(what)) => {
+                self.is_doubtful = true;
+                self.is_down = true;
+                self.has_read = true;
+                self.context.status.down(&self.source.name, what);
+            }
+            Some(Restart::BegunAgain(what)) => {
+                self.is_doubtful = false;
+                tracing::error!(source = %self.source.name, "{what}");
+            }
+            None => self.is_doubtful &= page.is_stale,
+        }
+        if !self.is_doubtful && (self.is_down || !self.has_read) {
+            self.report_up();
+        }
+    }
+
     /// One connection's life.
     async fn read(&mut self) -> Result<std::convert::Infallible, End> {
         let mut session = Session::open(&self.source.sql).await?;
@@ -127,7 +150,6 @@ impl Tail {
             self.parts = self.prepare(&mut session).await?;
         }
         self.poll(&mut session, 0).await?;
-        self.report_up();
         loop {
             let next = self.next();
             tokio::time::sleep_until(self.parts[next].due).await;
@@ -212,12 +234,9 @@ impl Tail {
     async fn poll(&mut self, session: &mut Session, at: usize) -> Result<(), End> {
         let now = (self.context.now)();
         let every = self.source.sql.poll_every;
+        let page = self.parts[at].part.reader.poll(session, now).await?;
+        self.report(&page);
         let tended = &mut self.parts[at];
-        let page = tended
-            .part
-            .reader
-            .poll(session, now)
-            .await?;
         tended.schedule(&page, every);
         tended.warn(&page, &self.source.name);
         let tick = tended.tick(&page, now);
