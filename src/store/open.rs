@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::config::StoreConfig;
 
-use super::{Backend, Inner, OpenError, Store, migrate};
+use super::{Backend, Inner, OpenError, Store, migrate, snapshot};
 
 /// How long a caller waits for a free connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -97,12 +97,24 @@ async fn open_sqlite(path: &Path, open_as: OpenAs) -> Result<Store, OpenError> {
         .map_err(OpenError::failed(&name, "opening the file"))?;
     migrate::bring_up_to_date(&writer, Backend::Sqlite, Some(path), &name, open_as).await?;
     if lock.is_some() {
+        drop_abandoned(&writer, Backend::Sqlite).await;
         free_leases(&writer)
             .await
             .map_err(OpenError::failed(&name, "freeing leases"))?;
     }
     let reader = pool(SQLITE_READERS, READER_PRAGMAS).connect_lazy_with(options);
     Ok(Store::assemble(Backend::Sqlite, writer, reader, name, lock))
+}
+
+/// First of all, since it may be what a full disk needs; a daemon can do without.
+async fn drop_abandoned(writer: &Pool<Any>, backend: Backend) {
+    match snapshot::drop_abandoned(writer, backend).await {
+        Ok(0) => {}
+        Ok(snapshots) => tracing::info!(snapshots, "Removed snapshots that were never finished"),
+        Err(error) => {
+            tracing::warn!(%error, "Snapshots that were never finished could not be removed");
+        }
+    }
 }
 
 /// Whoever held them is dead, since we hold the lock: what it left undone need not wait for its leases to end.
@@ -128,6 +140,9 @@ async fn open_postgres(
         .await
         .map_err(OpenError::failed(&name, "connecting"))?;
     migrate::bring_up_to_date(&pool, Backend::Postgres, None, &name, open_as).await?;
+    if open_as == OpenAs::Daemon {
+        drop_abandoned(&pool, Backend::Postgres).await;
+    }
     Ok(Store::assemble(
         Backend::Postgres,
         pool.clone(),

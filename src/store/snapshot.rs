@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
-use sqlx::Row as _;
+use sqlx::{Any, Pool, Row as _};
 
 use crate::model::{Position, SourcePartition, Text, Timestamp, limits};
 
-use super::{Store, StoreError, sql};
+use super::{Backend, Store, StoreError, sql};
 
 /// Large enough that a statement's cost does not count, small enough that a commit waits only milliseconds.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -38,9 +38,22 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let id = self.begin_snapshot(snapshot, now).await?;
+        let written = self.write_snapshot(id, &snapshot.state, now).await;
+        if written.is_err() {
+            self.drop_snapshot(id).await;
+        }
+        written
+    }
+
+    async fn write_snapshot(
+        &self,
+        id: i64,
+        state: &[u8],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         // Hashed chunk by chunk: hashing all of it at once would hold up every other task of the thread.
         let mut checksum = Sha256::new();
-        for (number, chunk) in (0_i64..).zip(snapshot.state.chunks(CHUNK_BYTES)) {
+        for (number, chunk) in (0_i64..).zip(state.chunks(CHUNK_BYTES)) {
             checksum.update(chunk);
             sqlx::query(
                 "INSERT INTO snapshot_chunk (snapshot_id, number, body) VALUES ($1, $2, $3)",
@@ -113,6 +126,17 @@ impl Store {
         Ok(row.try_get("id")?)
     }
 
+    /// What there is of an unfinished one would hold its space, and on a full disk no commit would pass any more.
+    async fn drop_snapshot(&self, id: i64) {
+        let dropped = sqlx::query("DELETE FROM snapshot WHERE id = $1 AND complete = 0")
+            .bind(id)
+            .execute(&self.inner.writer)
+            .await;
+        if let Err(error) = dropped {
+            tracing::warn!(%error, "An unfinished snapshot could not be removed; a later start or snapshot does");
+        }
+    }
+
     async fn complete_snapshot(
         &self,
         id: i64,
@@ -162,6 +186,27 @@ impl Store {
     }
 }
 
+/// Removes what a process that died left unfinished.
+pub(super) async fn drop_abandoned(
+    writer: &Pool<Any>,
+    backend: Backend,
+) -> Result<u64, sqlx::Error> {
+    let statement = match backend {
+        // We hold the lock: nobody else is writing one.
+        Backend::Sqlite => "DELETE FROM snapshot WHERE complete = 0",
+        // Another daemon may be; by the database's clock, since ours may differ.
+        Backend::Postgres => {
+            "DELETE FROM snapshot WHERE complete = 0 AND created_at <
+                (extract(epoch FROM now()) * 1000)::bigint - $1"
+        }
+    };
+    let mut query = sqlx::query(statement);
+    if backend == Backend::Postgres {
+        query = query.bind(WRITING_MAX_MS);
+    }
+    Ok(query.execute(writer).await?.rows_affected())
+}
+
 fn hex(checksum: Sha256) -> String {
     checksum
         .finalize()
@@ -205,4 +250,93 @@ fn positions_from_json(
         )
     };
     Ok(rows.into_iter().map(pair).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Secret, StoreConfig};
+    use crate::model::Commit;
+    use crate::store::OpenAs;
+
+    async fn open_in(folder: &std::path::Path) -> Store {
+        let config = StoreConfig {
+            url: Secret::new(format!("sqlite://{}/warden.db", folder.display())),
+            connections_max: 1,
+            snapshot_every: std::time::Duration::from_mins(1),
+        };
+        Store::open(&config, OpenAs::Daemon).await.unwrap()
+    }
+
+    fn snapshot(chunks: usize) -> Snapshot {
+        Snapshot {
+            positions: BTreeMap::new(),
+            format: 1,
+            state: vec![7; chunks * CHUNK_BYTES],
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// Room for so many bytes more, as on a disk that is nearly full.
+    async fn leave_room(store: &Store, bytes: i64) {
+        let pages: i64 = sqlx::query("PRAGMA page_count")
+            .fetch_one(&store.inner.writer)
+            .await
+            .unwrap()
+            .get(0);
+        let room = format!("PRAGMA max_page_count = {}", pages + bytes / 4096);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(room))
+            .execute(&store.inner.writer)
+            .await
+            .unwrap();
+    }
+
+    /// Takes what room there is left, in rows that others do not mind.
+    async fn commit_much(store: &Store) -> Result<(), StoreError> {
+        let payloads = vec![vec![1; 4000]; 100];
+        store.insert_inbox(&"hook".into(), payloads, at(0)).await?;
+        store.commit(&Commit::default(), at(0)).await.map(|_| ())
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_given_back_what_an_unfinished_snapshot_took() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_in(folder.path()).await;
+        store.save_snapshot(&snapshot(1), at(0)).await.unwrap();
+        leave_room(&store, 2 * 1024 * 1024).await;
+
+        let error = store.save_snapshot(&snapshot(4), at(0)).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Unavailable(_)), "{error}");
+        assert_eq!(store.snapshots_kept().await.unwrap(), 1);
+        commit_much(&store).await.unwrap();
+        assert!(store.load_snapshot().await.unwrap() == Some(snapshot(1)));
+    }
+
+    #[tokio::test]
+    async fn what_a_crash_left_unfinished_goes_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_in(folder.path()).await;
+        store.save_snapshot(&snapshot(1), at(0)).await.unwrap();
+        let id = store.begin_snapshot(&snapshot(1), at(0)).await.unwrap();
+        sqlx::query("INSERT INTO snapshot_chunk (snapshot_id, number, body) VALUES ($1, 0, $2)")
+            .bind(id)
+            .bind(vec![7_u8; CHUNK_BYTES])
+            .execute(&store.inner.writer)
+            .await
+            .unwrap();
+        store.close().await;
+        drop(store);
+
+        let store = open_in(folder.path()).await;
+        assert_eq!(store.snapshots_kept().await.unwrap(), 1);
+        let chunks = sqlx::query("SELECT COUNT(*) FROM snapshot_chunk")
+            .fetch_one(store.reader())
+            .await
+            .unwrap();
+        assert_eq!(chunks.get::<i64, _>(0), 1);
+        assert!(store.load_snapshot().await.unwrap() == Some(snapshot(1)));
+    }
 }

@@ -101,6 +101,45 @@ async fn two_daemons_never_lease_the_same_action() {
     assert_eq!((leased.len(), once.len()), (40, 40));
 }
 
+#[tokio::test]
+#[ignore = "needs real servers: tests/run"]
+async fn unfinished_snapshots_go_at_a_start_when_nobody_can_be_writing_them() {
+    let name = new_database().await;
+    let store = open_database(&name).await;
+    let (base, _) = server()
+        .rsplit_once('/')
+        .map(|(base, name)| (base.to_owned(), name.to_owned()))
+        .unwrap();
+    let mut connection = PgConnection::connect(&format!("{base}/{name}"))
+        .await
+        .unwrap();
+    for minutes in [0, 50, 70] {
+        let insert = format!(
+            "WITH head AS (INSERT INTO snapshot (created_at, format, positions, complete)
+                VALUES ((extract(epoch FROM now()) * 1000)::bigint - {minutes} * 60000, 1, '[]', 0) RETURNING id)
+             SELECT id FROM head"
+        );
+        let id: i64 = sqlx::query_scalar(AssertSqlSafe(insert))
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        let chunk =
+            format!("INSERT INTO snapshot_chunk (snapshot_id, number, body) VALUES ({id}, 0, 'x')");
+        sqlx::query(AssertSqlSafe(chunk))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+    assert_eq!(store.snapshots_kept().await.unwrap(), 3);
+    let other = open_database(&name).await;
+    assert_eq!(other.snapshots_kept().await.unwrap(), 2);
+    let chunks: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM snapshot_chunk")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(chunks, 2);
+}
+
 /// Passes connections on to the server, until it is told to cut them all.
 struct Wire {
     port: u16,
