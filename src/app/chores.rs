@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::control::Controls;
 use super::{online, parts};
 use crate::clock;
-use crate::model::{Position, SourcePartition};
+use crate::config::{Config, SourceKind};
+use crate::model::{Position, SourcePartition, Text};
 use crate::pipeline::Control;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -72,31 +73,71 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
 
 async fn forget(controls: &Controls) {
     let read = match controls.store.positions().await {
-        Ok(positions) => inbox_read(&positions),
+        Ok(positions) => inbox_read(&controls.config(), &positions),
         Err(_) => return,
     };
     if let Err(error) = controls
         .store
-        .retention(&controls.config().retention, read, clock::now())
+        .retention(&controls.config().retention, &read, clock::now())
         .await
     {
         tracing::warn!(%error, "Old rows could not be removed; tried again in an hour");
     }
 }
 
-/// Up to which id every webhook source has read the inbox; 0 while one has not begun.
-fn inbox_read(positions: &BTreeMap<SourcePartition, Position>) -> i64 {
+/// Up to which id each webhook source that is configured has read the inbox; 0 while it has not begun. Positions of
+/// sources that are configured no more stay in the store, and say nothing about what anybody is going to read.
+fn inbox_read(
+    config: &Config,
+    positions: &BTreeMap<SourcePartition, Position>,
+) -> BTreeMap<Text, i64> {
     let id = |position: &Position| {
         serde_json::from_str::<serde_json::Value>(&position.0)
             .ok()?
             .get("id")?
             .as_i64()
     };
-    let inboxes = positions
+    let webhooks = config
+        .sources
         .iter()
-        .filter(|(partition, _)| &*partition.partition == "inbox");
-    inboxes
-        .map(|(_, position)| id(position).unwrap_or(0))
-        .min()
-        .unwrap_or(0)
+        .filter(|source| matches!(source.kind, SourceKind::Webhook(_)));
+    webhooks
+        .map(|source| {
+            let partition = SourcePartition {
+                source: source.name.clone(),
+                partition: "inbox".into(),
+            };
+            let read = positions.get(&partition).and_then(id);
+            (source.name.clone(), read.unwrap_or(0))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quiet_source_and_one_that_is_gone_hold_nobody_back() {
+        let text = "http: { ingest: { listen: 127.0.0.1:0 } }
+sources:
+  - { name: busy, webhook: { bearer: a-secret-of-some-length }, format: auth0 }
+  - { name: quiet, webhook: { bearer: a-secret-of-some-length }, format: auth0 }
+  - { name: log, file: { path: log.jsonl }, format: tokenwarden }";
+        let config = Config::parse(text, std::path::Path::new("tokenwarden.yaml")).unwrap();
+        let at = |source: &str, partition: &str, id: i64| {
+            let partition = SourcePartition {
+                source: source.into(),
+                partition: partition.into(),
+            };
+            (partition, Position(format!("{{\"id\":{id}}}").into()))
+        };
+        let positions = [
+            at("busy", "inbox", 70),
+            at("renamed", "inbox", 3),
+            at("own", "own", 9),
+        ];
+        let read = inbox_read(&config, &positions.into());
+        assert_eq!(read, [("busy".into(), 70), ("quiet".into(), 0)].into());
+    }
 }

@@ -2,13 +2,14 @@
 //!
 //! An incident goes as a whole: its detections and actions stay as long as it does, and its age is that of its last change.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sqlx::AssertSqlSafe;
+use sqlx::Row as _;
 
 use crate::config::Retention;
-use crate::model::Timestamp;
 use crate::model::limits::BULLETINS_KEPT_MIN;
+use crate::model::{Text, Timestamp};
 
 use super::{Store, StoreError, sql};
 
@@ -43,13 +44,16 @@ const OWN_EVENTS: &str =
     "DELETE FROM own_event WHERE id IN (SELECT id FROM own_event WHERE recorded_at < $1 LIMIT $2)";
 const REJECTS: &str =
     "DELETE FROM reject WHERE seq IN (SELECT seq FROM reject WHERE recorded_at < $1 LIMIT $2)";
+const INBOX: &str = "DELETE FROM inbox WHERE id IN
+    (SELECT id FROM inbox WHERE received_at < $1 AND source = $3 AND id <= $4 LIMIT $2)";
 
 impl Store {
-    /// Removes what is older than `retention` allows. Inbox records above `inbox_read` are still to be read and stay.
+    /// Removes what is older than `retention` allows. `inbox_read`: up to which id each source that is read has read the
+    /// inbox; its records above that stay. Those of a source that nobody reads go by their age alone.
     pub async fn retention(
         &self,
         retention: &Retention,
-        inbox_read: i64,
+        inbox_read: &BTreeMap<Text, i64>,
         now: Timestamp,
     ) -> Result<Removed, StoreError> {
         let oldest = before(now, retention.detections);
@@ -65,21 +69,51 @@ impl Store {
             actions,
             own_events: self.remove(OWN_EVENTS, oldest).await?,
             inbox: self
-                .remove(&inbox_statement(inbox_read), before(now, retention.inbox))
+                .forget_inbox(inbox_read, before(now, retention.inbox))
                 .await?,
             rejects: self.remove(REJECTS, before(now, retention.rejects)).await?,
         })
     }
 
-    async fn remove(&self, statement: &str, oldest: i64) -> Result<u64, StoreError> {
+    /// Source by source: one that is quiet must not keep what the others have read.
+    async fn forget_inbox(
+        &self,
+        read: &BTreeMap<Text, i64>,
+        oldest: i64,
+    ) -> Result<u64, StoreError> {
+        let sources = sqlx::query("SELECT DISTINCT source FROM inbox")
+            .fetch_all(self.reader())
+            .await?;
+        let mut removed = 0;
+        for source in &sources {
+            let source: String = source.try_get("source")?;
+            let up_to = read.get(source.as_str()).copied().unwrap_or(i64::MAX);
+            removed += self
+                .remove_of(INBOX, oldest, Some((&source, up_to)))
+                .await?;
+        }
+        Ok(removed)
+    }
+
+    async fn remove(&self, statement: &'static str, oldest: i64) -> Result<u64, StoreError> {
+        self.remove_of(statement, oldest, None).await
+    }
+
+    async fn remove_of(
+        &self,
+        statement: &'static str,
+        oldest: i64,
+        of: Option<(&str, i64)>,
+    ) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
-            let rows = sqlx::query(AssertSqlSafe(statement.to_owned()))
+            let mut query = sqlx::query(statement)
                 .bind(oldest)
-                .bind(i64::try_from(CHUNK_ROWS).unwrap_or(i64::MAX))
-                .execute(&self.inner.writer)
-                .await?
-                .rows_affected();
+                .bind(i64::try_from(CHUNK_ROWS).unwrap_or(i64::MAX));
+            if let Some((source, up_to)) = of {
+                query = query.bind(source).bind(up_to);
+            }
+            let rows = query.execute(&self.inner.writer).await?.rows_affected();
             removed += rows;
             if rows < CHUNK_ROWS {
                 return Ok(removed);
@@ -88,12 +122,6 @@ impl Store {
             tokio::task::yield_now().await;
         }
     }
-}
-
-fn inbox_statement(read: i64) -> String {
-    format!(
-        "DELETE FROM inbox WHERE id IN (SELECT id FROM inbox WHERE received_at < $1 AND id <= {read} LIMIT $2)"
-    )
 }
 
 fn before(now: Timestamp, kept: Duration) -> i64 {

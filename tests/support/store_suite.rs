@@ -24,7 +24,8 @@ macro_rules! store_suite {
             decision_gives_the_first_state, lease_is_exclusive_until_it_ends, one_of_a_lane_at_a_time, waiting_retry_does_not_block_its_lane,
             attempt_and_end_tell_the_engine, end_after_a_lost_lease_is_refused, receivers_done_are_remembered, final_action_wakes_the_notification, outcome_in_the_meantime_wakes_too,
             released_action_is_due_again, inbox_is_read_in_order, concurrent_own_events_leave_no_gap, snapshot_comes_back,
-            two_snapshots_are_kept, token_key_is_remembered, lists_filter_and_page, gauges_count, digest_counts_by_client, digest_counts_the_rest, digest_is_made_once_a_day, held_for_age_is_summed_up_once, retention_removes_what_is_old);
+            two_snapshots_are_kept, token_key_is_remembered, lists_filter_and_page, gauges_count, digest_counts_by_client, digest_counts_the_rest, digest_is_made_once_a_day, held_for_age_is_summed_up_once, retention_removes_what_is_old,
+            inbox_is_forgotten_source_by_source);
     };
     (@each $open:path, $metas:tt, $($name:ident),+ $(,)?) => { $(store_suite!(@one $open, $metas, $name);)+ };
     (@one $open:path, [$(#[$meta:meta])*], $name:ident) => {
@@ -1304,7 +1305,11 @@ pub(crate) async fn retention_removes_what_is_old(store: Store) {
         .await
         .unwrap();
 
-    let removed = store.retention(&retention, 1, at(11 * DAY)).await.unwrap();
+    let read = [("hook".into(), 1)].into();
+    let removed = store
+        .retention(&retention, &read, at(11 * DAY))
+        .await
+        .unwrap();
     assert_eq!(
         (removed.incidents, removed.detections, removed.inbox),
         (1, 1, 1)
@@ -1334,4 +1339,38 @@ pub(crate) async fn retention_removes_what_is_old(store: Store) {
         store.inbox_after(&"hook".into(), 0, 10).await.unwrap()[0].payload,
         b"unread"
     );
+}
+
+pub(crate) async fn inbox_is_forgotten_source_by_source(store: Store) {
+    const DAY: i64 = 86_400;
+    let retention = Retention {
+        inbox: Duration::from_hours(24),
+        ..Retention::default()
+    };
+    for (source, day) in [
+        ("busy", 0),
+        ("quiet", 0),
+        ("renamed", 0),
+        ("busy", 0),
+        ("renamed", 2),
+        ("busy", 2),
+    ] {
+        let body = vec![source.as_bytes().to_vec()];
+        store
+            .insert_inbox(&source.into(), body, at(day * DAY))
+            .await
+            .unwrap();
+    }
+    // `busy` has read all of its records, `quiet` has read none yet, nobody reads `renamed` any more.
+    let read = [("busy".into(), 6), ("quiet".into(), 0)].into();
+    let removed = store
+        .retention(&retention, &read, at(2 * DAY + 1))
+        .await
+        .unwrap();
+    assert_eq!(removed.inbox, 3);
+    for (source, left) in [("busy", vec![6]), ("quiet", vec![2]), ("renamed", vec![5])] {
+        let rows = store.inbox_after(&source.into(), 0, 10).await.unwrap();
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        assert_eq!(ids, left, "{source}");
+    }
 }
