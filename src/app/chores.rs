@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::control::Controls;
@@ -35,20 +36,22 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         turn = turn.wrapping_add(1);
-        let out = controls.board.out_of_time();
-        if !out.is_empty() && controls.control.send(Control::LeftOut(out)).await.is_err() {
-            return;
-        }
-        let up = controls.board.up();
-        if !up.is_empty() && controls.control.send(Control::Arrived(up)).await.is_err() {
-            return;
+        if has_room(&controls.control) {
+            let out = controls.board.out_of_time();
+            if !out.is_empty() && controls.control.send(Control::LeftOut(out)).await.is_err() {
+                return;
+            }
+            let up = controls.board.up();
+            if !up.is_empty() && controls.control.send(Control::Arrived(up)).await.is_err() {
+                return;
+            }
         }
         if !Arc::ptr_eq(&loaded, &controls.loaded()) {
             // Another configuration came with tables of its own.
             loaded = controls.loaded();
             tables = Arc::clone(&loaded.tables);
         }
-        if turn.is_multiple_of(TABLES_EVERY) && tables.changed() {
+        if turn.is_multiple_of(TABLES_EVERY) && has_room(&controls.control) && tables.changed() {
             let (new, warnings) = tables.reload(&parts::tables_params(&controls.config()));
             for warning in warnings {
                 tracing::warn!("{warning}");
@@ -69,6 +72,11 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
             forget(&controls).await;
         }
     }
+}
+
+/// The loop takes nothing while the store is away. What is told again in a second anyhow must leave room for a reload.
+fn has_room(control: &mpsc::Sender<Control>) -> bool {
+    control.capacity() > control.max_capacity() / 2
 }
 
 async fn forget(controls: &Controls) {

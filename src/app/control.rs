@@ -11,14 +11,15 @@ use super::board::Board;
 use super::key::{self, Keys};
 use super::loaded::Loaded;
 use super::online::PartReport;
+use super::restart;
 use crate::admin::{self, Readiness};
 use crate::clock;
-use crate::config::{Config, SourceKind};
+use crate::config::Config;
 use crate::delivery::{Performers, Withheld};
 use crate::enrich::Tables;
 use crate::metrics::top::{By, Top, TopList};
 use crate::metrics::{self, Metrics, Registry};
-use crate::model::{ActionKind, Severity, Timestamp};
+use crate::model::{ActionKind, Severity, Timestamp, limits};
 use crate::pipeline::Control;
 use crate::store::Store;
 
@@ -91,24 +92,35 @@ impl Controls {
         let _one = self.reloading.lock().await;
         let loaded = match self.make_again() {
             Ok(loaded) => loaded,
-            Err(faults) => {
-                self.metrics.config_last_reload_successful.set(0);
-                tracing::error!(%faults, "The configuration was not loaded; the former one stays in force");
-                return Err(faults);
-            }
+            Err(faults) => return Err(self.refused(faults)),
         };
         let rules = loaded.rules.rules.len();
-        let reload = Control::Reload(Box::new(loaded.reload()));
-        self.control
-            .send(reload)
-            .await
-            .map_err(|_| "the daemon is stopping".to_owned())?;
+        let place = match self.place_for_reload().await {
+            Ok(place) => place,
+            Err(why) => return Err(self.refused(why)),
+        };
+        place.send(Control::Reload(Box::new(loaded.reload())));
         self.performers.send_replace(Arc::clone(&loaded.performers));
         self.metrics.prepare(&loaded.known());
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
         self.describe();
         tracing::info!(rules, "The configuration was loaded again");
         Ok(format!("loaded: {rules} rules"))
+    }
+
+    fn refused(&self, faults: String) -> String {
+        self.metrics.config_last_reload_successful.set(0);
+        tracing::error!(%faults, "The configuration was not loaded; the former one stays in force");
+        faults
+    }
+
+    /// Asked for before anything is replaced: the engine takes nothing while the store is away.
+    async fn place_for_reload(&self) -> Result<mpsc::Permit<'_, Control>, String> {
+        match tokio::time::timeout(limits::RELOAD_WAIT_MAX, self.control.reserve()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) => Err("the daemon is stopping".to_owned()),
+            Err(_) => Err("the engine takes nothing at the moment, as when the store is away; load it again when it does".to_owned()),
+        }
     }
 
     fn make_again(&self) -> Result<Loaded, String> {
@@ -121,17 +133,16 @@ impl Controls {
         };
         let path = self.loaded().config.path.clone();
         let config = Config::load(&path).map_err(listed)?;
+        let before = self.loaded();
+        let whys = restart::needed_by(&before.config, &config);
+        if !whys.is_empty() {
+            let line = |why: &String| format!("{}: {why}", path.display());
+            return Err(whys.iter().map(line).collect::<Vec<_>>().join("\n"));
+        }
+        // After the store's place, beside which a key of its own would be made.
         if !key::keys(&config).is_ok_and(|keys| keys == self.keys) {
             return Err(format!(
                 "{}: the token keys cannot be changed by a reload; restart the daemon",
-                path.display()
-            ));
-        }
-        let before = self.loaded();
-        let same_sources = names(&config) == names(&before.config);
-        if !same_sources {
-            return Err(format!(
-                "{}: sources cannot be added or removed by a reload; restart the daemon",
                 path.display()
             ));
         }
@@ -216,28 +227,11 @@ impl Controls {
     }
 }
 
-fn kind_of(kind: &SourceKind) -> &'static str {
-    match kind {
-        SourceKind::Kafka(_) => "kafka",
-        SourceKind::Sql(_) => "sql",
-        SourceKind::Webhook(_) => "webhook",
-        SourceKind::File(_) => "file",
-    }
-}
-
 fn count_of<K: PartialEq>(counts: &[(K, u64)], key: &K) -> u64 {
     counts
         .iter()
         .find(|(known, _)| known == key)
         .map_or(0, |(_, count)| *count)
-}
-
-fn names(config: &Config) -> Vec<(&str, &'static str)> {
-    config
-        .sources
-        .iter()
-        .map(|source| (&*source.name, kind_of(&source.kind)))
-        .collect()
 }
 
 impl admin::Health for Controls {

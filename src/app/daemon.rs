@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -159,6 +160,15 @@ impl Daemon {
     /// Loads the configuration again, as SIGHUP does.
     pub async fn reload(&self) -> Result<String, String> {
         self.controls.load_again().await
+    }
+
+    /// The same, for whoever waits for the daemon meanwhile.
+    pub fn reloader(&self) -> impl Fn() -> BoxFuture<'static, Result<String, String>> + use<> {
+        let controls = Arc::clone(&self.controls);
+        move || {
+            let controls = Arc::clone(&controls);
+            Box::pin(async move { controls.load_again().await })
+        }
     }
 
     /// Drains and commits, then closes everything.
@@ -388,4 +398,69 @@ fn webhooks(config: &Config) -> Vec<(Text, crate::config::WebhookSource)> {
         _ => None,
     };
     config.sources.iter().filter_map(webhook).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::Duration;
+
+    use sqlx::{Connection as _, SqliteConnection};
+
+    use super::*;
+    use crate::admin::{Health as _, Readiness};
+    use crate::pipeline::Control;
+
+    const PATIENCE: Duration = Duration::from_mins(1);
+
+    async fn wait_for(daemon: &Daemon, what: &str, is: impl Fn(&Readiness) -> bool) {
+        let wait = async {
+            while !is(&daemon.controls.readiness()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
+        assert!(waited.is_ok(), "{what}: {:?}", daemon.controls.readiness());
+    }
+
+    fn store_is_away(readiness: &Readiness) -> bool {
+        matches!(readiness, Readiness::NotReady(why) if why.iter().any(|why| why.starts_with("store: ")))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_reload_that_the_engine_cannot_take_is_refused_and_keeps_nobody_waiting() {
+        let home = tempfile::tempdir().unwrap();
+        let config = home.path().join("tokenwarden.yaml");
+        let events = home.path().join("events.jsonl");
+        let text = "sources: [{ name: log, file: { path: events.jsonl, poll_every: 50ms }, format: tokenwarden, start: earliest }]";
+        std::fs::write(&config, text).unwrap();
+        std::fs::write(&events, "").unwrap();
+        let daemon = Daemon::start(Config::load(&config).unwrap()).await.unwrap();
+        wait_for(&daemon, "ready", |it| *it == Readiness::Ready).await;
+
+        let url = format!("sqlite://{}", daemon.store.name());
+        let mut other = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql("BEGIN IMMEDIATE")
+            .execute(&mut other)
+            .await
+            .unwrap();
+        let mut events = std::fs::File::options().append(true).open(&events).unwrap();
+        events.write_all(b"{}\n").unwrap();
+        wait_for(&daemon, "the store is away", store_is_away).await;
+        while daemon
+            .controls
+            .control
+            .try_send(Control::Arrived(Vec::new()))
+            .is_ok()
+        {}
+
+        let reload = tokio::time::timeout(PATIENCE, daemon.reload()).await;
+        let refusal = reload.expect("the reload waits for the store").unwrap_err();
+        assert!(refusal.contains("the store"), "{refusal}");
+        let stopped = tokio::time::timeout(PATIENCE, daemon.stop()).await;
+        assert!(
+            stopped.expect("a stop").is_err(),
+            "the last commit was meant to fail"
+        );
+    }
 }

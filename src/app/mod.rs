@@ -15,6 +15,7 @@ pub mod notify;
 pub mod online;
 pub mod parts;
 pub mod replay;
+mod restart;
 pub mod rule_tests;
 mod watch;
 

@@ -2,10 +2,14 @@
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::pin::pin;
 
 use anyhow::Context as _;
 use clap::Args;
+use futures_util::future::BoxFuture;
+use futures_util::{Stream, StreamExt as _, stream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use super::{Exit, Terminal};
 use crate::app::{Daemon, StartError};
@@ -52,7 +56,7 @@ async fn serve(config: Config, terminal: &mut Terminal<'_>) -> anyhow::Result<Ex
     // Heard from the first moment on: a stop during the start is a clean stop too.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+    let hang_up = signal(SignalKind::hangup())?;
     let (mode, path) = (config.mode, config.path.display().to_string());
     let mut daemon = match Daemon::start(config).await {
         Ok(daemon) => daemon,
@@ -63,14 +67,19 @@ async fn serve(config: Config, terminal: &mut Terminal<'_>) -> anyhow::Result<Ex
         }
     };
     announce(mode, &path, &daemon);
-    let ended = loop {
+    let stop = async {
         tokio::select! {
-            _ = terminate.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
-            // The answer is in the log already.
-            _ = hang_up.recv() => drop(daemon.reload().await),
-            ended = daemon.ended() => break ended,
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
+    };
+    let hang_ups = stream::unfold(hang_up, async |mut hang_up| {
+        hang_up.recv().await.map(|()| ((), hang_up))
+    });
+    let reload = daemon.reloader();
+    let ended = tokio::select! {
+        () = reloading_until(stop, hang_ups, reload) => Ok(()),
+        ended = daemon.ended() => ended,
     };
     tracing::info!("Stopping: what was read is judged and committed first");
     let stopped = daemon.stop().await;
@@ -82,6 +91,31 @@ async fn serve(config: Config, terminal: &mut Terminal<'_>) -> anyhow::Result<Ex
         Err(error) => {
             writeln!(terminal.err, "tokenwarden: {error:#}")?;
             Ok(Exit::Failure)
+        }
+    }
+}
+
+/// One reload may run and one wait: a later one would read the same file.
+const RELOADS_MAX: usize = 2;
+
+/// Reloads beside the wait: whatever one waits for, a stop is heard.
+async fn reloading_until<T: Send + 'static>(
+    stop: impl Future<Output = ()>,
+    hang_ups: impl Stream<Item = ()>,
+    reload: impl Fn() -> BoxFuture<'static, T>,
+) {
+    let (mut stop, mut hang_ups) = (pin!(stop), pin!(hang_ups));
+    let mut reloads = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            Some(()) = hang_ups.next() => {
+                if reloads.len() < RELOADS_MAX {
+                    reloads.spawn(reload());
+                }
+            }
+            // The answer is in the log already.
+            Some(_) = reloads.join_next() => {}
         }
     }
 }
@@ -104,5 +138,37 @@ fn announce(mode: Mode, path: &str, daemon: &Daemon) {
             config = path,
             "tokenwarden runs in mode off: nothing is done"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// Nothing that a test waits for may take longer.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn a_stop_is_heard_while_a_reload_does_not_end() {
+        let (begun, reloads) = (Arc::new(Notify::new()), AtomicUsize::new(0));
+        let reload = || -> BoxFuture<'static, ()> {
+            reloads.fetch_add(1, Ordering::Relaxed);
+            let begun = Arc::clone(&begun);
+            Box::pin(async move {
+                begun.notify_one();
+                std::future::pending::<()>().await;
+            })
+        };
+        let stop = begun.notified();
+        let hang_ups = stream::iter([(), (), ()]).chain(stream::pending());
+        let waited = tokio::time::timeout(PATIENCE, reloading_until(stop, hang_ups, reload)).await;
+        assert!(waited.is_ok(), "the stop was not heard");
+        assert_eq!(reloads.load(Ordering::Relaxed), RELOADS_MAX);
     }
 }

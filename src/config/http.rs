@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::Secret;
 
 /// Absent means: this listener is not opened.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Http {
     pub ops: Option<OpsListener>,
     pub api: Option<ApiListener>,
@@ -14,7 +14,7 @@ pub struct Http {
 }
 
 /// Metrics and health; no personal data.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpsListener {
     pub listen: SocketAddr,
     /// Bearer token; required beyond loopback.
@@ -22,7 +22,7 @@ pub struct OpsListener {
 }
 
 /// Incidents, detections, actions, reload.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiListener {
     pub listen: SocketAddr,
     /// Bearer token; required beyond loopback.
@@ -30,7 +30,7 @@ pub struct ApiListener {
 }
 
 /// Webhook sources only; each source has its own authentication.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IngestListener {
     pub listen: SocketAddr,
     /// PEM files; absent means plain HTTP (behind a proxy, or on loopback).

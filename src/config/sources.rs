@@ -21,7 +21,7 @@ pub struct Source {
     pub lateness: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceKind {
     Kafka(KafkaSource),
     Sql(SqlSource),
@@ -79,7 +79,7 @@ pub enum MappingValue {
     Constant(Text),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaSource {
     pub brokers: Text,
     pub topics: Vec<Text>,
@@ -88,7 +88,7 @@ pub struct KafkaSource {
     pub properties: BTreeMap<Text, Secret>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlSource {
     pub database: Database,
     /// `postgres://`, `mysql://` or `sqlite://`.
@@ -108,7 +108,7 @@ pub enum Database {
     Sqlite,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SqlLayout {
     /// `event_entity` and `admin_event_entity` of the realms named; none named means all.
     Keycloak {
@@ -151,14 +151,14 @@ pub struct ColumnMap {
     pub columns: BTreeMap<Text, Text>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebhookSource {
     pub auth: WebhookAuth,
     /// Largest request body in bytes.
     pub body_bytes_max: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookAuth {
     /// `Authorization: Bearer SECRET`, or the bare secret as Auth0 sends it.
     Bearer(Secret),
@@ -171,7 +171,7 @@ pub enum WebhookAuth {
     },
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSource {
     pub path: PathBuf,
     pub poll_every: Duration,

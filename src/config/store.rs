@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Secret;
 
 /// Where positions, detections, actions and snapshots live.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreConfig {
     /// `sqlite:///path/file.db` or `postgres://user@host/database`; may hold a password, hence a secret.
     pub url: Secret,

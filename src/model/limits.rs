@@ -130,6 +130,8 @@ pub const WITHHELD_MAX: Duration = Duration::from_mins(10);
 /// First and longest pause between tries while the store is away.
 pub const STORE_RETRY_MIN: Duration = Duration::from_millis(100);
 pub const STORE_RETRY_MAX: Duration = Duration::from_secs(10);
+/// A reload waits so long for the engine to take it, which it does at once unless the store is away.
+pub const RELOAD_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Batches that wait for the engine; a full channel makes the sources wait.
 pub const BATCHES_WAITING_MAX: usize = 16;
 /// Wait before the second try of an action, at most: most faults of a server are over at once.

@@ -39,6 +39,7 @@ mod actions;
 mod check_online;
 mod demo;
 mod readme;
+mod reload;
 mod replay;
 mod rotation;
 mod rule_tests;
