@@ -182,8 +182,11 @@ fn notice(open: &mut Open, (mode, of): (Mode, &str), waits: bool, found: &Found)
     }
     let needs = ActionKind::Notify.needs();
     let time = detection.time.as_millisecond();
-    let notice = open.notices.next(mode >= needs, waits, time)?;
-    if notice == Notice::First && detection.severity == open.incident.severity {
+    let notice = open
+        .notices
+        .next(mode >= needs, detection.severity, waits, time)?;
+    let tells_more = matches!(notice, Notice::First | Notice::Graver(_));
+    if tells_more && detection.severity == open.incident.severity {
         // Before it there may have been others that nobody was told of.
         open.incident.summary = detection.summary.clone();
     }
@@ -193,6 +196,10 @@ fn notice(open: &mut Open, (mode, of): (Mode, &str), waits: bool, found: &Found)
         Notice::First => (
             Decision::Execute,
             proposal::reason_of(action.kind, found).into(),
+        ),
+        Notice::Graver(severity) => (
+            Decision::Execute,
+            format!("it has become {severity}").into(),
         ),
         Notice::Waiting(_) => (
             Decision::Execute,

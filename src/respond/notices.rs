@@ -1,18 +1,20 @@
 //! Notices: when people are told about an incident, and when once more.
 //!
-//! Once, when something of it may be told; what was only observed has told nobody. Once more when a revocation has to
-//! wait for a person who was told of none that waits: the page before said that it is being taken care of.
+//! Once, when something of it may be told; what was only observed has told nobody. Once more when it becomes graver than
+//! what was told: a mail about many refreshes says nothing of the theft that follows. And once more when a revocation has
+//! to wait for a person who was told of none that waits: the page before said that it is being taken care of.
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::limits;
+use crate::model::{Severity, limits};
 
 /// What people were told of one incident.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Notices {
     /// They would have been told, had the mode allowed it.
     observed: bool,
-    told: bool,
+    /// The gravest that they were told of.
+    told: Option<Severity>,
     /// Event time at which they were last told that a revocation waits.
     waiting_told_at: Option<i64>,
     /// How often they were told so in a notice of its own.
@@ -23,6 +25,8 @@ pub(super) struct Notices {
 pub(super) enum Notice {
     Observed,
     First,
+    /// It has become as grave as this.
+    Graver(Severity),
     /// A revocation waits; the first such notice, the second, ...
     Waiting(u32),
 }
@@ -30,13 +34,19 @@ pub(super) enum Notice {
 impl Notices {
     /// Whether the incident's mail thread has begun.
     pub(super) const fn begun(&self) -> bool {
-        self.told
+        self.told.is_some()
     }
 
     /// The notice that is due after a finding, if one is; it counts as given.
-    pub(super) fn next(&mut self, allowed: bool, waits: bool, time: i64) -> Option<Notice> {
+    pub(super) fn next(
+        &mut self,
+        allowed: bool,
+        severity: Severity,
+        waits: bool,
+        time: i64,
+    ) -> Option<Notice> {
         if !allowed {
-            let first = !self.told && !self.observed;
+            let first = !self.begun() && !self.observed;
             self.observed = true;
             return first.then_some(Notice::Observed);
         }
@@ -44,9 +54,13 @@ impl Notices {
         if again {
             self.waiting_told_at = Some(time);
         }
-        if !self.told {
-            self.told = true;
-            return Some(Notice::First);
+        match self
+            .told
+            .replace(self.told.map_or(severity, |told| told.max(severity)))
+        {
+            None => return Some(Notice::First),
+            Some(told) if told < severity => return Some(Notice::Graver(severity)),
+            Some(_) => {}
         }
         if again {
             self.repeats += 1;
@@ -68,6 +82,7 @@ impl Notice {
         match self {
             Self::Observed => super::OBSERVED.to_owned(),
             Self::First => String::new(),
+            Self::Graver(severity) => severity.as_str().to_owned(),
             Self::Waiting(nth) => format!("waiting {nth}"),
         }
     }
@@ -76,31 +91,54 @@ impl Notice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Severity::{Critical, Medium};
 
     const HOUR: i64 = 3_600_000;
 
     #[test]
     fn a_page_that_tells_of_what_waits_needs_no_second() {
         let mut notices = Notices::default();
-        assert_eq!(notices.next(true, true, 0), Some(Notice::First));
-        assert_eq!(notices.next(true, true, HOUR), None);
-        assert_eq!(notices.next(true, true, 4 * HOUR), Some(Notice::Waiting(1)));
+        assert_eq!(notices.next(true, Critical, true, 0), Some(Notice::First));
+        assert_eq!(notices.next(true, Critical, true, HOUR), None);
         assert_eq!(
-            notices.next(true, true, 3 * HOUR),
+            notices.next(true, Critical, true, 4 * HOUR),
+            Some(Notice::Waiting(1))
+        );
+        assert_eq!(
+            notices.next(true, Critical, true, 3 * HOUR),
             None,
             "an event that came late"
         );
-        assert_eq!(notices.next(true, false, 9 * HOUR), None, "nothing waits");
-        assert_eq!(notices.next(true, true, 9 * HOUR), Some(Notice::Waiting(2)));
+        assert_eq!(
+            notices.next(true, Critical, false, 9 * HOUR),
+            None,
+            "nothing waits"
+        );
+        assert_eq!(
+            notices.next(true, Critical, true, 9 * HOUR),
+            Some(Notice::Waiting(2))
+        );
+    }
+
+    #[test]
+    fn what_becomes_graver_is_told_again_and_what_becomes_milder_is_not() {
+        let mut notices = Notices::default();
+        let mut next = |severity| notices.next(true, severity, false, 0);
+        assert_eq!(next(Medium), Some(Notice::First));
+        assert_eq!(next(Critical), Some(Notice::Graver(Critical)));
+        assert_eq!((next(Medium), next(Critical)), (None, None));
     }
 
     #[test]
     fn what_is_observed_is_noted_once_and_takes_nothing_away() {
         let mut notices = Notices::default();
-        assert_eq!(notices.next(false, false, 0), Some(Notice::Observed));
-        assert_eq!(notices.next(false, false, 1), None);
+        assert_eq!(
+            notices.next(false, Critical, false, 0),
+            Some(Notice::Observed)
+        );
+        assert_eq!(notices.next(false, Critical, false, 1), None);
         assert!(!notices.begun());
-        assert_eq!(notices.next(true, false, 2), Some(Notice::First));
-        assert_eq!(notices.next(false, false, 3), None);
+        assert_eq!(notices.next(true, Critical, false, 2), Some(Notice::First));
+        assert_eq!(notices.next(false, Critical, false, 3), None);
     }
 }

@@ -329,3 +329,26 @@ fn an_exempt_client_s_whereabouts_are_nobody_s() {
     let printed = replay(config, other.refresh(31.0 * MINUTE, HOME, "u-t2", "u-t3"));
     assert!(printed.detections().is_empty(), "{}", printed.out);
 }
+
+#[test]
+fn a_theft_that_follows_a_milder_page_is_paged_too() {
+    let mut log = Log::begun("u", HOME);
+    for n in 2..80_u32 {
+        let (token, next) = (format!("u-t{n}"), format!("u-t{}", n + 1));
+        log = log.refresh(20.0 * MINUTE + f64::from(n), HOME, &token, &next);
+    }
+    let log = log.refused(40.0 * MINUTE, at(FRANKFURT), "u-t80", "reuse");
+    let printed = enforced(log.refresh(39.0 * MINUTE, HOME, "u-t80", "u-t81"));
+    let pages = printed.executed("notify");
+    let reasons: Vec<&str> = pages
+        .iter()
+        .map(|page| page["reason"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        reasons,
+        ["severity is medium or above", "it has become critical"],
+        "{}",
+        printed.out
+    );
+    assert_ne!(pages[0]["id"], pages[1]["id"]);
+}
