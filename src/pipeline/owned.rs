@@ -125,6 +125,7 @@ impl Partitions {
         if again && is_farewell(&batch) {
             // Whoever owns it now reads it again, from where it was committed at the latest.
             owned.awaited = false;
+            self.drop_held_back(&batch.partition);
             return Some(Next { batch, again });
         }
         if !again {
@@ -167,6 +168,12 @@ impl Partitions {
     fn hold_back(&mut self, batch: RawBatch) {
         self.records_held_back += weight(&batch);
         self.held_back.push_back(batch);
+    }
+
+    /// What is new in it is for its next owner: taken after the last word, it would hold time back for good.
+    fn drop_held_back(&mut self, partition: &SourcePartition) {
+        self.held_back.retain(|batch| batch.partition != *partition);
+        self.records_held_back = self.held_back.iter().map(weight).sum();
     }
 
     /// The records that were judged before, which have no turn to wait for, and the rest with the batch's word about how
@@ -524,6 +531,22 @@ mod tests {
         assert!(partitions.released().is_some());
         assert!(partitions.saved(&[partition("a")]).is_empty());
         assert!(!partitions.is_reading_again());
+    }
+
+    #[test]
+    fn nothing_of_a_partition_comes_after_its_last_word() {
+        let mut partitions = known(&["a", "b"]);
+        partitions.claimed(resumed("a", 5, 8));
+        partitions.claimed(resumed("b", 3, 3));
+        let known = partitions.admit(batch("a", &[true, false], 9)).unwrap();
+        partitions.applied(&known);
+        assert!(partitions.admit(batch("b", &[false], 4)).is_none());
+        let last = partitions.admit(ended("a", 9)).unwrap();
+        partitions.applied(&last);
+        let released: Vec<Next> = std::iter::from_fn(|| partitions.released()).collect();
+        assert_eq!(released.len(), 1, "its next owner judges what was new");
+        assert_eq!(released[0].batch.partition, partition("b"));
+        assert_eq!(partitions.records_held_back, 0);
     }
 
     #[test]
