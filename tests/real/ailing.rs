@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection};
-use tokenwarden::model::{Timestamp, limits};
+use tokenwarden::model::Timestamp;
 use tokenwarden::simulate::places::{LONDON_HOME, write_city_asn};
 
 use crate::daemon::{Daemon, Home};
@@ -129,6 +129,9 @@ pub(crate) struct Lagging {
 /// After it has caught up.
 pub(crate) struct Lagged {
     pub(crate) daemon: Daemon,
+    /// Its page while it was behind.
+    pub(crate) behind: String,
+    _home: Home,
 }
 
 impl Lagging {
@@ -170,21 +173,25 @@ store: {{ url: \"sqlite://tokenwarden.db\" }}
         daemon.stop().await;
 
         let mut daemon = self.home.start_ready().await;
-        // How much waits is told so often.
-        tokio::time::sleep(limits::SQL_LAG_EVERY).await;
         let mut store = open(&self.home.path().join("tokenwarden.db")).await;
         execute(&mut store, "BEGIN IMMEDIATE").await;
         let mut table = open(&self.home.path().join("app.db")).await;
-        write_rows(&mut table, 5000).await;
+        // More than may wait between the source and the store.
+        write_rows(&mut table, 60_000).await;
         daemon
             .wait("the store has failed again and again", async |daemon| {
                 let errors = daemon.metric("tokenwarden_store_errors_total", "").await;
                 (errors >= STORE_ERRORS).then_some(())
             })
             .await;
+        let behind = daemon.metrics().await;
         execute(&mut store, "ROLLBACK").await;
         caught_up(&mut daemon).await;
-        Lagged { daemon }
+        Lagged {
+            daemon,
+            behind,
+            _home: self.home,
+        }
     }
 }
 

@@ -82,6 +82,7 @@ async fn every_query_is_answered_by_a_prometheus_that_scrapes_real_daemons() {
         healthy.daemon.metrics().await,
         failing.daemon.metrics().await,
         lagging.daemon.metrics().await,
+        lagging.behind,
     ];
     for page in &pages {
         assert_eq!(faults_of(page).await, "");

@@ -56,7 +56,7 @@ struct Tended {
     reached_us: Option<i64>,
     due: Instant,
     pace: Pace,
-    lag_told: Option<Instant>,
+    lag_told: Option<(Instant, bool)>,
     /// Rows given up and not yet told of.
     given_up: u64,
     warned: Option<Instant>,
@@ -251,10 +251,12 @@ impl Tail {
     async fn tell_lag(&mut self, session: &mut Session, at: usize) -> Result<(), End> {
         let tended = &mut self.parts[at];
         let now = Instant::now();
-        if tended.lag_told.is_some_and(|told| now < told + limits::SQL_LAG_EVERY) {
+        // At once when rows begin or cease to wait: a pass that nobody takes from may be the last for long.
+        let is_known = |(told, more)| more == tended.more && now < told + limits::SQL_LAG_EVERY;
+        if tended.lag_told.is_some_and(is_known) {
             return Ok(());
         }
-        tended.lag_told = Some(now);
+        tended.lag_told = Some((now, tended.more));
         let lag = if tended.more {
             tended.part.reader.lag(session).await?
         } else {
