@@ -152,6 +152,19 @@ fn what_was_only_observed_leaves_the_page_to_what_is_done() {
 }
 
 #[test]
+fn a_theft_that_follows_a_milder_page_is_paged_too() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    let velocity = finder.found("alice", "f1", "web", 0, Severity::Medium);
+    let (first, _) = decide(&mut policy, velocity);
+    assert_eq!(told(&first), Some(Decision::Execute));
+    let (then, incident) = decide(&mut policy, finder.theft("alice", "f1", "web", MINUTE));
+    assert_eq!(told(&then), Some(Decision::Execute));
+    assert_eq!(incident.severity, Severity::Critical);
+    let (again, _) = decide(&mut policy, finder.theft("alice", "f2", "web", 2 * MINUTE));
+    assert_eq!(told(&again), None);
+}
+
+#[test]
 fn what_was_only_observed_is_performed_where_another_finding_may() {
     let (finder, mut policy) = (Finder::new(), policy(&[("web", Mode::Observe)]));
     let (first, _) = decide(&mut policy, finder.theft("alice", "f1", "web", 0));

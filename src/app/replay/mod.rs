@@ -5,6 +5,7 @@
 
 mod input;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ use anyhow::Context as _;
 use super::parts;
 use crate::config::Config;
 use crate::decode::{Decoder, TokenKey};
-use crate::model::{Decision, Output, Reject, Text};
+use crate::model::{ActionKind, Decision, Output, Reject, Text};
 use crate::pipeline::Worker;
 use crate::rules::RuleSet;
 use input::Recording;
@@ -76,6 +77,7 @@ impl Replay<'_> {
         let mut recordings = self.open(&read)?;
         let mut run = Run {
             summary: Summary::default(),
+            told: HashSet::new(),
             listener,
         };
         while let Some(next) = earliest(&mut recordings)? {
@@ -92,7 +94,7 @@ impl Replay<'_> {
             {
                 worker.end(partition(next), &mut output);
             }
-            run.output(&output)?;
+            run.output(output)?;
             if worker
                 .engine
                 .counters()
@@ -154,11 +156,17 @@ fn unreadable(file: &std::path::Path) -> String {
 
 struct Run<'a> {
     summary: Summary,
+    /// Incidents that somebody has been told of: later notices of one update its mail thread and are no second line.
+    told: HashSet<Text>,
     listener: &'a mut dyn Listener,
 }
 
 impl Run<'_> {
-    fn output(&mut self, output: &Output) -> anyhow::Result<()> {
+    fn output(&mut self, mut output: Output) -> anyhow::Result<()> {
+        output.actions.retain(|action| {
+            let tells = action.kind == ActionKind::Notify && action.decision == Decision::Execute;
+            !tells || self.told.insert(action.incident_id.clone())
+        });
         self.summary.detections += output.detections.len() as u64;
         for action in &output.actions {
             let slot = match action.decision {
@@ -172,7 +180,7 @@ impl Run<'_> {
         if output.detections.is_empty() {
             Ok(())
         } else {
-            self.listener.output(output)
+            self.listener.output(&output)
         }
     }
 
