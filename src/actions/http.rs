@@ -12,7 +12,7 @@ use crate::config::{self, HttpAuth};
 use crate::model::{Action, ActionKind, Evidence, Text, Timestamp, limits};
 
 use super::client::{Answer, Client, is_transient};
-use super::template::{Place, Template, values_of};
+use super::template::{Names, Place, Template, values_of};
 use super::token::{Authorized, Grant};
 use super::{Attempt, Claim, Declared, Finding, Revoker};
 
@@ -60,11 +60,11 @@ impl Http {
             issuers: revoker.issuers.clone(),
             actions: settings.actions.clone(),
             method: method(&settings.method)?,
-            url: Template::new("url", &settings.url, Place::Url)?,
+            url: Template::new("url", &settings.url, Place::Url, Names::OfRevoker)?,
             host: fixed_host(&settings.url),
             headers: headers(settings)?,
             body: match &settings.body {
-                Some(body) => Some(Template::new("body", body, place)?),
+                Some(body) => Some(Template::new("body", body, place, Names::OfRevoker)?),
                 None => None,
             },
             success: settings.success.clone(),
@@ -213,14 +213,17 @@ fn method(name: &str) -> Result<Method, String> {
 fn headers(settings: &config::HttpRevoker) -> Result<Vec<(HeaderName, Template)>, String> {
     let mut headers = Vec::new();
     if settings.body.is_some() && !names(settings).any(|name| name == CONTENT_TYPE.as_str()) {
-        let json = Template::new("headers", "application/json", Place::Line)?;
+        let json = Template::new("headers", "application/json", Place::Line, Names::OfRevoker)?;
         headers.push((CONTENT_TYPE, json));
     }
     for (name, value) in &settings.headers {
         let what = format!("headers: {name}");
         let header = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| format!("{what}: this is no header name"))?;
-        headers.push((header, Template::new(&what, value, Place::Line)?));
+        headers.push((
+            header,
+            Template::new(&what, value, Place::Line, Names::OfRevoker)?,
+        ));
     }
     Ok(headers)
 }

@@ -34,8 +34,64 @@ pub(super) enum Place {
 
 const NAME: &str = "template";
 
+/// What a template may name, all of which an action can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    OfRevoker,
+    OfLink,
+}
+
+const TARGET: &[&str] = &[
+    "issuer",
+    "tenant",
+    "family_id",
+    "user_id",
+    "client_id",
+    "session_id",
+    "token_kind",
+];
+const ACTION: &[&str] = &["id", "kind", "rule", "incident_id", "reason", "event_time"];
+
+impl Names {
+    fn groups(self) -> Vec<(&'static str, &'static [&'static str])> {
+        let mut groups = vec![("target", TARGET), ("action", ACTION)];
+        if self == Self::OfLink {
+            groups.extend([
+                ("incident", &["id", "severity"] as &[_]),
+                ("detection", &["id", "rule"]),
+            ]);
+        }
+        groups
+    }
+
+    /// An action that has everything.
+    fn specimen(self) -> serde_json::Value {
+        let group = |names: &[&str]| -> serde_json::Map<String, serde_json::Value> {
+            let specimen = |name: &&str| ((*name).to_owned(), "specimen".into());
+            names.iter().map(specimen).collect()
+        };
+        let groups = self.groups().into_iter();
+        groups
+            .map(|(name, names)| (name.to_owned(), group(names).into()))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+
+    fn listed(self) -> String {
+        let group = |(name, names): (&str, &[&str])| format!("`{name}.`: {}", names.join(", "));
+        let groups: Vec<String> = self.groups().into_iter().map(group).collect();
+        groups.join("; ")
+    }
+}
+
 impl Template {
-    pub(super) fn new(what: &str, source: &str, place: Place) -> Result<Self, String> {
+    /// Refuses what could not be filled in even for an action that has everything: a slip must be found before a theft.
+    pub(super) fn new(
+        what: &str,
+        source: &str,
+        place: Place,
+        names: Names,
+    ) -> Result<Self, String> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_fuel(Some(limits::TEMPLATE_FUEL_MAX));
@@ -44,10 +100,14 @@ impl Template {
         environment
             .add_template_owned(NAME, source.to_owned())
             .map_err(|error| format!("{what}: {}", fault(&error, source)))?;
-        Ok(Self {
+        let template = Self {
             environment,
             source: source.to_owned(),
-        })
+        };
+        match template.render(names.specimen()) {
+            Ok(_) => Ok(template),
+            Err(fault) => Err(format!("{what}: {fault}; there are {}", names.listed())),
+        }
     }
 
     pub(super) fn render(&self, values: impl Serialize) -> Result<String, String> {
@@ -173,8 +233,7 @@ mod tests {
     use serde_json::json;
 
     fn render(source: &str, place: Place, value: &str) -> Result<String, String> {
-        Template::new("url", source, place)
-            .unwrap()
+        Template::new("url", source, place, Names::OfRevoker)?
             .render(json!({"target": {"user_id": value}}))
     }
 
@@ -203,8 +262,24 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_no_action_has_is_refused_when_the_template_is_made() {
+        for (source, names) in [
+            ("{{ family_id }}", Names::OfRevoker),
+            ("{{ target.familyid }}", Names::OfLink),
+            ("{{ incident.id }}", Names::OfRevoker),
+        ] {
+            let fault = Template::new("body", source, Place::Json, names).unwrap_err();
+            let said =
+                fault.starts_with("body: there is no ") && fault.contains("`target.`: issuer,");
+            assert!(said, "{fault}");
+        }
+        assert!(Template::new("a", "{{ incident.id }}", Place::Url, Names::OfLink).is_ok());
+    }
+
+    #[test]
     fn a_broken_or_endless_template_is_told() {
-        let broken = Template::new("url", "/a/{{ target. }}", Place::Url).unwrap_err();
+        let broken =
+            Template::new("url", "/a/{{ target. }}", Place::Url, Names::OfRevoker).unwrap_err();
         assert_eq!(
             broken,
             "url: unexpected end of variable block, expected identifier or integer at \"}}\""

@@ -24,7 +24,7 @@ use lettre::message::Mailbox;
 use crate::config::{self, MailTransport};
 use crate::model::{Bulletin, Evidence, Text, limits};
 
-use super::template::{Place, Template};
+use super::template::{Names, Place, Template};
 use super::{Attempt, Finding, Notification, Notifier, Surroundings};
 use report::{Link, Report};
 use smtp::Smtp;
@@ -298,7 +298,10 @@ fn links(settings: &config::EmailReceiver) -> std::result::Result<Vec<(String, T
                 "{what}: expected an address that begins with https:// or http://"
             ));
         }
-        links.push((name.to_string(), Template::new(&what, url, Place::Url)?));
+        links.push((
+            name.to_string(),
+            Template::new(&what, url, Place::Url, Names::OfLink)?,
+        ));
     }
     Ok(links)
 }
