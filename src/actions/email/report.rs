@@ -149,6 +149,13 @@ fn to_do(notification: &Notification, asked: &Asked, standing: Standing) -> Vec<
                 text: format!("To {} by hand:", words::to_do(record.action.kind)),
                 command: Some(command.clone()),
             });
+        } else if matches!(record.state, ActionState::Parked | ActionState::Expired)
+            && words::ends_something(record.action.kind)
+        {
+            let kind = words::to_do(record.action.kind);
+            tasks.push(Task::text(&format!(
+                "To {kind} by hand at the authorization server: it is still alive."
+            )));
         }
     }
     match standing {
@@ -156,6 +163,9 @@ fn to_do(notification: &Notification, asked: &Asked, standing: Standing) -> Vec<
             "Nothing more needs to be ended. Access tokens issued before may work until they expire; ask the user and find out how the token got out.",
         )),
         Standing::Specimen => tasks.push(Task::text("Nothing: this mail only shows that mails arrive.")),
+        _ if tasks.is_empty() => tasks.push(Task::text(
+            "Look at who and where below; ask the user; decide whether something has to be ended.",
+        )),
         _ => {}
     }
     tasks
