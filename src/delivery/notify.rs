@@ -46,7 +46,7 @@ impl Worker {
         let action = &leased.action;
         if performers.notifiers.is_empty() {
             let why =
-                "no receiver is configured; add one under `receivers:`, then release the action";
+                "no receiver is configured; add one under `receivers:`, for the incidents to come";
             return self
                 .finish(leased, Finish::new(action, FinishState::Parked, why))
                 .await;
