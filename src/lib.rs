@@ -25,7 +25,7 @@
 //!   still come, the question waits for a named settling time.
 //!
 //! A good first reading is [`pipeline`] (the loop), then [`engine`] (what is remembered), then
-//! [`rules::kinds::reuse`] (the one hard question), then [`respond`] (what is done about it).
+//! [`rules::kinds::lineage`] (the one hard question), then [`respond`] (what is done about it).
 //!
 //! # Layers
 //!

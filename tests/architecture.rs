@@ -357,14 +357,14 @@ mod the_test_itself {
     fn follows_super_to_the_root_and_no_further_than_there() {
         assert_eq!(
             faults(
-                "rules::kinds::reuse",
+                "rules::kinds::lineage",
                 "use super::super::super::engine::Engine;"
             )
             .len(),
             1
         );
         assert_eq!(
-            faults("rules::kinds::reuse", "use super::super::engine::Engine;").len(),
+            faults("rules::kinds::lineage", "use super::super::engine::Engine;").len(),
             0
         );
         assert_eq!(

@@ -47,11 +47,11 @@ pub fn blind(config: &Config, rules: &RuleSet, tables: &Tables) -> Vec<Blind> {
                 unmet.entry(need).or_default().push(source.name.clone());
             }
         }
-        blind.extend(rule.detect.needs().iter().filter_map(|need| {
+        blind.extend(rule.detect.needs().into_iter().filter_map(|need| {
             Some(Blind {
                 rule: rule.name.clone(),
-                need: *need,
-                sources: unmet.remove(need)?,
+                sources: unmet.remove(&need)?,
+                need,
             })
         }));
     }
@@ -69,8 +69,8 @@ pub(super) fn lacks_table(rule: &Rule, tables: &Tables) -> bool {
 
 /// A rule that sees nothing at all on a source has no parts to be told of.
 fn unmet_needs(rule: &Rule, clues: &[Clue]) -> Vec<Need> {
-    let unmet = |need: &&Need| !need.one_of.iter().any(|clue| clues.contains(clue));
-    let unmet: Vec<Need> = rule.detect.needs().iter().filter(unmet).copied().collect();
+    let unmet = |need: &Need| !need.one_of.iter().any(|clue| clues.contains(clue));
+    let unmet: Vec<Need> = rule.detect.needs().into_iter().filter(unmet).collect();
     let sees_nothing = unmet.iter().any(|need| need.blind_to.is_none());
     let of_weight = |need: &Need| !sees_nothing || need.blind_to.is_none();
     unmet.into_iter().filter(of_weight).collect()

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::compiled::Compiled;
-use super::found::{Found, stable_id};
-use super::lineage::place_name;
+use super::found::{Found, Whose, stable_id};
 use super::rate::release;
 use super::state::{State, Waiting};
 use super::table::Aged;
-use crate::config::ClientType;
-use crate::model::{Detection, Enriched, Evidence, Subject, Text, Timestamp};
-use crate::rules::Rule;
+use crate::model::{Enriched, Subject, Text};
+use crate::rules::case::{At, UserCase, millis};
 use crate::rules::context::Context;
-use crate::rules::kinds::impossible_travel::{Finding, ImpossibleTravel, Sighting, Sightings};
+use crate::rules::kinds::impossible_travel::{Sighting, Sightings};
 use crate::rules::kinds::velocity::Counts;
+use crate::rules::{Finding, Rule, Trace};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct User {
@@ -55,7 +54,7 @@ impl User {
     }
 }
 
-/// Files where the user was, and asks the travel rules once the question has settled.
+/// Files where the user was, and asks the rules about users once the question has settled.
 ///
 /// Servers that refresh on behalf of users are where they are: their addresses are not the user's.
 pub(super) fn sighted(
@@ -63,16 +62,14 @@ pub(super) fn sighted(
     compiled: &Compiled,
     user: u64,
     (event, context): (&Enriched, &Arc<Context>),
-    client_type: ClientType,
     late: bool,
     out: &mut Vec<Found>,
 ) {
-    if matches!(client_type, ClientType::Backend | ClientType::Confidential)
-        || !compiled.travel_applies(event.event.client_id.as_deref())
+    let client_id = event.event.client_id.as_deref();
+    if compiled.facts(client_id).own_addresses
+        || !compiled.looks_at_users_of(client_id)
+        || context.located().is_none()
     {
-        return;
-    }
-    if context.located().is_none() {
         return;
     }
     let time = event.event.time.as_millisecond();
@@ -85,25 +82,29 @@ pub(super) fn sighted(
         event_id: event.event.event_id.clone(),
         context: context.clone(),
     });
-    let questions: Vec<i64> = record
-        .sightings
-        .iter()
-        .map(|s| s.time)
-        .filter(|t| *t >= time)
+    let since = || {
+        record
+            .sightings
+            .iter()
+            .map(|s| s.time)
+            .filter(|t| *t >= time)
+    };
+    let settles = compiled.users().map(|(_, kind)| millis(kind.settle()));
+    let mut cuts: Vec<i64> = settles
+        .flat_map(|settle| since().map(move |time| time + settle))
         .collect();
-    for (_, travel) in &compiled.travel {
-        let settle = i64::try_from(travel.settle.as_millis()).unwrap_or(0);
-        for cut in questions.iter().map(|t| t + settle) {
-            if cut > now {
-                state.wait(cut, Waiting::User(user));
-            } else {
-                ask(state, compiled, user, cut, late, out);
-            }
+    cuts.sort_unstable();
+    cuts.dedup();
+    for cut in cuts {
+        if cut > now {
+            state.wait(cut, Waiting::User(user));
+        } else {
+            ask(state, compiled, user, cut, late, out);
         }
     }
 }
 
-/// Asks the travel rules about what was seen at the time that has now settled.
+/// Asks the rules about users about what was seen at the time that has now settled.
 pub(super) fn ask(
     state: &mut State,
     compiled: &Compiled,
@@ -115,92 +116,41 @@ pub(super) fn ask(
     let Some(record) = state.users.get_mut(user) else {
         return;
     };
-    let mut found = Vec::new();
-    for (rule, travel) in &compiled.travel {
-        let settle = i64::try_from(travel.settle.as_millis()).unwrap_or(0);
-        if let Some(finding) = travel.judge(&record.sightings, cut - settle, cut) {
-            found.push(travelled(rule, travel, record, &finding, late));
-        }
-    }
-    for found in found {
-        if compiled.applies(&found.rule.name, found.detection.client_id.as_deref())
-            && release(&mut record.released, &found.detection.id)
-        {
-            out.push(found);
-        }
-    }
-}
-
-/// One detection a user and hour of event time.
-const BUCKET_MS: i64 = 3_600_000;
-
-fn travelled(
-    rule: &Arc<Rule>,
-    travel: &ImpossibleTravel,
-    user: &User,
-    finding: &Finding<'_>,
-    late: bool,
-) -> Found {
-    let bucket = (finding.to.time / BUCKET_MS).to_string();
-    let tenant = user.tenant.as_deref().unwrap_or("");
-    let id = stable_id(&[&rule.name, "user", &user.issuer, tenant, &user.id, &bucket]);
-    let summary = format!(
-        "{} to {} in {}: {:.0} km/h",
-        place_name(&finding.from.context),
-        place_name(&finding.to.context),
-        minutes(finding.to.time - finding.from.time),
-        finding.speed_km_per_h,
-    );
-    let at = |millis| Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH);
-    let end = |sighting: &Sighting| {
-        Evidence::new()
-            .with("place", place_name(&sighting.context))
-            .with_some(
-                "ip_address",
-                sighting.context.ip_address.map(|ip| ip.to_string()),
-            )
-            .with("time", at(sighting.time).to_string())
+    let case = UserCase {
+        sightings: &record.sightings,
     };
-    Found {
-        detection: Detection {
-            id,
-            rule: rule.name.clone(),
-            kind: rule.detect.kind().into(),
-            severity: rule.severity,
-            time: at(finding.to.time),
-            event_id: finding.to.event_id.clone(),
-            subject: Subject::User(user.id.clone()),
-            issuer: user.issuer.clone(),
-            tenant: user.tenant.clone(),
-            user_id: Some(user.id.clone()),
-            client_id: user.client_id.clone(),
-            family_id: user.family_id.clone(),
-            session_id: user.session_id.clone(),
-            token_kind: None,
-            ip_address: finding.to.context.ip_address,
-            summary: summary.into(),
-            evidence: Evidence::new()
-                .with("from", end(finding.from))
-                .with("to", end(finding.to))
-                .with("distance_km", finding.distance_km.round())
-                .with("effective_distance_km", finding.effective_km.round())
-                .with("speed_km_per_h", finding.speed_km_per_h.round())
-                .with("threshold_km_per_h", travel.bounds.speed_max_km_per_h),
-        },
-        rule: rule.clone(),
-        grave: true,
-        may_revoke: false,
-        late,
-        foreign_network: finding.to.context.network.as_ref().map(|n| n.prefix),
+    let mut found = Vec::new();
+    for (rule, kind) in compiled.users() {
+        if !compiled.applies(&rule.name, record.client_id.as_deref()) {
+            continue;
+        }
+        let at = At {
+            time: cut - millis(kind.settle()),
+            cut,
+        };
+        let findings = kind.judge(&case, at, &mut Trace::off()).into_iter();
+        found.extend(findings.map(|finding| of_user(rule, record, finding, late)));
     }
+    found.retain(|found| release(&mut record.released, &found.detection.id));
+    out.append(&mut found);
 }
 
-/// A span of time for a sentence.
-pub(super) fn minutes(millis: i64) -> String {
-    let seconds = millis / 1000;
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        _ => format!("{} h", seconds / 3600),
-    }
+fn of_user(rule: &Arc<Rule>, user: &User, finding: Finding, late: bool) -> Found {
+    let tenant = user.tenant.as_deref().unwrap_or("");
+    let about = finding.about.iter().map(String::as_str);
+    let parts: Vec<&str> = [&*rule.name, "user", &user.issuer, tenant, &user.id]
+        .into_iter()
+        .chain(about)
+        .collect();
+    let whose = Whose {
+        subject: Subject::User(user.id.clone()),
+        issuer: &user.issuer,
+        tenant: user.tenant.as_ref(),
+        user_id: Some(&user.id),
+        client_id: user.client_id.as_ref(),
+        family_id: user.family_id.as_ref(),
+        session_id: user.session_id.as_ref(),
+        token_kind: None,
+    };
+    Found::new(rule, stable_id(&parts), whose, finding, late)
 }

@@ -2,43 +2,68 @@
 
 use std::sync::Arc;
 
-use crate::config::{Client, Clients, Rotation};
+use crate::config::{self, Client, ClientType, Clients};
 use crate::model::Mode;
-use crate::rules::kinds::Detect;
-use crate::rules::kinds::device_change::DeviceChange;
-use crate::rules::kinds::impossible_travel::ImpossibleTravel;
-use crate::rules::kinds::reuse::{self, Leeway, Reuse};
+use crate::rules::case::{ClientFacts, FamilyKind, Rotation, UserKind};
+use crate::rules::kinds::Stage;
 use crate::rules::kinds::velocity::Velocity;
 use crate::rules::{Rule, RuleSet};
 
 #[derive(Debug, Clone)]
 pub(super) struct Compiled {
-    pub(super) reuse: Vec<(Arc<Rule>, Reuse)>,
-    pub(super) travel: Vec<(Arc<Rule>, ImpossibleTravel)>,
-    pub(super) velocity: Vec<(Arc<Rule>, Velocity)>,
-    pub(super) device: Vec<(Arc<Rule>, DeviceChange)>,
+    families: Vec<Arc<Rule>>,
+    users: Vec<Arc<Rule>>,
+    rates: Vec<Arc<Rule>>,
     clients: Clients,
 }
 
 impl Compiled {
     pub(super) fn new(rules: &RuleSet, clients: Clients) -> Self {
         let mut compiled = Self {
-            reuse: Vec::new(),
-            travel: Vec::new(),
-            velocity: Vec::new(),
-            device: Vec::new(),
+            families: Vec::new(),
+            users: Vec::new(),
+            rates: Vec::new(),
             clients,
         };
         for rule in rules.rules.iter().filter(|rule| rule.mode != Mode::Off) {
-            let rule = rule.clone();
-            match rule.detect.clone() {
-                Detect::Reuse(kind) => compiled.reuse.push((rule, kind)),
-                Detect::ImpossibleTravel(kind) => compiled.travel.push((rule, kind)),
-                Detect::Velocity(kind) => compiled.velocity.push((rule, kind)),
-                Detect::DeviceChange(kind) => compiled.device.push((rule, kind)),
-            }
+            let stage = match rule.detect.stage() {
+                Stage::Family(_) => &mut compiled.families,
+                Stage::User(_) => &mut compiled.users,
+                Stage::Rate(_) => &mut compiled.rates,
+            };
+            stage.push(Arc::clone(rule));
         }
         compiled
+    }
+
+    /// The rules that judge families.
+    pub(super) fn families(&self) -> impl Iterator<Item = (&Arc<Rule>, &dyn FamilyKind)> {
+        self.families
+            .iter()
+            .filter_map(|rule| match rule.detect.stage() {
+                Stage::Family(kind) => Some((rule, kind)),
+                _ => None,
+            })
+    }
+
+    /// The rules that judge users.
+    pub(super) fn users(&self) -> impl Iterator<Item = (&Arc<Rule>, &dyn UserKind)> {
+        self.users
+            .iter()
+            .filter_map(|rule| match rule.detect.stage() {
+                Stage::User(kind) => Some((rule, kind)),
+                _ => None,
+            })
+    }
+
+    /// The rules that count refreshes.
+    pub(super) fn rates(&self) -> impl Iterator<Item = (&Arc<Rule>, &Velocity)> {
+        self.rates
+            .iter()
+            .filter_map(|rule| match rule.detect.stage() {
+                Stage::Rate(kind) => Some((rule, kind)),
+                _ => None,
+            })
     }
 
     pub(super) fn client(&self, client_id: Option<&str>) -> &Client {
@@ -51,23 +76,29 @@ impl Compiled {
         client.mode != Some(Mode::Off) && !client.exempt_from.iter().any(|exempt| **exempt == *rule)
     }
 
-    /// Whether any travel rule looks at this client's events: what an exempt client does is nobody's whereabouts.
-    pub(super) fn travel_applies(&self, client_id: Option<&str>) -> bool {
-        self.travel
+    /// Whether any rule about users looks at this client's events: what an exempt client does is nobody's whereabouts.
+    pub(super) fn looks_at_users_of(&self, client_id: Option<&str>) -> bool {
+        self.users
             .iter()
-            .any(|(rule, _)| self.applies(&rule.name, client_id))
+            .any(|rule| self.applies(&rule.name, client_id))
     }
 
-    pub(super) fn leeway(&self, client_id: Option<&str>) -> Leeway {
+    /// What rules may know of a client.
+    pub(super) fn facts(&self, client_id: Option<&str>) -> ClientFacts {
         let client = self.client(client_id);
-        Leeway {
+        ClientFacts {
             rotation: match client.rotation {
-                Rotation::Enforced => reuse::Rotation::Enforced,
-                Rotation::Off => reuse::Rotation::Off,
-                Rotation::Unknown => reuse::Rotation::Unknown,
+                config::Rotation::Enforced => Rotation::Enforced,
+                config::Rotation::Off => Rotation::Off,
+                config::Rotation::Unknown => Rotation::Unknown,
             },
             grace: client.reuse_grace,
             max_reuse: client.max_reuse,
+            access_token_ttl: client.access_token_ttl,
+            own_addresses: matches!(
+                client.client_type,
+                ClientType::Backend | ClientType::Confidential
+            ),
         }
     }
 }

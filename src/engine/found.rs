@@ -5,22 +5,75 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{Detection, Prefix, Text};
-use crate::rules::Rule;
+use crate::model::{Detection, Prefix, Subject, Text, Timestamp, TokenKind};
+use crate::rules::{Ask, Finding, Rule};
 
 /// One finding of one rule, released by the event or tick that completed it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     pub detection: Detection,
     pub rule: Arc<Rule>,
-    /// Whether the finding is the rule's gravest: only then does the rule's whole response apply.
-    pub grave: bool,
+    /// How much of the rule's response it asks for.
+    pub ask: Ask,
     /// Never a revocation, whatever the rule's response says.
     pub may_revoke: bool,
     /// The event came later than the lateness: a review, not an action.
     pub late: bool,
+    /// How sure it is, from 0 to 1.
+    pub confidence: f64,
     /// The network of the foreign branch, where there is one.
     pub foreign_network: Option<Prefix>,
+}
+
+/// Whom a finding is about.
+pub(super) struct Whose<'a> {
+    pub(super) subject: Subject,
+    pub(super) issuer: &'a Text,
+    pub(super) tenant: Option<&'a Text>,
+    pub(super) user_id: Option<&'a Text>,
+    pub(super) client_id: Option<&'a Text>,
+    pub(super) family_id: Option<&'a Text>,
+    pub(super) session_id: Option<&'a Text>,
+    pub(super) token_kind: Option<TokenKind>,
+}
+
+impl Found {
+    /// A finding about somebody, under an id that was made of both.
+    pub(super) fn new(
+        rule: &Arc<Rule>,
+        id: Text,
+        whose: Whose<'_>,
+        finding: Finding,
+        late: bool,
+    ) -> Self {
+        Self {
+            detection: Detection {
+                id,
+                rule: rule.name.clone(),
+                kind: rule.detect.kind().into(),
+                severity: rule.severity.min(finding.at_most),
+                time: Timestamp::from_millisecond(finding.time).unwrap_or(Timestamp::UNIX_EPOCH),
+                event_id: finding.event_id.unwrap_or_else(|| "".into()),
+                subject: whose.subject,
+                issuer: whose.issuer.clone(),
+                tenant: whose.tenant.cloned(),
+                user_id: whose.user_id.cloned(),
+                client_id: whose.client_id.cloned(),
+                family_id: whose.family_id.cloned(),
+                session_id: whose.session_id.cloned(),
+                token_kind: whose.token_kind,
+                ip_address: finding.presenter.ip_address,
+                summary: finding.summary.into(),
+                evidence: finding.evidence,
+            },
+            rule: Arc::clone(rule),
+            ask: finding.ask,
+            may_revoke: finding.may_revoke,
+            late,
+            confidence: finding.confidence,
+            foreign_network: finding.foreign_network,
+        }
+    }
 }
 
 /// An id that is a function of what happened: 128 bits of a SHA-256 over parts with their lengths, in hex.

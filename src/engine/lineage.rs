@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::compiled::Compiled;
-use super::explain::{DeviceFound, ReuseFound};
 use super::family::Family;
-use super::found::Found;
+use super::found::{Found, Whose, stable_id};
 use super::rate::release;
 use super::resolve::{Resolved, scoped};
 use super::state::{Ended, State, Waiting};
 use super::table::key;
-use crate::model::{Afterwards, Enriched, Event, EventType, Initiator, limits};
+use crate::model::{Afterwards, Enriched, Event, EventType, Initiator, Subject, limits};
+use crate::rules::case::{At, ClientFacts, Ends, FamilyCase, FamilyKind, millis};
 use crate::rules::context::Context;
-use crate::rules::kinds::reuse::{Ends, Scope};
+use crate::rules::{Finding, Rule, Trace};
 
 /// Files a presentation with its family, and asks what it may have decided. `false` when it was known already.
 pub(super) fn presented(
@@ -63,14 +63,11 @@ fn join(state: &mut State, resolved: Resolved, time: i64) -> u64 {
     survivor
 }
 
-/// Rows of the table that no fact still to come can excuse.
+/// What no fact still to come can excuse.
 fn ask_now(state: &mut State, compiled: &Compiled, key: u64, late: bool, out: &mut Vec<Found>) {
-    let Some(family) = state.families.get(key) else {
-        return;
-    };
-    if family.ledger.disputed() {
-        judge_reuse(state, compiled, key, Scope::Certain, late, out);
-    }
+    judge(state, compiled, key, late, out, |kind, case| {
+        kind.judge_now(case)
+    });
 }
 
 /// Questions about this event and about those after it wait until they have settled.
@@ -82,30 +79,8 @@ fn wait_or_ask(
     late: bool,
     out: &mut Vec<Found>,
 ) {
-    let Some(family) = state.families.get(key) else {
-        return;
-    };
     let now = state.now();
-    let mut cuts: Vec<i64> = Vec::new();
-    if family.ledger.disputed() {
-        cuts.extend(
-            compiled
-                .reuse
-                .iter()
-                .flat_map(|(_, r)| settled(family, r.settle)),
-        );
-    }
-    if has_agents(family) {
-        cuts.extend(
-            compiled
-                .device
-                .iter()
-                .flat_map(|(_, r)| settled(family, r.settle)),
-        );
-    }
-    cuts.sort_unstable();
-    cuts.dedup();
-    for cut in cuts.into_iter().filter(|cut| *cut >= time) {
+    for cut in cuts(state, compiled, key, time) {
         if cut > now {
             state.wait(cut, Waiting::Family(key));
         } else {
@@ -114,29 +89,28 @@ fn wait_or_ask(
     }
 }
 
-fn settled(family: &Family, settle: std::time::Duration) -> impl Iterator<Item = i64> {
-    let settle = i64::try_from(settle.as_millis()).unwrap_or(0);
-    family
-        .ledger
-        .entries()
-        .iter()
-        .map(move |e| e.time.saturating_add(settle))
-}
-
-/// More than one kind of client or fingerprint: something to compare.
-fn has_agents(family: &Family) -> bool {
-    if !family.ledger.varies() {
-        return false;
-    }
-    let mut contexts = family
-        .ledger
-        .entries()
-        .iter()
-        .map(|e| family.ledger.context(e));
-    let Some(first) = contexts.find(|c| c.agent.is_some()) else {
-        return false;
+/// When the rules that the family concerns are to be asked about what happened from `time` on.
+fn cuts(state: &State, compiled: &Compiled, key: u64, time: i64) -> Vec<i64> {
+    let Some(family) = state.families.get(key) else {
+        return Vec::new();
     };
-    contexts.any(|c| c.agent.is_some() && (c.agent != first.agent || c.ja4 != first.ja4))
+    let facts = Facts::of(state, compiled, family, key);
+    let case = facts.case(family);
+    let entries = family.ledger.entries();
+    let since = &entries[entries.partition_point(|entry| entry.time < time)..];
+    let mut cuts: Vec<i64> = compiled
+        .families()
+        .filter(|(_, kind)| kind.concerns(&case))
+        .flat_map(|(_, kind)| {
+            let settle = millis(kind.settle());
+            since
+                .iter()
+                .map(move |entry| entry.time.saturating_add(settle))
+        })
+        .collect();
+    cuts.sort_unstable();
+    cuts.dedup();
+    cuts
 }
 
 /// Asks every lineage rule about the family as it stood at `cut`.
@@ -149,64 +123,86 @@ pub(super) fn ask(
     out: &mut Vec<Found>,
 ) {
     let key = state.resolve.survivor(key);
-    let until = cut - limits::DISORDER_MAX_MS;
-    judge_reuse(state, compiled, key, Scope::Settled(until), late, out);
-    let Some(family) = state.families.get_mut(key) else {
-        return;
-    };
-    for (rule, device) in &compiled.device {
-        let settle = i64::try_from(device.settle.as_millis()).unwrap_or(0);
-        let Some(finding) = device.judge(&family.ledger, cut - settle) else {
-            continue;
+    judge(state, compiled, key, late, out, |kind, case| {
+        let at = At {
+            time: cut - millis(kind.settle()),
+            cut: cut - limits::DISORDER_MAX_MS,
         };
-        let found = DeviceFound {
-            rule,
-            family,
-            finding: &finding,
-            late,
-        }
-        .describe();
-        push(compiled, &mut family.released, found, out);
-    }
+        kind.judge(case, at, &mut Trace::off())
+    });
 }
 
-fn judge_reuse(
+/// Asks each rule that the family concerns, and releases what it finds for the first time.
+fn judge(
     state: &mut State,
     compiled: &Compiled,
     key: u64,
-    scope: Scope,
     late: bool,
     out: &mut Vec<Found>,
+    ask: impl Fn(&dyn FamilyKind, &FamilyCase<'_>) -> Vec<Finding>,
 ) {
-    let ends = state
-        .families
-        .get(key)
-        .map(|family| ends(state, family, key))
-        .unwrap_or_default();
+    let Some(family) = state.families.get(key) else {
+        return;
+    };
+    let facts = Facts::of(state, compiled, family, key);
+    let case = facts.case(family);
+    let mut found = Vec::new();
+    for (rule, kind) in compiled.families() {
+        if kind.concerns(&case) && compiled.applies(&rule.name, family.client_id.as_deref()) {
+            let findings = ask(kind, &case).into_iter();
+            found.extend(findings.map(|finding| of_family(rule, family, finding, late)));
+        }
+    }
     let Some(family) = state.families.get_mut(key) else {
         return;
     };
-    let leeway = compiled.leeway(family.client_id.as_deref());
-    for (rule, reuse) in &compiled.reuse {
-        for finding in reuse.judge(&family.ledger, &leeway, &ends, scope) {
-            let found = ReuseFound {
-                rule,
-                family,
-                finding: &finding,
-                late,
-                fault_repeats: reuse.fault_repeats,
-            }
-            .describe();
-            push(compiled, &mut family.released, found, out);
+    found.retain(|found| release(&mut family.released, &found.detection.id));
+    out.append(&mut found);
+}
+
+/// What a case borrows besides the family itself.
+struct Facts {
+    client: ClientFacts,
+    ends: Ends,
+}
+
+impl Facts {
+    fn of(state: &State, compiled: &Compiled, family: &Family, key: u64) -> Self {
+        Self {
+            client: compiled.facts(family.client_id.as_deref()),
+            ends: ends(state, family, key),
+        }
+    }
+
+    fn case<'a>(&'a self, family: &'a Family) -> FamilyCase<'a> {
+        FamilyCase {
+            id: &family.id,
+            ledger: &family.ledger,
+            client: &self.client,
+            ends: &self.ends,
         }
     }
 }
 
-fn push(compiled: &Compiled, released: &mut Vec<u64>, found: Found, out: &mut Vec<Found>) {
-    let client = found.detection.client_id.as_deref();
-    if compiled.applies(&found.rule.name, client) && release(released, &found.detection.id) {
-        out.push(found);
-    }
+fn of_family(rule: &Arc<Rule>, family: &Family, finding: Finding, late: bool) -> Found {
+    let (issuer, tenant) = family.scope();
+    let about = finding.about.iter().map(String::as_str);
+    // Of a lineage finding the token is named, never a derived family id.
+    let parts: Vec<&str> = [&*rule.name, issuer, tenant]
+        .into_iter()
+        .chain(about)
+        .collect();
+    let whose = Whose {
+        subject: Subject::Family(family.id.clone()),
+        issuer: &family.issuer,
+        tenant: family.tenant.as_ref(),
+        user_id: family.user_id.as_ref(),
+        client_id: family.client_id.as_ref(),
+        family_id: Some(&family.id),
+        session_id: family.session_id.as_ref(),
+        token_kind: family.token_kind,
+    };
+    Found::new(rule, stable_id(&parts), whose, finding, late)
 }
 
 /// When the family, its session or its user was ended since the family began.
@@ -360,26 +356,4 @@ pub(super) fn ended_by_us(
         _ => return,
     };
     mark_ended(state, ended, time, true);
-}
-
-/// Where a context is, as a person would say it.
-pub(super) fn place_name(context: &Context) -> String {
-    let place = context
-        .place
-        .as_ref()
-        .and_then(|p| match (&p.city, &p.country) {
-            (Some(city), Some(country)) => Some(format!("{city}, {country}")),
-            (Some(name), None) | (None, Some(name)) => Some(name.to_string()),
-            (None, None) => None,
-        });
-    let declared = context
-        .network
-        .as_ref()
-        .and_then(|n| n.declared.as_ref())
-        .map(ToString::to_string);
-    let address = || context.ip_address.map(|ip| ip.to_string());
-    place
-        .or(declared)
-        .or_else(address)
-        .unwrap_or_else(|| "an unknown place".to_owned())
 }

@@ -14,7 +14,6 @@
 
 mod account;
 mod compiled;
-mod explain;
 mod family;
 mod found;
 mod lineage;
@@ -32,14 +31,14 @@ use std::time::Duration;
 
 pub use found::{Found, stable_id};
 
-use crate::config::{ClientType, Clients};
+use crate::config::Clients;
 use crate::model::{
     ActionKind, Afterwards, Enriched, EventType, Input, NetworkClass, OwnEvent, OwnEventKind,
     Target, Timestamp,
 };
-use crate::rules::RuleSet;
 use crate::rules::context::Context;
-use crate::rules::kinds::velocity::By;
+use crate::rules::kinds::velocity::{By, Velocity};
+use crate::rules::{Rule, RuleSet};
 use account::User;
 use compiled::Compiled;
 use rate::{Rate, RateSubject};
@@ -297,7 +296,6 @@ impl Engine {
         };
         let of_family = known.map(|f| (f.id.clone(), f.client_id.clone(), f.session_id.clone()));
         let time = event.event.time.as_millisecond();
-        let client_type = self.client_type(event);
         let key = scoped("user", &event.event, &[&user_id]);
         let user = self
             .state
@@ -316,7 +314,6 @@ impl Engine {
             &self.compiled,
             key,
             (event, context),
-            client_type,
             late,
             out,
         );
@@ -324,12 +321,12 @@ impl Engine {
 
     /// Velocity of every subject of an accepted refresh.
     fn rates(&mut self, event: &Enriched, family: Option<u64>, late: bool, out: &mut Vec<Found>) {
-        if event.event.kind != EventType::Refresh || self.compiled.velocity.is_empty() {
+        let rules: Vec<(&Arc<Rule>, &Velocity)> = self.compiled.rates().collect();
+        if event.event.kind != EventType::Refresh || rules.is_empty() {
             return;
         }
-        let rules = &self.compiled.velocity;
         let time = event.event.time.as_millisecond();
-        let client = self.compiled.client(event.event.client_id.as_deref());
+        let client = self.compiled.facts(event.event.client_id.as_deref());
         let mut subject = RateSubject {
             by: By::Family,
             id: "".into(),
@@ -337,7 +334,7 @@ impl Engine {
             family_id: None,
             session_id: event.event.session_id.clone(),
             client_id: event.event.client_id.clone(),
-            client_type: client.client_type,
+            own_addresses: client.own_addresses,
             access_token_ttl: event
                 .event
                 .access_token_ttl
@@ -353,7 +350,7 @@ impl Engine {
             family.refreshed_at = family.refreshed_at.max(Some(time));
             family.counts.add(time);
             rate::judge(
-                rules,
+                &rules,
                 &family.counts,
                 &mut family.released,
                 &subject,
@@ -368,7 +365,14 @@ impl Engine {
                 // Of all the user's families none is meant.
                 (subject.family_id, subject.session_id) = (None, None);
                 user.counts.add(time);
-                rate::judge(rules, &user.counts, &mut user.released, &subject, late, out);
+                rate::judge(
+                    &rules,
+                    &user.counts,
+                    &mut user.released,
+                    &subject,
+                    late,
+                    out,
+                );
             }
         }
         let shared = event
@@ -380,7 +384,7 @@ impl Engine {
             let table = &mut self.state.networks;
             (subject.by, subject.id) = (By::Network, prefix.into());
             (subject.user_id, subject.family_id, subject.session_id) = (None, None, None);
-            count_and_judge(table, "network", rules, &subject, late, out);
+            count_and_judge(table, "network", &rules, &subject, late, out);
         }
         if let Some(client_id) = subject.client_id.clone() {
             (subject.by, subject.id) = (By::Client, client_id);
@@ -388,7 +392,7 @@ impl Engine {
             count_and_judge(
                 &mut self.state.clients,
                 "client",
-                rules,
+                &rules,
                 &subject,
                 late,
                 out,
@@ -400,12 +404,6 @@ impl Engine {
         };
         let kept: Vec<Found> = out.drain(start..).filter(applies).collect();
         out.extend(kept);
-    }
-
-    fn client_type(&self, event: &Enriched) -> ClientType {
-        self.compiled
-            .client(event.event.client_id.as_deref())
-            .client_type
     }
 
     fn own(&mut self, event: &OwnEvent) {
@@ -463,10 +461,7 @@ const fn shared_by_many(class: Option<NetworkClass>) -> bool {
 fn count_and_judge(
     table: &mut table::Table<Rate>,
     domain: &str,
-    rules: &[(
-        std::sync::Arc<crate::rules::Rule>,
-        crate::rules::kinds::velocity::Velocity,
-    )],
+    rules: &[(&Arc<Rule>, &Velocity)],
     subject: &RateSubject<'_>,
     late: bool,
     out: &mut Vec<Found>,

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::found::{Found, stable_id};
+use super::found::{Found, Whose, stable_id};
 use super::table::{Aged, key};
-use crate::config::ClientType;
-use crate::model::{Detection, Enriched, Evidence, Severity, Subject, Text, Timestamp};
-use crate::rules::Rule;
+use crate::model::{Enriched, Evidence, Severity, Subject, Text};
+use crate::rules::context::Context;
 use crate::rules::kinds::velocity::{By, Counts, Finding, Level, Velocity};
+use crate::rules::{self, Ask, Rule};
 
 /// State of a subject that only rates look at.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -34,7 +34,8 @@ pub(super) struct RateSubject<'a> {
     pub(super) family_id: Option<Text>,
     pub(super) session_id: Option<Text>,
     pub(super) client_id: Option<Text>,
-    pub(super) client_type: ClientType,
+    /// Server-side: refreshes on behalf of many.
+    pub(super) own_addresses: bool,
     pub(super) access_token_ttl: Option<Duration>,
     pub(super) event: &'a Enriched,
 }
@@ -43,7 +44,7 @@ pub(super) struct RateSubject<'a> {
 const RELEASED_MAX: usize = 256;
 
 pub(super) fn judge(
-    rules: &[(Arc<Rule>, Velocity)],
+    rules: &[(&Arc<Rule>, &Velocity)],
     counts: &Counts,
     released: &mut Vec<u64>,
     subject: &RateSubject<'_>,
@@ -101,23 +102,16 @@ fn found(
     late: bool,
 ) -> Found {
     let event = &subject.event.event;
-    let backend = matches!(
-        subject.client_type,
-        ClientType::Backend | ClientType::Confidential
-    );
+    let backend = subject.own_addresses;
     let grave = match finding.level {
         Level::Gross => true,
         Level::Lasting => !backend,
         Level::AboveLimit => false,
     };
-    let severity = if grave {
-        rule.severity
-    } else {
-        rule.severity.min(if backend {
-            Severity::Info
-        } else {
-            Severity::Low
-        })
+    let (at_most, ask) = match (grave, backend) {
+        (true, _) => (Severity::Critical, Ask::Response),
+        (false, true) => (Severity::Info, Ask::Nothing),
+        (false, false) => (Severity::Low, Ask::Throttle),
     };
     let minutes = finding.window.as_secs() / 60;
     let summary = format!(
@@ -131,41 +125,40 @@ fn found(
             ""
         },
     );
-    Found {
-        detection: Detection {
-            id,
-            rule: rule.name.clone(),
-            kind: rule.detect.kind().into(),
-            severity,
-            time: event.time,
-            event_id: event.event_id.clone(),
-            subject: match subject.by {
-                By::Family => Subject::Family(subject.id.clone()),
-                By::User => Subject::User(subject.id.clone()),
-                By::Client => Subject::Client(subject.id.clone()),
-                By::Network => Subject::Network(subject.id.clone()),
-            },
-            issuer: event.issuer.clone(),
-            tenant: event.tenant.clone(),
-            user_id: subject.user_id.clone(),
-            client_id: subject.client_id.clone(),
-            family_id: subject.family_id.clone(),
-            session_id: subject.session_id.clone(),
-            token_kind: event.token_kind,
-            ip_address: event.ip_address,
-            summary: summary.into(),
-            evidence: Evidence::new()
-                .with("level", finding.level.as_str())
-                .with("count", finding.count)
-                .with("limit", finding.limit)
-                .with("window_seconds", finding.window.as_secs())
-                .with("by", subject.by.as_str())
-                .with("last_seen", &*Timestamp::to_string(&event.time)),
-        },
-        rule: rule.clone(),
-        grave,
+    let finding = rules::Finding {
+        about: Vec::new(),
+        time: event.time.as_millisecond(),
+        event_id: Some(event.event_id.clone()),
+        at_most,
+        ask,
         may_revoke: false,
-        late,
+        confidence: 1.0,
+        presenter: Arc::new(Context::of(subject.event)),
         foreign_network: None,
-    }
+        summary,
+        evidence: Evidence::new()
+            .with("level", finding.level.as_str())
+            .with("count", finding.count)
+            .with("limit", finding.limit)
+            .with("window_seconds", finding.window.as_secs())
+            .with("by", subject.by.as_str())
+            .with("last_seen", event.time.to_string()),
+    };
+    let of = subject.id.clone();
+    let whose = Whose {
+        subject: match subject.by {
+            By::Family => Subject::Family(of),
+            By::User => Subject::User(of),
+            By::Client => Subject::Client(of),
+            By::Network => Subject::Network(of),
+        },
+        issuer: &event.issuer,
+        tenant: event.tenant.as_ref(),
+        user_id: subject.user_id.as_ref(),
+        client_id: subject.client_id.as_ref(),
+        family_id: subject.family_id.as_ref(),
+        session_id: subject.session_id.as_ref(),
+        token_kind: event.token_kind,
+    };
+    Found::new(rule, id, whose, finding, late)
 }

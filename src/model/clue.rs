@@ -42,6 +42,15 @@ names!(Clue {
 });
 
 impl Clue {
+    /// Any of these tells something of who presented a token.
+    pub const WHO: &'static [Self] = &[
+        Self::IpAddress,
+        Self::UserAgent,
+        Self::DeviceId,
+        Self::Ja4,
+        Self::KeyThumbprint,
+    ];
+
     /// Looked up, given an address.
     pub const fn is_looked_up(self) -> bool {
         matches!(self, Self::City | Self::AnonymousIp)

@@ -4,6 +4,7 @@
 
 use crate::engine::{Found, stable_id};
 use crate::model::{Action, ActionKind, Decision, Severity, Subject, Target, Text};
+use crate::rules::Ask;
 
 use super::incidents::Open;
 
@@ -12,34 +13,19 @@ const NOTIFY_FROM: Severity = Severity::Medium;
 
 /// What a finding asks for besides a notification. A late one is reviewed, never acted on.
 pub(super) fn wanted(found: &Found) -> Vec<ActionKind> {
-    let suspicion = found.detection.severity >= Severity::Low;
-    if found.late {
-        return if found.grave {
-            vec![ActionKind::Review]
-        } else {
-            Vec::new()
-        };
+    let response = found.rule.response.iter().copied();
+    match found.ask {
+        Ask::Response if found.late => vec![ActionKind::Review],
+        _ if found.late => Vec::new(),
+        Ask::Response => response
+            .filter(|kind| found.may_revoke || !revokes(*kind))
+            .collect(),
+        Ask::Throttle => response
+            .filter(|kind| *kind == ActionKind::Throttle)
+            .collect(),
+        Ask::Review => vec![ActionKind::Review],
+        Ask::Nothing => Vec::new(),
     }
-    if !found.grave {
-        return if suspicion && found.rule.detect.kind() == "reuse" {
-            vec![ActionKind::Review]
-        } else {
-            found
-                .rule
-                .response
-                .iter()
-                .copied()
-                .filter(|kind| *kind == ActionKind::Throttle && suspicion)
-                .collect()
-        };
-    }
-    found
-        .rule
-        .response
-        .iter()
-        .copied()
-        .filter(|kind| found.may_revoke || !revokes(*kind))
-        .collect()
 }
 
 pub(super) const fn revokes(kind: ActionKind) -> bool {

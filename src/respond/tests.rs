@@ -6,6 +6,7 @@ use super::*;
 use crate::config::{Budget, Client};
 use crate::engine::stable_id;
 use crate::model::{Detection, Evidence, Incident, Prefix, Severity, Timestamp};
+use crate::rules::Ask;
 use crate::rules::{self, Rule};
 
 const MINUTE: i64 = 60_000;
@@ -83,9 +84,10 @@ impl Finder {
                 evidence: Evidence::new(),
             },
             rule: self.rule.clone(),
-            grave: theft,
+            ask: if theft { Ask::Response } else { Ask::Review },
             may_revoke: theft,
             late: false,
+            confidence: 1.0,
             foreign_network: None,
         }
     }

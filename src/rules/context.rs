@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::parameters::Parameters;
 use crate::model::{Agent, Enriched, Network, Place, Text};
 
 /// From whom one presentation came, as far as the source carries it.
@@ -84,6 +85,23 @@ impl Default for TravelBounds {
             speed_max_km_per_h: 1000.0,
             distance_min_km: 500.0,
         }
+    }
+}
+
+impl TravelBounds {
+    pub fn parameters(&mut self, p: &mut dyn Parameters) {
+        p.number(
+            "speed_max_km_per_h",
+            "Faster than this nobody travels: an airliner with a tail wind.",
+            0.0..=40_000.0,
+            &mut self.speed_max_km_per_h,
+        );
+        p.number(
+            "distance_min_km",
+            "Below this distance GeoIP error explains everything.",
+            0.0..=40_000.0,
+            &mut self.distance_min_km,
+        );
     }
 }
 

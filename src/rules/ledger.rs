@@ -205,8 +205,18 @@ impl Ledger {
         self.contexts.len() > 1
     }
 
+    /// Every context that anybody presented a token from, each once.
+    pub fn contexts(&self) -> impl Iterator<Item = &Context> {
+        self.contexts.iter().map(|context| &**context)
+    }
+
     pub fn context(&self, entry: &Entry) -> &Context {
         // Contexts are only ever removed together with the entries that name them.
+        &self.contexts[usize::from(entry.context)]
+    }
+
+    /// The same, to be kept beside the ledger.
+    pub fn shared_context(&self, entry: &Entry) -> &Arc<Context> {
         &self.contexts[usize::from(entry.context)]
     }
 
@@ -495,6 +505,11 @@ impl Entry {
     /// Whether both name a client, and not the same.
     pub fn other_client(&self, other: &Self) -> bool {
         self.client != 0 && other.client != 0 && self.client != other.client
+    }
+
+    /// Whether it came through one of these clients.
+    pub fn is_of_one_of(&self, client_ids: &[Text]) -> bool {
+        self.client != 0 && client_ids.iter().any(|id| client_hash(id) == self.client)
     }
 
     fn order(&self) -> Order<'_> {

@@ -31,6 +31,9 @@ macro_rules! shipped {
 /// The shipped rules, so that the binary works wherever it stands.
 pub const SHIPPED: &[Shipped] = shipped![
     "token-reuse",
+    "family-fork",
+    "client-mismatch",
+    "binding-mismatch",
     "impossible-travel",
     "refresh-velocity",
     "device-change",

@@ -5,13 +5,20 @@
 //!
 //! In: rule files, a ledger or a history. Out: compiled rules, findings with their reason.
 
+pub mod case;
 pub mod context;
+pub mod finding;
 pub mod kinds;
 pub mod ledger;
 mod load;
 pub mod needs;
+pub mod parameters;
 mod rule;
 mod spec;
+pub mod trace;
+pub mod words;
 
+pub use finding::{Ask, Class, Finding};
 pub use load::{SHIPPED, load, parse, text_of};
 pub use rule::{Rule, RuleSet};
+pub use trace::Trace;

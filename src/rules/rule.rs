@@ -2,6 +2,7 @@
 
 use crate::model::{ActionKind, Mode, Severity, Text};
 
+use super::finding::Class;
 use super::kinds::Detect;
 
 /// One compiled rule.
@@ -18,6 +19,10 @@ pub struct Rule {
     /// What is to be done about its gravest finding; `notify` follows from the severity.
     pub response: Vec<ActionKind>,
     pub runbook: Option<Text>,
+    /// What kinds of fact its findings are, for the composite risk.
+    pub classes: Vec<Class>,
+    /// What a sure finding adds to the composite risk, from 0 to 1.
+    pub risk: f64,
 }
 
 /// The rules in the order of their files, each name once.

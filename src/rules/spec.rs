@@ -4,10 +4,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::finding::Class;
 use super::kinds::Detect;
-use super::kinds::velocity::By;
+use super::parameters::Reader;
 use super::{Rule, RuleSet};
 use crate::model::{ActionKind, Mode, Severity, Text};
 use crate::yaml::{Fault, Faults, Map, Node, Place, nearest};
@@ -45,14 +45,19 @@ fn rule(node: &Node, faults: &mut Faults) -> Option<(Rule, Place)> {
         .optional("response", faults, actions)
         .unwrap_or_default();
     let runbook = map.optional("runbook", faults, Node::text);
+    let classes = map.optional("classes", faults, classes);
+    let risk = map.or("risk", 0.0, faults, |n, f| n.number(0.0..=1.0, f));
     let detect = map.required("detect", faults, detect);
     map.finish(faults);
+    let detect = detect?;
     let rule = Rule {
+        classes: classes.unwrap_or_else(|| detect.classes().to_vec()),
+        risk,
         name: name?,
         description: description?,
         severity: severity?,
         mode,
-        detect: detect?,
+        detect,
         response,
         runbook,
     };
@@ -70,6 +75,10 @@ fn rule_name(node: &Node, faults: &mut Faults) -> Option<Text> {
             .with_hint("use a-z, 0-9 and `-`, at most 64 characters"),
     );
     None
+}
+
+fn classes(node: &Node, faults: &mut Faults) -> Option<Vec<Class>> {
+    node.list(faults, |n, f| n.name(Class::ALL, Class::as_str, f))
 }
 
 fn actions(node: &Node, faults: &mut Faults) -> Option<Vec<ActionKind>> {
@@ -109,91 +118,13 @@ fn apply(detect: &mut Detect, params: &Node, faults: &mut Faults) {
 }
 
 fn parameters(detect: &mut Detect, map: &mut Map<'_>, faults: &mut Faults) {
-    match detect {
-        Detect::Reuse(kind) => {
-            duration(map, "settle", &mut kind.settle, faults);
-            duration(map, "lost_response", &mut kind.lost_response, faults);
-            duration(map, "proof_window", &mut kind.proof_window, faults);
-            set(
-                &mut kind.fault_repeats,
-                map.optional("fault_repeats", faults, |n, f| n.integer(1..=1000, f)),
-            );
-            number(
-                map,
-                "speed_max_km_per_h",
-                &mut kind.travel.speed_max_km_per_h,
-                faults,
-            );
-            number(
-                map,
-                "distance_min_km",
-                &mut kind.travel.distance_min_km,
-                faults,
-            );
-        }
-        Detect::ImpossibleTravel(kind) => {
-            number(
-                map,
-                "speed_max_km_per_h",
-                &mut kind.bounds.speed_max_km_per_h,
-                faults,
-            );
-            number(
-                map,
-                "distance_min_km",
-                &mut kind.bounds.distance_min_km,
-                faults,
-            );
-            number(map, "cluster_km", &mut kind.cluster_km, faults);
-            duration(map, "age_max", &mut kind.age_max, faults);
-            duration(map, "present", &mut kind.present, faults);
-            duration(map, "settle", &mut kind.settle, faults);
-        }
-        Detect::Velocity(kind) => {
-            set(
-                &mut kind.by,
-                map.optional("by", faults, |n, f| n.name(By::ALL, By::as_str, f)),
-            );
-            duration(map, "window", &mut kind.window, faults);
-            count(map, "limit_min", &mut kind.limit_min, faults);
-            count(map, "per_lifetime", &mut kind.per_lifetime, faults);
-            duration(map, "lifetime_default", &mut kind.lifetime_default, faults);
-            count(map, "gross", &mut kind.gross, faults);
-            duration(map, "gross_window", &mut kind.gross_window, faults);
-            duration(map, "lasts", &mut kind.lasts, faults);
-        }
-        Detect::DeviceChange(kind) => {
-            set(
-                &mut kind.history_min,
-                map.optional("history_min", faults, |n, f| n.integer(1..=60, f)),
-            );
-            duration(map, "settle", &mut kind.settle, faults);
-        }
-    }
+    detect.parameters(&mut Reader { map, faults });
 }
 
 fn set<T>(value: &mut T, written: Option<T>) {
     if let Some(written) = written {
         *value = written;
     }
-}
-
-fn duration(map: &mut Map<'_>, key: &'static str, value: &mut Duration, faults: &mut Faults) {
-    set(value, map.optional(key, faults, Node::duration_above_zero));
-}
-
-fn number(map: &mut Map<'_>, key: &'static str, value: &mut f64, faults: &mut Faults) {
-    set(
-        value,
-        map.optional(key, faults, |n, f| n.number(0.0..=40_000.0, f)),
-    );
-}
-
-fn count(map: &mut Map<'_>, key: &'static str, value: &mut u32, faults: &mut Faults) {
-    set(
-        value,
-        map.optional(key, faults, |n, f| n.integer(1..=10_000_000, f)),
-    );
 }
 
 /// Puts the files' rules together and applies the overrides of the configuration.

@@ -9,8 +9,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::case::{At, UserCase, UserKind, millis};
 use super::super::context::{Context, TravelBounds, speed_km_per_h, too_fast};
-use crate::model::{NetworkClass, Text};
+use super::super::finding::{Ask, Finding};
+use super::super::needs::Need;
+use super::super::parameters::Parameters;
+use super::super::trace::Trace;
+use super::super::words::{instant, place_name, span};
+use super::Kind;
+use crate::model::{Clue, Evidence, NetworkClass, Severity, Text};
 
 /// Parameters of an impossible-travel rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +44,45 @@ impl Default for ImpossibleTravel {
     }
 }
 
+impl Kind for ImpossibleTravel {
+    fn parameters(&mut self, p: &mut dyn Parameters) {
+        self.bounds.parameters(p);
+        p.number(
+            "cluster_km",
+            "Places closer than this are one.",
+            0.0..=40_000.0,
+            &mut self.cluster_km,
+        );
+        p.duration(
+            "age_max",
+            "Sightings further apart say nothing.",
+            &mut self.age_max,
+        );
+        p.duration(
+            "present",
+            "Places seen within this time before count as present.",
+            &mut self.present,
+        );
+        p.duration(
+            "settle",
+            "How long a question waits for facts that may still come.",
+            &mut self.settle,
+        );
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        vec![
+            Need::all(&[Clue::UserId]),
+            Need::all(&[Clue::IpAddress]),
+            Need::all(&[Clue::City]),
+            Need::part(
+                &[Clue::AnonymousIp],
+                "VPN exits, which then count as places",
+            ),
+        ]
+    }
+}
+
 /// Where a user was seen; ordered by time, so that arrival does not matter. Bounded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sightings(Vec<Sighting>);
@@ -55,16 +101,6 @@ pub struct Sighting {
 const SIGHTINGS_MAX: usize = 24;
 /// A place seen again within this time of two of its sightings adds nothing between them.
 const DENSE_MS: i64 = 5 * 60 * 1000;
-
-/// Two sightings that one person cannot have made.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Finding<'a> {
-    pub from: &'a Sighting,
-    pub to: &'a Sighting,
-    pub distance_km: f64,
-    pub effective_km: f64,
-    pub speed_km_per_h: f64,
-}
 
 impl Sightings {
     pub fn add(&mut self, mut sighting: Sighting) {
@@ -106,17 +142,42 @@ impl Sightings {
     }
 }
 
-impl ImpossibleTravel {
-    /// Judges the sightings made at exactly `time`, against those before, reading nothing later than `cut`.
-    pub fn judge<'a>(&self, sightings: &'a Sightings, time: i64, cut: i64) -> Option<Finding<'a>> {
-        let visible: Vec<&Sighting> = sightings.iter().filter(|s| s.time <= cut).collect();
-        visible
-            .iter()
-            .filter(|s| s.time == time)
-            .find_map(|to| self.judge_one(&visible, to))
+impl UserKind for ImpossibleTravel {
+    fn settle(&self) -> Duration {
+        self.settle
     }
 
-    fn judge_one<'a>(&self, visible: &[&'a Sighting], to: &'a Sighting) -> Option<Finding<'a>> {
+    /// Judges the sightings made at exactly `at.time`, against those before, reading nothing later than the cut.
+    fn judge(&self, case: &UserCase<'_>, at: At, trace: &mut Trace) -> Vec<Finding> {
+        let visible: Vec<&Sighting> = case.sightings.iter().filter(|s| s.time <= at.cut).collect();
+        let travelled = visible
+            .iter()
+            .filter(|s| s.time == at.time)
+            .find_map(|to| self.travelled(&visible, to, trace));
+        travelled.map(|t| self.describe(&t)).into_iter().collect()
+    }
+}
+
+/// Two sightings that one person cannot have made.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Travelled<'a> {
+    from: &'a Sighting,
+    to: &'a Sighting,
+    distance_km: f64,
+    effective_km: f64,
+    speed_km_per_h: f64,
+}
+
+/// One detection a user and hour of event time.
+const BUCKET_MS: i64 = 3_600_000;
+
+impl ImpossibleTravel {
+    fn travelled<'a>(
+        &self,
+        visible: &[&'a Sighting],
+        to: &'a Sighting,
+        trace: &mut Trace,
+    ) -> Option<Travelled<'a>> {
         let place = to.context.located()?;
         let before: Vec<&'a Sighting> = visible
             .iter()
@@ -126,21 +187,26 @@ impl ImpossibleTravel {
             .collect();
         let newest = before.iter().map(|s| s.time).max()?;
         let since = (to.time - millis(self.present)).min(newest);
-        let mut slowest: Option<Finding<'a>> = None;
+        let mut slowest: Option<Travelled<'a>> = None;
         for from in before.into_iter().filter(|s| s.time >= since) {
             let there = from.context.located()?;
             let apart = to.time - from.time;
-            let reachable = !too_fast(place, there, apart, &self.bounds)
-                || place.distance_km(there) < self.cluster_km
-                || !to.context.network_differs(&from.context)
-                || same_carrier(&to.context, &from.context);
-            if reachable {
+            if let Some(why) = self.reachable(to, from) {
+                trace.note(|| {
+                    let values = Evidence::new()
+                        .with("from", place_name(&from.context))
+                        .with("to", place_name(&to.context))
+                        .with("distance_km", place.distance_km(there).round())
+                        .with("apart", span(apart))
+                        .with("threshold_km_per_h", self.bounds.speed_max_km_per_h);
+                    (why.to_owned(), values)
+                });
                 return None;
             }
             let effective_km = place.effective_distance_km(there)?;
             let speed = speed_km_per_h(effective_km, apart);
             if slowest.is_none_or(|s| speed < s.speed_km_per_h) {
-                slowest = Some(Finding {
+                slowest = Some(Travelled {
                     from,
                     to,
                     distance_km: place.distance_km(there),
@@ -151,6 +217,77 @@ impl ImpossibleTravel {
         }
         slowest
     }
+
+    /// Why one person can have been at both, if so.
+    fn reachable(&self, to: &Sighting, from: &Sighting) -> Option<&'static str> {
+        let (place, there) = (to.context.located()?, from.context.located()?);
+        if !to.context.network_differs(&from.context) {
+            Some("the same network is the same place, whatever GeoIP says")
+        } else if place.distance_km(there) < self.cluster_km {
+            Some("the two places are one")
+        } else if same_carrier(&to.context, &from.context) {
+            Some("two addresses of one mobile carrier say nothing about speed")
+        } else if !too_fast(place, there, to.time - from.time, &self.bounds) {
+            Some("one person can travel from there in the time")
+        } else {
+            None
+        }
+    }
+
+    fn describe(&self, travelled: &Travelled<'_>) -> Finding {
+        let Travelled { from, to, .. } = *travelled;
+        let summary = format!(
+            "{} to {} in {}: {:.0} km/h",
+            place_name(&from.context),
+            place_name(&to.context),
+            span(to.time - from.time),
+            travelled.speed_km_per_h,
+        );
+        Finding {
+            about: vec![(to.time / BUCKET_MS).to_string()],
+            time: to.time,
+            event_id: Some(to.event_id.clone()),
+            at_most: Severity::Critical,
+            ask: Ask::Response,
+            may_revoke: false,
+            confidence: confidence(travelled),
+            presenter: Arc::clone(&to.context),
+            foreign_network: to.context.network.as_ref().map(|n| n.prefix),
+            summary,
+            evidence: Evidence::new()
+                .with("from", end(from))
+                .with("to", end(to))
+                .with("distance_km", travelled.distance_km.round())
+                .with("effective_distance_km", travelled.effective_km.round())
+                .with("speed_km_per_h", travelled.speed_km_per_h.round())
+                .with("threshold_km_per_h", self.bounds.speed_max_km_per_h),
+        }
+    }
+}
+
+/// A mobile carrier's addresses come out far from the phone: 0.3 of the weight of a fixed line (detection-rules 7.1).
+fn confidence(travelled: &Travelled<'_>) -> f64 {
+    let is_mobile = |s: &Sighting| {
+        s.context
+            .network
+            .as_ref()
+            .is_some_and(|n| n.class == Some(NetworkClass::Mobile))
+    };
+    if is_mobile(travelled.from) || is_mobile(travelled.to) {
+        0.3
+    } else {
+        1.0
+    }
+}
+
+fn end(sighting: &Sighting) -> Evidence {
+    Evidence::new()
+        .with("place", place_name(&sighting.context))
+        .with_some(
+            "ip_address",
+            sighting.context.ip_address.map(|ip| ip.to_string()),
+        )
+        .with("time", instant(sighting.time))
 }
 
 /// A mobile carrier's addresses come out far from the phone; two of one carrier say nothing about speed.
@@ -159,8 +296,4 @@ fn same_carrier(a: &Context, b: &Context) -> bool {
         return false;
     };
     a.class == Some(NetworkClass::Mobile) && b.class == Some(NetworkClass::Mobile) && a.asn == b.asn
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -2,12 +2,26 @@
 
 pub mod device_change;
 pub mod impossible_travel;
-pub mod reuse;
+pub mod lineage;
 pub mod velocity;
 
-/// The visible table of kinds: the name in a rule file, and what its parameters are.
+use super::case::{FamilyKind, UserKind};
+use super::needs::Need;
+use super::parameters::Parameters;
+
+/// What every kind tells of itself.
+pub trait Kind: Default {
+    /// Goes through its parameters: reads them from a rule file or describes them to people.
+    fn parameters(&mut self, p: &mut dyn Parameters);
+
+    /// What it must be told to see anything, and what to see everything.
+    fn needs(&self) -> Vec<Need>;
+}
+
+/// The visible table of kinds: the name in a rule file, what its parameters are, the classes of evidence it gives, and
+/// which stage of the engine asks it.
 macro_rules! rule_kinds {
-    ($($(#[$doc:meta])* $name:literal => $variant:ident($params:ty)),+ $(,)?) => {
+    ($($(#[$doc:meta])* $name:literal => $variant:ident($params:ty) [$($class:ident)*] $stage:ident),+ $(,)?) => {
         /// What a rule looks for: the nested key under `detect:`.
         #[derive(Debug, Clone, PartialEq)]
         pub enum Detect {
@@ -29,17 +43,52 @@ macro_rules! rule_kinds {
                     _ => None,
                 }
             }
+
+            /// Goes through the parameters of the kind.
+            pub fn parameters(&mut self, p: &mut dyn Parameters) {
+                match self { $(Self::$variant(kind) => kind.parameters(p)),+ }
+            }
+
+            /// What the rule must be told to see anything, and what to see everything.
+            pub fn needs(&self) -> Vec<Need> {
+                match self { $(Self::$variant(kind) => kind.needs()),+ }
+            }
+
+            /// The class of evidence that it gives unless the rule says otherwise.
+            pub const fn classes(&self) -> &'static [Class] {
+                match self { $(Self::$variant(_) => &[$(Class::$class),*]),+ }
+            }
+
+            /// The stage that asks it.
+            pub fn stage(&self) -> Stage<'_> {
+                match self { $(Self::$variant(kind) => Stage::$stage(kind)),+ }
+            }
         }
     };
 }
 
+/// The stage of the engine that asks a kind, with the kind as that stage sees it.
+pub enum Stage<'a> {
+    Family(&'a dyn FamilyKind),
+    User(&'a dyn UserKind),
+    Rate(&'a velocity::Velocity),
+}
+
+use super::finding::Class;
+
 rule_kinds! {
-    /// Lineage: a consumed token presented again, two holders of one family.
-    "reuse" => Reuse(reuse::Reuse),
-    /// Account: two places, too little time between.
-    "impossible_travel" => ImpossibleTravel(impossible_travel::ImpossibleTravel),
-    /// Any subject: more refreshes than the access token's lifetime explains.
-    "velocity" => Velocity(velocity::Velocity),
-    /// Lineage: another kind of device or client within one family.
-    "device_change" => DeviceChange(device_change::DeviceChange),
+    /// A consumed token presented again.
+    "reuse" => Reuse(lineage::reuse::Reuse) [Lineage] Family,
+    /// Two successors of one token are both in use.
+    "fork" => Fork(lineage::fork::Fork) [Lineage] Family,
+    /// A token presented by another client.
+    "client_mismatch" => ClientMismatch(lineage::client_mismatch::ClientMismatch) [Lineage] Family,
+    /// A token presented with another proof key, or from another device where that is stable.
+    "binding_mismatch" => BindingMismatch(lineage::binding_mismatch::BindingMismatch) [Binding] Family,
+    /// Another kind of device or client within one family.
+    "device_change" => DeviceChange(device_change::DeviceChange) [Device] Family,
+    /// Two places of one user, too little time between.
+    "impossible_travel" => ImpossibleTravel(impossible_travel::ImpossibleTravel) [Place] User,
+    /// More refreshes of any subject than the access token's lifetime explains.
+    "velocity" => Velocity(velocity::Velocity) [Rate] Rate,
 }

@@ -8,6 +8,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::needs::Need;
+use super::super::parameters::Parameters;
+use super::Kind;
+use crate::model::Clue;
+
 const BUCKET_MS: i64 = 60_000;
 /// Longest time that a rule may look back, in buckets; `lasts` is the longest.
 const BUCKETS_MAX: i32 = 64;
@@ -63,6 +68,63 @@ impl Default for Velocity {
             gross_window: Duration::from_mins(5),
             lasts: Duration::from_mins(30),
         }
+    }
+}
+
+impl Kind for Velocity {
+    fn parameters(&mut self, p: &mut dyn Parameters) {
+        let names = By::ALL.iter().map(|by| by.as_str()).collect::<Vec<_>>();
+        let mut by = By::ALL.iter().position(|by| *by == self.by).unwrap_or(0);
+        p.choice("by", "Whose refreshes are counted.", &names, &mut by);
+        self.by = By::ALL.get(by).copied().unwrap_or(self.by);
+        let count = 1..=10_000_000;
+        p.duration(
+            "window",
+            "The time in which refreshes are counted.",
+            &mut self.window,
+        );
+        p.count(
+            "limit_min",
+            "The limit is never below this many refreshes in the window.",
+            count.clone(),
+            &mut self.limit_min,
+        );
+        p.count(
+            "per_lifetime",
+            "Refreshes that are ordinary within one lifetime of the access token.",
+            count.clone(),
+            &mut self.per_lifetime,
+        );
+        p.duration(
+            "lifetime_default",
+            "Lifetime assumed where neither the event nor the configuration names one.",
+            &mut self.lifetime_default,
+        );
+        p.count(
+            "gross",
+            "More than this many in `gross_window` pages whoever it is.",
+            count,
+            &mut self.gross,
+        );
+        p.duration(
+            "gross_window",
+            "The window of `gross`.",
+            &mut self.gross_window,
+        );
+        p.duration(
+            "lasts",
+            "Above the limit for this long pages too.",
+            &mut self.lasts,
+        );
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        vec![Need::all(match self.by {
+            By::Family => &[Clue::FamilyId, Clue::TokenId, Clue::SessionId],
+            By::User => &[Clue::UserId],
+            By::Network => &[Clue::IpAddress],
+            By::Client => &[Clue::ClientId],
+        })]
     }
 }
 

@@ -294,12 +294,15 @@ fn expected(row: &Row, carried: &Carried, stands: Stands, located: bool) -> Opti
     row.verdicts[seen_as as usize]
 }
 
+/// The kinds that tell the rows of the table.
+const LINEAGE: &[&str] = &["reuse", "fork", "client_mismatch", "binding_mismatch"];
+
 fn verdict(printed: &Printed) -> Option<String> {
     let order = ["client_fault", "suspected", "theft"];
     let rank = |d: &Value| order.iter().position(|v| d["evidence"]["verdict"] == *v);
-    let mut reuse = printed.detections();
-    reuse.retain(|d| d["kind"] == "reuse");
-    reuse
+    let mut lineage = printed.detections();
+    lineage.retain(|d| LINEAGE.iter().any(|kind| d["kind"] == *kind));
+    lineage
         .iter()
         .filter_map(rank)
         .max()

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::super::context::{Basis, Seen, Standing, standing};
+use super::super::super::case::{ClientFacts, Ends, FamilyCase, Rotation, millis};
+use super::super::super::context::{Basis, Seen, Standing, TravelBounds, standing};
 use super::super::super::ledger::{Answer, Entry, Ledger, TokenHash};
-use super::{Ends, Leeway, Reuse, Rotation, Scope};
 
 /// Uses further away than this from a refusal say nothing about it.
 pub(super) const HORIZON_MS: i64 = 24 * 3600 * 1000;
@@ -13,9 +13,38 @@ pub(super) const HORIZON_MS: i64 = 24 * 3600 * 1000;
 /// From the attempt at a revocation to its effect; the longest that a call may take.
 const OUR_END_TAKES: Duration = Duration::from_secs(10);
 
+/// What of a rule's parameters a judgement reads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) settle: Duration,
+    pub(super) lost_response: Duration,
+    pub(super) proof_window: Duration,
+    pub(super) travel: TravelBounds,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_secs(2),
+            lost_response: Duration::from_mins(30),
+            proof_window: Duration::from_mins(10),
+            travel: TravelBounds::default(),
+        }
+    }
+}
+
+/// How much of the table may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Now: only rows that no fact still to come can excuse.
+    Certain,
+    /// Everything, over the entries up to this event time (milliseconds).
+    Settled(i64),
+}
+
 pub(super) struct View<'a> {
-    pub(super) rule: &'a Reuse,
-    pub(super) leeway: &'a Leeway,
+    pub(super) bounds: Bounds,
+    pub(super) client: &'a ClientFacts,
     pub(super) scope: Scope,
     ledger: &'a Ledger,
     entries: &'a [Entry],
@@ -23,25 +52,20 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(
-        rule: &'a Reuse,
-        ledger: &'a Ledger,
-        leeway: &'a Leeway,
-        ends: &'a Ends,
-        scope: Scope,
-    ) -> Self {
+    pub(super) fn new(bounds: Bounds, case: &FamilyCase<'a>, scope: Scope) -> Self {
+        let ledger = case.ledger;
         let all = ledger.entries();
         let entries = match scope {
             Scope::Certain => all,
             Scope::Settled(cut) => &all[..all.partition_point(|e| e.time <= cut)],
         };
         Self {
-            rule,
-            leeway,
+            bounds,
+            client: case.client,
             scope,
             ledger,
             entries,
-            ends,
+            ends: case.ends,
         }
     }
 
@@ -50,7 +74,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn settle_ms(&self) -> i64 {
-        millis(self.rule.settle)
+        millis(self.bounds.settle)
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = (usize, &'a Entry)> + use<'a> {
@@ -63,17 +87,6 @@ impl<'a> View<'a> {
 
     pub(super) fn seen(&self, index: usize) -> Seen<'a> {
         self.ledger.seen(&self.entries[index])
-    }
-
-    /// Whether more than one proof key was ever presented with tokens of this family.
-    pub(super) fn keys_differ(&self) -> bool {
-        let settled = self.ledger.settled_before(i64::MAX);
-        let mut keys = (0..self.entries.len())
-            .map(|i| self.seen(i))
-            .chain(settled)
-            .filter_map(|seen| seen.context.key_thumbprint.as_ref());
-        let first = keys.next();
-        keys.any(|key| Some(key) != first)
     }
 
     /// Refused after a person or this daemon ended the family.
@@ -105,7 +118,7 @@ impl<'a> View<'a> {
     /// Presentations that consumed a token. Where the server is not known to rotate, only what issued another token did.
     pub(super) fn consumptions(&self, token: TokenHash) -> Vec<usize> {
         let mut uses = self.uses(token);
-        if self.leeway.rotation == Rotation::Unknown {
+        if self.client.rotation == Rotation::Unknown {
             uses.retain(|&u| self.entries[u].issued.is_some());
         }
         uses
@@ -253,7 +266,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn standing(&self, index: usize, known: &[Seen<'_>]) -> (Standing, Basis) {
-        standing(self.seen(index), known, &self.rule.travel)
+        standing(self.seen(index), known, &self.bounds.travel)
     }
 
     pub(super) fn same_context(&self, a: usize, b: usize) -> bool {
@@ -263,8 +276,4 @@ impl<'a> View<'a> {
     pub(super) fn network_differs(&self, a: usize, b: usize) -> bool {
         self.seen(a).context.network_differs(self.seen(b).context)
     }
-}
-
-pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

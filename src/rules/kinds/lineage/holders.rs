@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::super::case::millis;
 use super::super::super::ledger::TokenHash;
-use super::view::{View, millis};
+use super::view::View;
 use crate::model::limits;
 
 pub(super) struct Proof {
@@ -68,7 +69,7 @@ impl Presentations {
         };
         Self {
             times: entries.iter().map(|&i| view.entry(i).time).collect(),
-            window: millis(view.rule.proof_window),
+            window: millis(view.bounds.proof_window),
             elsewhere: entries.iter().map(elsewhere).collect(),
             apart: (0..entries.len()).map(mirrored).collect(),
             entries,

@@ -1,61 +1,44 @@
 //! The rows of the table, one function each.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use super::super::super::case::{Rotation, millis};
 use super::super::super::context::{Basis, Standing};
 use super::super::super::ledger::{Answer, Entry, TokenHash};
-use super::view::{HORIZON_MS, View, millis};
-use super::{Finding, Row, Verdict, holders};
-
-/// Live or not: a token presented by another client, or with another proof key than the family's.
-pub(super) fn mismatches(view: &View<'_>) -> Vec<Finding> {
-    if !view.settled() {
-        return Vec::new();
-    }
-    let Some(first) = first_accepted(view) else {
-        return Vec::new();
-    };
-    let keys_differ = view.keys_differ();
-    view.entries()
-        .filter(|(i, e)| *i != first && e.answer != Answer::Issued && !view.is_aftermath(e))
-        .filter(|(_, e)| e.answer.accepted() || (!e.answer.dead() && is_own_token(view, e)))
-        .filter_map(|(i, entry)| {
-            let other_client = entry.other_client(view.entry(first));
-            if !other_client && !keys_differ {
-                return None;
-            }
-            let known = view.known(entry.token, entry.generation, i);
-            let (standing, basis) = view.standing(i, &known);
-            let other_key = basis == Basis::Key && standing == Standing::Foreign;
-            let row = if other_client {
-                Row::OtherClient
-            } else if other_key {
-                Row::OtherKey
-            } else {
-                return None;
-            };
-            Some(finding(view, Verdict::Theft, row, i).blaming(Some(i), Some(first), basis))
-        })
-        .collect()
-}
-
-/// Whether the family is known to have held the presented token: anybody can present garbage.
-fn is_own_token(view: &View<'_>, entry: &Entry) -> bool {
-    let token = entry.token;
-    let holds = |e: &Entry| e.issued == token || e.token == token;
-    token.is_some() && view.entries().any(|(_, e)| e.answer.accepted() && holds(e))
-}
+use super::super::super::trace::Trace;
+use super::holders;
+use super::verdict::{Judgement, Row, Verdict};
+use super::view::{HORIZON_MS, View};
+use crate::model::Evidence;
 
 /// Every token that was presented after it had been consumed.
-pub(super) fn disputes(view: &View<'_>) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
+pub(super) fn disputes(view: &View<'_>, trace: &mut Trace) -> Vec<Judgement> {
+    let mut judged: Vec<Judgement> = Vec::new();
     for token in presented_again(view) {
-        findings.extend(accepted_again(view, token));
-        findings.extend(refused(view, token));
-        findings.extend(fork(view, token));
+        judged.extend(accepted_again(view, token, trace));
+        judged.extend(refused(view, token, trace));
     }
-    findings.extend(refused_without_token(view));
-    findings
+    judged.extend(refused_without_token(view));
+    restrict(view, judged)
+}
+
+/// Tokens of which two successors are in use.
+pub(super) fn forks(view: &View<'_>, window: Duration, trace: &mut Trace) -> Vec<Judgement> {
+    let tokens = presented_again(view).into_iter();
+    let judged = tokens
+        .flat_map(|token| fork(view, token, window, trace))
+        .collect();
+    restrict(view, judged)
+}
+
+/// Where the server may rotate or not, what it accepted is no offence.
+fn restrict(view: &View<'_>, mut judged: Vec<Judgement>) -> Vec<Judgement> {
+    for judgement in &mut judged {
+        judgement.may_revoke =
+            view.client.rotation == Rotation::Enforced || !judgement.row.rests_on_acceptance();
+    }
+    judged
 }
 
 /// All but those that were presented once and accepted, which is nearly every token of a long chain.
@@ -69,7 +52,7 @@ fn presented_again(view: &View<'_>) -> BTreeSet<TokenHash> {
     view.entries().filter_map(again).collect()
 }
 
-fn accepted_again(view: &View<'_>, token: TokenHash) -> Vec<Finding> {
+fn accepted_again(view: &View<'_>, token: TokenHash, trace: &mut Trace) -> Vec<Judgement> {
     let uses = view.consumptions(token);
     let Some(&first) = uses.first() else {
         return Vec::new();
@@ -80,40 +63,39 @@ fn accepted_again(view: &View<'_>, token: TokenHash) -> Vec<Finding> {
     uses.iter()
         .enumerate()
         .skip(1)
-        .filter_map(|(nth, &again)| accepted_row(view, token, first, nth, again))
+        .filter_map(|(nth, &again)| accepted_row(view, token, (first, nth, again), trace))
         .collect()
 }
 
 /// Used before all that is remembered, and so are its successors: the server honoured a dead token.
-fn honoured_long_dead(view: &View<'_>, again: usize) -> Finding {
+fn honoured_long_dead(view: &View<'_>, again: usize) -> Judgement {
     let entry = view.entry(again);
     let known = view.known(entry.token, entry.generation, again);
     let (thief, owner, basis) = blame(view, &[again], &known);
-    finding(view, Verdict::Theft, Row::AcceptedDead, again).blaming(thief, owner, basis)
+    judgement(view, Verdict::Theft, Row::AcceptedDead, again).blaming(thief, owner, basis)
 }
 
 fn accepted_row(
     view: &View<'_>,
     token: TokenHash,
-    first: usize,
-    nth: usize,
-    again: usize,
-) -> Option<Finding> {
+    (first, nth, again): (usize, usize, usize),
+    trace: &mut Trace,
+) -> Option<Judgement> {
     let age = view.entry(again).time - view.entry(first).time;
     let gap = view.gap(again);
-    let in_grace = age <= millis(view.leeway.grace) || nth <= view.leeway.max_reuse as usize;
+    let in_grace = age <= millis(view.client.grace) || nth <= view.client.max_reuse as usize;
     let successor_used = successors_used_before(view, token, again);
     if gap >= 2 || (!in_grace && successor_used) {
         let known = view.known(Some(token), view.entry(again).generation, again);
         let (thief, owner, basis) = blame(view, &[first, again], &known);
         return Some(
-            finding(view, Verdict::Theft, Row::AcceptedDead, again).blaming(thief, owner, basis),
+            judgement(view, Verdict::Theft, Row::AcceptedDead, again).blaming(thief, owner, basis),
         );
     }
     if !view.settled() {
         return None;
     }
-    let early = in_grace || age <= millis(view.rule.lost_response);
+    let early = in_grace || age <= millis(view.bounds.lost_response);
     let known = view.known(Some(token), view.entry(again).generation, again);
     let (standing, basis) = view.standing(again, &known);
     let own = standing == Standing::Own
@@ -124,10 +106,24 @@ fn accepted_row(
         Row::AcceptedLate
     };
     match (standing, own, early) {
-        (Standing::Foreign, ..) => {
-            Some(finding(view, Verdict::Theft, row, again).blaming(Some(again), Some(first), basis))
+        (Standing::Foreign, ..) => Some(judgement(view, Verdict::Theft, row, again).blaming(
+            Some(again),
+            Some(first),
+            basis,
+        )),
+        (_, true, true) => {
+            trace.note(|| {
+                let values = Evidence::new()
+                    .with("token", token.to_string())
+                    .with("generation_gap", gap)
+                    .with("age_seconds", age / 1000)
+                    .with("grace_seconds", view.client.grace.as_secs())
+                    .with("lost_response_seconds", view.bounds.lost_response.as_secs())
+                    .with("context", basis.as_str());
+                ("a retry or a race: the family's own context repeats its token in time, its successor unused".to_owned(), values)
+            });
+            None
         }
-        (_, true, true) => None,
         _ => Some(suspected(view, token, row, again, basis)),
     }
 }
@@ -140,15 +136,39 @@ fn successors_used_before(view: &View<'_>, token: TokenHash, index: usize) -> bo
         .any(|(_, e)| e.answer.accepted() && e.token.is_some_and(|t| successors.contains(&t)))
 }
 
-fn refused(view: &View<'_>, token: TokenHash) -> Vec<Finding> {
+fn refused(view: &View<'_>, token: TokenHash, trace: &mut Trace) -> Vec<Judgement> {
     if !view.settled() {
         return Vec::new();
+    }
+    for (i, _) in view
+        .entries()
+        .filter(|(_, e)| e.token == Some(token) && e.answer.may_be_reuse())
+    {
+        excuse(view, token, i, trace);
     }
     view.entries()
         .filter(|(_, e)| e.token == Some(token) && e.answer.may_be_reuse() && !view.is_aftermath(e))
         .filter(|(i, e)| was_consumed(view, token, *i, e))
         .map(|(i, _)| refused_row(view, token, i))
         .collect()
+}
+
+/// Says what makes a refusal no reuse.
+fn excuse(view: &View<'_>, token: TokenHash, index: usize, trace: &mut Trace) {
+    let entry = view.entry(index);
+    let why = if view.is_aftermath(entry) {
+        "refused after the family, its session or its user had been ended: aftermath"
+    } else if was_consumed(view, token, index, entry) {
+        return;
+    } else {
+        "refused, but nobody is known to have used this token before: a dead token proves nothing"
+    };
+    trace.note(|| {
+        (
+            why.to_owned(),
+            Evidence::new().with("token", token.to_string()),
+        )
+    });
 }
 
 /// By our own ledger, or by the server's counters; never by the provider's reason alone.
@@ -163,7 +183,7 @@ fn was_consumed(view: &View<'_>, token: TokenHash, index: usize, entry: &Entry) 
             .any(|u| u != index && view.entry(u).time <= until)
 }
 
-fn refused_row(view: &View<'_>, token: TokenHash, presented: usize) -> Finding {
+fn refused_row(view: &View<'_>, token: TokenHash, presented: usize) -> Judgement {
     let mut holders = vec![presented];
     holders.extend(view.uses(token));
     let successors = view.descendants(token);
@@ -183,16 +203,16 @@ fn refused_row(view: &View<'_>, token: TokenHash, presented: usize) -> Finding {
         holders.iter().map(|&i| view.standing(i, &known)).collect();
     let one_context = holders.iter().all(|&i| view.same_context(presented, i));
     if one_context || standings.iter().all(|(s, _)| *s == Standing::Own) {
-        return finding(view, Verdict::ClientFault, Row::Refused, presented);
+        return judgement(view, Verdict::ClientFault, Row::Refused, presented);
     }
     if standings.iter().any(|(s, _)| *s == Standing::Foreign) {
         let (thief, owner, basis) = blame(view, &holders, &known);
         let completed = thief
             .map_or(presented, |t| t.max(presented))
             .max(first_use(view, token).unwrap_or(0));
-        return Finding {
+        return Judgement {
             completed,
-            ..finding(view, Verdict::Theft, Row::Refused, presented).blaming(thief, owner, basis)
+            ..judgement(view, Verdict::Theft, Row::Refused, presented).blaming(thief, owner, basis)
         };
     }
     let unknown = standings
@@ -207,7 +227,7 @@ fn first_use(view: &View<'_>, token: TokenHash) -> Option<usize> {
 }
 
 /// A source that names neither tokens nor generations: the provider's word is all there is, and only a foreign context counts.
-fn refused_without_token(view: &View<'_>) -> Vec<Finding> {
+fn refused_without_token(view: &View<'_>) -> Vec<Judgement> {
     if !view.settled() {
         return Vec::new();
     }
@@ -224,16 +244,13 @@ fn refused_without_token(view: &View<'_>) -> Vec<Finding> {
                 Standing::Foreign => Verdict::Theft,
             };
             let thief = (standing == Standing::Foreign).then_some(i);
-            finding(view, verdict, Row::Refused, i).blaming(thief, first_accepted(view), basis)
+            judgement(view, verdict, Row::Refused, i).blaming(thief, first_accepted(view), basis)
         })
         .collect()
 }
 
 /// Two successors of one token, each presented later and accepted: each is compared with those used before it.
-fn fork(view: &View<'_>, token: TokenHash) -> Vec<Finding> {
-    if !view.settled() {
-        return Vec::new();
-    }
+fn fork(view: &View<'_>, token: TokenHash, window: Duration, trace: &mut Trace) -> Vec<Judgement> {
     let successors: BTreeSet<TokenHash> = view
         .uses(token)
         .into_iter()
@@ -245,20 +262,39 @@ fn fork(view: &View<'_>, token: TokenHash) -> Vec<Finding> {
         .collect();
     used.iter()
         .flat_map(|&later| used.range(..later).map(move |&earlier| (earlier, later)))
-        .filter_map(|(earlier, later)| fork_row(view, token, earlier, later))
+        .filter(|&(a, b)| view.entry(b).time - view.entry(a).time <= millis(window))
+        .filter_map(|(earlier, later)| fork_row(view, token, (earlier, later), trace))
         .collect()
 }
 
-fn fork_row(view: &View<'_>, token: TokenHash, earlier: usize, later: usize) -> Option<Finding> {
+fn fork_row(
+    view: &View<'_>,
+    token: TokenHash,
+    (earlier, later): (usize, usize),
+    trace: &mut Trace,
+) -> Option<Judgement> {
     let (standing, basis) = view.standing(later, &[view.seen(earlier)]);
+    let own = standing == Standing::Own
+        || (standing == Standing::Unknown && view.same_context(earlier, later));
     match standing {
-        Standing::Own => None,
-        Standing::Unknown if view.same_context(earlier, later) => None,
-        Standing::Unknown => Some(suspected(view, token, Row::Fork, later, basis)),
+        _ if own => {
+            trace.note(|| {
+                let values = Evidence::new()
+                    .with("token", token.to_string())
+                    .with("context", basis.as_str());
+                (
+                    "two successors are in use, both in one context: a race of the client's own"
+                        .to_owned(),
+                    values,
+                )
+            });
+            None
+        }
+        Standing::Own | Standing::Unknown => Some(suspected(view, token, Row::Fork, later, basis)),
         Standing::Foreign => {
             let known = view.known(Some(token), None, earlier);
             let (thief, owner, _) = blame(view, &[earlier, later], &known);
-            Some(finding(view, Verdict::Theft, Row::Fork, later).blaming(thief, owner, basis))
+            Some(judgement(view, Verdict::Theft, Row::Fork, later).blaming(thief, owner, basis))
         }
     }
 }
@@ -270,9 +306,9 @@ fn suspected(
     row: Row,
     presented: usize,
     basis: Basis,
-) -> Finding {
+) -> Judgement {
     let Some(proof) = holders::proved(view, token) else {
-        return finding(view, Verdict::Suspected, row, presented).blaming(None, None, basis);
+        return judgement(view, Verdict::Suspected, row, presented).blaming(None, None, basis);
     };
     let known = view.known(Some(token), view.entry(presented).generation, presented);
     let (thief, owner, basis) = blame(view, &[proof.one, proof.other], &known);
@@ -281,9 +317,9 @@ fn suspected(
     } else {
         row
     };
-    Finding {
+    Judgement {
         completed: proof.completed.max(presented),
-        ..finding(view, Verdict::Theft, row, presented).blaming(thief, owner, basis)
+        ..judgement(view, Verdict::Theft, row, presented).blaming(thief, owner, basis)
     }
 }
 
@@ -312,14 +348,19 @@ fn blame(
     (stranger.map(|(i, ..)| *i), own, basis)
 }
 
-fn first_accepted(view: &View<'_>) -> Option<usize> {
+pub(super) fn first_accepted(view: &View<'_>) -> Option<usize> {
     view.entries()
         .find(|(_, e)| e.answer.accepted())
         .map(|(i, _)| i)
 }
 
-fn finding(view: &View<'_>, verdict: Verdict, row: Row, presented: usize) -> Finding {
-    Finding {
+pub(super) fn judgement(
+    view: &View<'_>,
+    verdict: Verdict,
+    row: Row,
+    presented: usize,
+) -> Judgement {
+    Judgement {
         verdict,
         token: view.entry(presented).token_name(),
         token_hash: view.entry(presented).token,
@@ -335,8 +376,8 @@ fn finding(view: &View<'_>, verdict: Verdict, row: Row, presented: usize) -> Fin
     }
 }
 
-impl Finding {
-    fn blaming(self, thief: Option<usize>, owner: Option<usize>, basis: Basis) -> Self {
+impl Judgement {
+    pub(super) fn blaming(self, thief: Option<usize>, owner: Option<usize>, basis: Basis) -> Self {
         Self {
             thief,
             owner: owner.filter(|o| Some(*o) != thief),

@@ -1,0 +1,105 @@
+//! What was judged about one disputed token, by which row of the table.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::super::context::Basis;
+use super::super::super::ledger::TokenHash;
+use crate::model::Text;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The server refused an honest client; recorded.
+    ClientFault,
+    /// Listed for review; never a page, never a revocation.
+    Suspected,
+    Theft,
+}
+
+impl Verdict {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientFault => "client_fault",
+            Self::Suspected => "suspected",
+            Self::Theft => "theft",
+        }
+    }
+}
+
+/// What is to be said about one disputed token.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Judgement {
+    pub(super) verdict: Verdict,
+    /// The disputed token; absent where the source names none.
+    pub(super) token: Option<Text>,
+    /// The same: names are forgotten, and with them no finding may become another.
+    pub(super) token_hash: Option<TokenHash>,
+    pub(super) row: Row,
+    /// Index of the entry that completed the proof.
+    pub(super) completed: usize,
+    /// Index of the entry that presented the disputed token again.
+    pub(super) presented: usize,
+    /// Index of an entry of the foreign branch, where the contexts tell.
+    pub(super) thief: Option<usize>,
+    /// Index of an entry of the family's own branch.
+    pub(super) owner: Option<usize>,
+    pub(super) basis: Basis,
+    /// Generations between the presented and the newest issued.
+    pub(super) gap: u64,
+    /// False where rotation is not known to be enforced and the server accepted: never a revocation.
+    pub(super) may_revoke: bool,
+    /// Disputed tokens of this family with the same verdict within a day, this one included.
+    pub(super) repeats: usize,
+}
+
+/// The row of the table that decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Row {
+    AcceptedInGrace,
+    AcceptedDead,
+    AcceptedLate,
+    Refused,
+    Fork,
+    OtherClient,
+    OtherKey,
+    OtherDevice,
+    TwoHolders,
+}
+
+impl Row {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::AcceptedInGrace => "consumed token accepted again within its grace",
+            Self::AcceptedDead => "the server honoured a dead token",
+            Self::AcceptedLate => "consumed token accepted again after its grace, successor unused",
+            Self::Refused => "consumed token presented again and refused",
+            Self::Fork => "two successors of one token are both in use",
+            Self::OtherClient => "token presented by another client",
+            Self::OtherKey => "token presented with another proof key",
+            Self::OtherDevice => "token presented from another device",
+            Self::TwoHolders => "two networks hold tokens of one family at the same time",
+        }
+    }
+
+    /// Whether the server's acceptance is part of the proof: with unknown rotation that is no offence.
+    pub(super) const fn rests_on_acceptance(self) -> bool {
+        matches!(
+            self,
+            Self::AcceptedInGrace | Self::AcceptedDead | Self::AcceptedLate | Self::Fork
+        )
+    }
+}
+
+/// One judgement a token: the gravest, one that may revoke before one that may not, and then the first that was complete.
+pub(super) fn keep_gravest(mut judgements: Vec<Judgement>) -> Vec<Judgement> {
+    judgements.sort_by(|a, b| {
+        a.token_hash
+            .cmp(&b.token_hash)
+            .then(b.verdict.cmp(&a.verdict))
+            .then(b.may_revoke.cmp(&a.may_revoke))
+            .then(a.completed.cmp(&b.completed))
+    });
+    judgements.dedup_by(|later, first| later.token_hash == first.token_hash);
+    judgements.sort_by_key(|judgement| judgement.completed);
+    judgements
+}
