@@ -43,9 +43,36 @@ enum Command {
 /// Where a command writes.
 pub struct Terminal<'a> {
     /// What the command was asked for.
-    pub out: &'a mut dyn Write,
+    pub out: &'a mut dyn Stream,
     /// Everything else.
-    pub err: &'a mut dyn Write,
+    pub err: &'a mut dyn Stream,
+}
+
+/// Something to write to that knows whether a person sits before it: what is kept in memory is read by a test.
+pub trait Stream: Write {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+
+    /// <https://no-color.org>: any value but an empty one means no.
+    fn wants_colour(&self) -> bool {
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        self.is_terminal() && !refused
+    }
+}
+
+impl Stream for Vec<u8> {}
+
+impl Stream for io::Stdout {
+    fn is_terminal(&self) -> bool {
+        io::IsTerminal::is_terminal(self)
+    }
+}
+
+impl Stream for io::Stderr {
+    fn is_terminal(&self) -> bool {
+        io::IsTerminal::is_terminal(self)
+    }
 }
 
 /// How a command ends, as scripts see it.
@@ -121,4 +148,11 @@ fn give_up(error: &anyhow::Error, terminal: &mut Terminal<'_>) -> Exit {
     // When even this cannot be written, the exit code still tells.
     drop(writeln!(terminal.err, "tokenwarden: {error:#}"));
     Exit::Failure
+}
+
+/// Ids and names come from callers: nothing of them may steer a terminal.
+fn clean(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::{Exit, Terminal};
+use super::{Exit, Terminal, clean};
 use crate::app::parts;
 use crate::app::replay::{Listener, Replay, Summary, replay_key};
 use crate::config::Config;
@@ -368,11 +368,4 @@ fn summary_text(s: &Summary) -> String {
         "{} events ({} rejected, {} repeats, {} late): {} detections; actions: {execute} execute, {observe} observe, {hold} hold, {suppress} suppress",
         s.events, s.rejected, s.duplicates, s.late, s.detections
     )
-}
-
-/// Ids and names come from callers: nothing of them may steer a terminal.
-fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }

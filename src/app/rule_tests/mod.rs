@@ -3,47 +3,51 @@
 //! The tests of `NAME.yaml` stand in `NAME.test.yaml` and see the rules of that file alone; how such a file is written
 //! says `read`. A test names every detection it expects, so that one too many fails it as one too few does.
 
+mod compare;
+mod coverage;
+mod events;
+mod expect;
 mod read;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use tempfile::TempDir;
 
+pub use compare::Difference;
+pub use coverage::Coverage;
+pub use expect::{Expected, Member};
+
 use super::parts;
 use crate::config::Config;
-use crate::model::{
-    Action, ActionKind, Decision, Detection, Event, Output, Severity, Text, Timestamp,
-};
+use crate::model::{Action, ActionKind, Decision, Detection, Event, Output, Text, Timestamp};
 use crate::pipeline::Worker;
 use crate::rules::{self, RuleSet};
 use crate::simulate::places;
 use crate::yaml::{Fault, Faults, Place};
 
-/// One file of tests.
+/// One file of tests, with the rules that they are about.
 pub struct Suite {
     pub file: PathBuf,
+    pub rules: Vec<Text>,
     pub tests: Vec<Test>,
 }
 
 /// Events, and what is to be found in them.
 pub struct Test {
     pub name: Text,
+    /// Where it stands in its file.
+    pub line: u32,
+    /// Why nothing, or nothing grave, is to be found: the fact that its twin, the next test, does without.
+    pub benign: Option<Text>,
+    /// The benign case whose fact this one does without.
+    pub twin_of: Option<Text>,
+    pub expected: Vec<Expected>,
     config: Config,
     rules: RuleSet,
     simulated_places: bool,
     events: Vec<Event>,
-    expected: Vec<Expected>,
-}
-
-/// One detection that a test expects.
-#[derive(Debug, Clone)]
-pub struct Expected {
-    pub rule: Text,
-    pub severity: Severity,
-    /// The actions that would be sent for it; not compared when the test does not say.
-    pub actions: Option<Vec<ActionKind>>,
 }
 
 /// One detection that came about.
@@ -54,11 +58,11 @@ pub struct Got {
     pub actions: Vec<ActionKind>,
 }
 
-/// How the outcome differs from what was expected; passed when both are empty.
-#[derive(Debug, Clone, Default)]
-pub struct Difference {
-    pub missing: Vec<Expected>,
-    pub unexpected: Vec<Got>,
+/// What came of one test.
+pub struct Outcome {
+    pub difference: Difference,
+    /// Rules that fired, each once.
+    pub fired: Vec<Text>,
 }
 
 const TESTS_END: &str = ".test.yaml";
@@ -75,6 +79,10 @@ pub fn suites(paths: &[PathBuf]) -> Result<Vec<Suite>, Vec<Fault>> {
         }
     }
     for file in files(paths, &mut faults) {
+        if !is_tests(&file) {
+            suites.extend(untested(&file, &mut faults));
+            continue;
+        }
         let rules_file = rules_beside(&file);
         match (rules::text_of(&file), rules::text_of(&rules_file)) {
             (Ok(tests), Ok(rules)) => {
@@ -91,7 +99,22 @@ pub fn suites(paths: &[PathBuf]) -> Result<Vec<Suite>, Vec<Fault>> {
     faults.finish(Some(suites)).map(|(suites, _)| suites)
 }
 
-/// A folder stands for all its tests, a rule file for those beside it.
+/// A rule file of a folder without tests beside it: its rules are not covered.
+fn untested(file: &Path, faults: &mut Faults) -> Option<Suite> {
+    let text = rules::text_of(file).map_err(|fault| vec![fault]);
+    let rules = text.and_then(|text| rules::parse(&text, file, &[]));
+    let suite = |rules| Suite {
+        file: file.to_owned(),
+        rules: read::names(&rules),
+        tests: Vec::new(),
+    };
+    rules
+        .map(suite)
+        .map_err(|found| found.into_iter().for_each(|fault| faults.push(fault)))
+        .ok()
+}
+
+/// A folder stands for all its tests and the rule files without any, a rule file for the tests beside it.
 fn files(paths: &[PathBuf], faults: &mut Faults) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in paths {
@@ -100,7 +123,7 @@ fn files(paths: &[PathBuf], faults: &mut Faults) -> Vec<PathBuf> {
             continue;
         }
         match folder(path) {
-            Ok(files) if files.is_empty() => faults.push(
+            Ok(files) if !files.iter().any(|file| is_tests(file)) => faults.push(
                 Place::start_of(path)
                     .fault("this folder holds no rule test")
                     .with_hint("tests of NAME.yaml stand beside it in NAME.test.yaml"),
@@ -111,6 +134,8 @@ fn files(paths: &[PathBuf], faults: &mut Faults) -> Vec<PathBuf> {
             }
         }
     }
+    let mut named = HashSet::new();
+    found.retain(|file| named.insert(file.clone()));
     found
 }
 
@@ -118,7 +143,8 @@ fn folder(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let file = entry?.path();
-        if is_tests(&file) && file.is_file() {
+        let is_untested = is_rules(&file) && !tests_beside(&file).exists();
+        if (is_tests(&file) || is_untested) && file.is_file() {
             files.push(file);
         }
     }
@@ -128,6 +154,11 @@ fn folder(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 fn is_tests(file: &Path) -> bool {
     file.to_string_lossy().ends_with(TESTS_END)
+}
+
+fn is_rules(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.contains(".test.")
 }
 
 fn tests_beside(file: &Path) -> PathBuf {
@@ -150,7 +181,7 @@ pub struct Runner {
 
 impl Runner {
     /// Judges the events of one test and compares.
-    pub fn run(&mut self, test: &Test) -> anyhow::Result<Difference> {
+    pub fn run(&mut self, test: &Test) -> anyhow::Result<Outcome> {
         let mut config = test.config.clone();
         if test.simulated_places {
             let folder = self.geo_folder()?;
@@ -158,7 +189,14 @@ impl Runner {
             config.geoip.asn = Some(folder.join("asn.mmdb"));
             config.geoip.anonymous_ip = Some(folder.join("anonymous-ip.mmdb"));
         }
-        Ok(compare(&test.expected, judge(test, &config)))
+        let got = judge(test, &config);
+        let mut fired: Vec<Text> = got.iter().map(|got| got.detection.rule.clone()).collect();
+        fired.sort_unstable();
+        fired.dedup();
+        Ok(Outcome {
+            difference: compare::compare(&test.expected, got),
+            fired,
+        })
     }
 
     fn geo_folder(&mut self) -> anyhow::Result<PathBuf> {
@@ -200,38 +238,4 @@ fn sent_for(detection: &Detection, actions: &[Action]) -> Vec<ActionKind> {
     kinds.sort_unstable();
     kinds.dedup();
     kinds
-}
-
-/// What says more finds its counterpart first.
-fn compare(expected: &[Expected], mut got: Vec<Got>) -> Difference {
-    let mut expected: Vec<&Expected> = expected.iter().collect();
-    expected.sort_by_key(|expected| expected.actions.is_none());
-    let mut missing = Vec::new();
-    for expected in expected {
-        match got.iter().position(|got| expected.is_met_by(got)) {
-            Some(at) => drop(got.remove(at)),
-            None => missing.push(expected.clone()),
-        }
-    }
-    Difference {
-        missing,
-        unexpected: got,
-    }
-}
-
-impl Difference {
-    pub fn is_none(&self) -> bool {
-        self.missing.is_empty() && self.unexpected.is_empty()
-    }
-}
-
-impl Expected {
-    fn is_met_by(&self, got: &Got) -> bool {
-        self.rule == got.detection.rule
-            && self.severity == got.detection.severity
-            && self
-                .actions
-                .as_ref()
-                .is_none_or(|actions| *actions == got.actions)
-    }
 }

@@ -10,56 +10,52 @@
 //!     events:                            # canonical events, `at` in place of `time`; outcome is success unless given
 //!       - { at: 0s, type: issue, new_token_id: a }
 //!       - { at: 1m, type: refresh, token_id: a, new_token_id: b, times: 5, every: 10s }
-//!     expect:                            # exactly these, in any order; `actions` are those that would be sent
-//!       - { rule: token-reuse, severity: critical, actions: [revoke_family, notify] }
+//!     expect:                            # exactly these, in any order; only `rule` and `severity` must be said
+//!       - rule: token-reuse
+//!         severity: critical
+//!         actions: [revoke_family, notify]   # those that would be sent
+//!         subject: { family: f1 }            # or user, client, network
+//!         at: 12m                            # when, after the start
+//!         event: 4                           # the event that completes the proof: its number, or its `event_id`
+//!         evidence: { verdict: theft }       # members that it has among others; `~` for one that it must not have
 //! ```
 //!
 //! Events arrive in order of time. A test may have `config` and `event` of its own: its configuration replaces the file's, its members go on top.
+//!
+//! A benign case names the one fact that makes it benign, and a twin: the same events without that fact, which must be a
+//! hit. A rule that is silent for another reason than the one named is so found out. The twin is written as what differs:
+//!
+//! ```yaml
+//!   - name: an update of the browser
+//!     events:
+//!       - { at: 0s, type: issue, new_token_id: a }
+//!       - { at: 5m, type: refresh, token_id: a, new_token_id: b, user_agent: Firefox/145.0 }
+//!     expect: []
+//!     benign: only the version of the browser is another one
+//!     twin:
+//!       name: another program              # how the twin is called; left out: `twin of ...`
+//!       change:                            # members that replace those of an event, `~` takes one away
+//!         - { event: 2, user_agent: curl/8.14.1 }
+//!       expect:                            # graver than above, for at least one rule: a finding where there is none, of a
+//!         - { rule: device-change, severity: low }   # higher severity, or of the same with an action more
+//! ```
+//!
+//! Besides `change` a twin takes `drop: [3]` (events that did not happen), `add: [...]` (events that did), `event` (goes on top) and `config` (replaces).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Map as Members, Value};
 
 use super::super::{parts, replay::replay_key};
-use super::{Expected, Suite, Test};
+use super::events::{self, EventMembers, Line};
+use super::expect::{self, Expected};
+use super::{Suite, Test};
 use crate::config::Config;
 use crate::decode::Decoder;
-use crate::model::{ActionKind, Event, Severity, Text};
+use crate::model::Text;
 use crate::rules::{self, RuleSet};
 use crate::yaml::{Fault, Faults, Map, Node, nearest};
-
-/// `at: 0s`: Monday, 5 January 2026, 09:00 UTC, in milliseconds.
-const START_MS: u64 = 1_767_603_600_000;
-/// Events of one test; more are a load test.
-const EVENTS_MAX: u32 = 100_000;
-/// Longer than the engine remembers.
-const AT_MAX: Duration = Duration::from_hours(24 * 365);
-
-const TEXT_MEMBERS: &[&str] = &[
-    "event_id",
-    "type",
-    "outcome",
-    "reason",
-    "error",
-    "issuer",
-    "tenant",
-    "user_id",
-    "client_id",
-    "session_id",
-    "family_id",
-    "token_id",
-    "new_token_id",
-    "ip_address",
-    "user_agent",
-    "device_id",
-    "ja4",
-    "key_thumbprint",
-    "scope",
-    "initiator",
-];
-const INTEGER_MEMBERS: &[&str] = &["generation", "latest_generation", "access_token_ttl"];
 
 /// The rules that are tested, as text: each test may override them.
 pub(super) struct RuleFile<'a> {
@@ -82,7 +78,7 @@ struct Common<'a> {
     /// As they are without overrides.
     known: RuleSet,
     config: Option<&'a Node>,
-    event: Members<String, Value>,
+    event: EventMembers,
     simulated_places: bool,
     decoder: Arc<dyn Decoder>,
 }
@@ -108,7 +104,7 @@ pub(super) fn suite(
         rules,
         known,
         config: map.get("config"),
-        event: map.or("event", Members::new(), faults, event_members),
+        event: map.or("event", Members::new(), faults, events::shared),
         simulated_places: simulated_places(&mut map, faults),
         decoder,
     };
@@ -118,8 +114,13 @@ pub(super) fn suite(
     map.finish(faults);
     Some(Suite {
         file: file.to_owned(),
-        tests: tests?,
+        rules: names(&common.known),
+        tests: tests?.into_iter().flatten().collect(),
     })
+}
+
+pub(super) fn names(rules: &RuleSet) -> Vec<Text> {
+    rules.rules.iter().map(|rule| rule.name.clone()).collect()
 }
 
 fn simulated_places(map: &mut Map<'_>, faults: &mut Faults) -> bool {
@@ -129,31 +130,154 @@ fn simulated_places(map: &mut Map<'_>, faults: &mut Faults) -> bool {
     .unwrap_or(false)
 }
 
-fn test(node: &Node, common: &Common<'_>, faults: &mut Faults) -> Option<Test> {
+/// A test, and the twin that follows from it.
+fn test<'a>(node: &'a Node, common: &Common<'a>, faults: &mut Faults) -> Option<Vec<Test>> {
     let mut map = node.mapping(faults)?;
     let name = map.required("name", faults, Node::text);
-    let config_node = map.get("config").or(common.config);
-    let config = configuration(config_node, node, faults);
-    let rules = config
-        .as_ref()
-        .and_then(|config| overridden(common.rules, config, config_node.unwrap_or(node), faults));
-    let mut event = common.event.clone();
-    event.extend(map.or("event", Members::new(), faults, event_members));
-    let events = map.required("events", faults, |node, faults| {
-        events(node, &event, &*common.decoder, faults)
+    let setting = Setting::read(&mut map, None, common, faults);
+    let lines = map.required("events", faults, |node, faults| {
+        events::lines(node, 0, faults)
     });
     let expected = map.required("expect", faults, |node, faults| {
-        node.list(faults, |node, faults| expected(node, &common.known, faults))
+        expected(node, common, faults)
     });
+    let benign = map.optional("benign", faults, Node::text);
+    let twin = map.get("twin");
     map.finish(faults);
-    Some(Test {
-        name: name?,
-        config: config?,
-        rules: rules?,
-        simulated_places: common.simulated_places,
-        events: events?,
-        expected: expected?,
+    check_pair(node, benign.is_some(), twin.is_some(), faults);
+    let lines = lines?;
+    let of_twin = twin.and_then(|node| {
+        let (name, expected) = (name.as_ref()?, expected.as_ref()?);
+        let case = Case {
+            name,
+            setting: &setting,
+            lines: &lines,
+            expected,
+        };
+        case.twin(node, common, faults)
+    });
+    let mut tests = vec![setting.test(node, name, &lines, expected, common, faults)?];
+    tests[0].benign = benign;
+    tests.extend(of_twin);
+    Some(tests)
+}
+
+fn check_pair(node: &Node, benign: bool, twin: bool, faults: &mut Faults) {
+    let (there, missing) = match (benign, twin) {
+        (true, false) => ("benign", "twin"),
+        (false, true) => ("twin", "benign"),
+        _ => return,
+    };
+    let fault = node.fault(format!("`{there}` without `{missing}`"));
+    faults.push(fault.with_hint("`benign` names the fact that exculpates, `twin` the same events without it: a pair of tests that proves the fact"));
+}
+
+fn expected(node: &Node, common: &Common<'_>, faults: &mut Faults) -> Option<Vec<Expected>> {
+    node.list(faults, |node, faults| {
+        expect::read(node, &common.known, faults)
     })
+}
+
+/// What stands around the events of a test.
+struct Setting<'a> {
+    config: Option<&'a Node>,
+    event: EventMembers,
+}
+
+impl<'a> Setting<'a> {
+    /// What is not said is as it stands above: in the benign case for a twin, else in the file.
+    fn read(
+        map: &mut Map<'a>,
+        above: Option<&Self>,
+        common: &Common<'a>,
+        faults: &mut Faults,
+    ) -> Self {
+        let (config, event) = match above {
+            Some(above) => (above.config, &above.event),
+            None => (common.config, &common.event),
+        };
+        let mut event = event.clone();
+        event.extend(map.or("event", Members::new(), faults, events::shared));
+        Self {
+            config: map.get("config").or(config),
+            event,
+        }
+    }
+
+    fn test(
+        &self,
+        node: &Node,
+        name: Option<Text>,
+        lines: &[Line<'_>],
+        expected: Option<Vec<Expected>>,
+        common: &Common<'_>,
+        faults: &mut Faults,
+    ) -> Option<Test> {
+        let place = self.config.unwrap_or(node);
+        // All of it is read before anything is given up: a fault hides no other.
+        let events = events::played(lines, &self.event, &*common.decoder, faults);
+        let config = configuration(self.config, node, faults)?;
+        let rules = overridden(common.rules, &config, place, faults)?;
+        Some(Test {
+            name: name?,
+            line: node.place().line,
+            benign: None,
+            twin_of: None,
+            expected: expected?,
+            config,
+            rules,
+            simulated_places: common.simulated_places,
+            events,
+        })
+    }
+}
+
+/// What of a twin may differ from its benign case; one of these must.
+const DIFFERING: &[&str] = &["change", "drop", "add", "event", "config"];
+
+/// A benign case, as far as its twin needs it.
+struct Case<'c, 'a> {
+    name: &'c Text,
+    setting: &'c Setting<'a>,
+    lines: &'c [Line<'a>],
+    expected: &'c [Expected],
+}
+
+impl<'a> Case<'_, 'a> {
+    fn twin(&self, node: &'a Node, common: &Common<'a>, faults: &mut Faults) -> Option<Test> {
+        let mut map = node.mapping(faults)?;
+        let name = map.optional("name", faults, Node::text);
+        let setting = Setting::read(&mut map, Some(self.setting), common, faults);
+        let lines = events::altered(self.lines.to_vec(), &mut map, faults);
+        let expected = map.required("expect", faults, |node, faults| {
+            expected(node, common, faults)
+        });
+        map.finish(faults);
+        if !DIFFERING.iter().any(|key| node.member(key).is_some()) {
+            let fault = node.fault("this twin has every fact of its benign case");
+            faults.push(fault.with_hint(format!("say what differs: {}", DIFFERING.join(", "))));
+        }
+        let expected = expected?;
+        self.check_graver(node, &expected, faults);
+        let name = name.unwrap_or_else(|| format!("twin of {}", self.name).into());
+        let mut test = setting.test(node, Some(name), &lines, Some(expected), common, faults)?;
+        test.twin_of = Some(self.name.clone());
+        Some(test)
+    }
+
+    /// Else the fact that the benign case names would exculpate nobody.
+    fn check_graver(&self, node: &Node, of_twin: &[Expected], faults: &mut Faults) {
+        let graver = |more: &Expected| {
+            let mut same_rule = self.expected.iter().filter(|less| less.rule == more.rule);
+            same_rule.all(|less| more.is_graver_than(less))
+        };
+        if !of_twin.iter().any(graver) {
+            let fault = node.fault("this twin expects nothing graver than its benign case");
+            faults.push(fault.with_hint(
+                "without the fact a rule must fire that is silent with it, or with a higher severity or more `actions`",
+            ));
+        }
+    }
 }
 
 /// The configuration is read as any other, so that a test says what an operator would write.
@@ -195,7 +319,7 @@ fn moved(found: Vec<Fault>, node: &Node, faults: &mut Faults) {
     }
 }
 
-fn json(node: &Node) -> Value {
+pub(super) fn json(node: &Node) -> Value {
     if let Some(text) = node.as_str() {
         return text.into();
     }
@@ -211,134 +335,7 @@ fn json(node: &Node) -> Value {
     Value::Object(node.members().iter().map(member).collect())
 }
 
-fn event_members(node: &Node, faults: &mut Faults) -> Option<Members<String, Value>> {
-    let mut map = node.mapping(faults)?;
-    let members = members(&mut map, faults);
-    map.finish(faults);
-    Some(members)
-}
-
-/// A member that is written as null is absent, whatever stands above.
-fn members(map: &mut Map<'_>, faults: &mut Faults) -> Members<String, Value> {
-    let mut found = Members::new();
-    let mut add = |name: &str, value: Option<Value>| {
-        found.extend(value.map(|value| (name.to_owned(), value)));
-    };
-    for name in TEXT_MEMBERS {
-        let value = map.get(*name).and_then(|node| {
-            if node.is_null() {
-                return Some(Value::Null);
-            }
-            node.text(faults)
-                .map(|text| Value::String(text.to_string()))
-        });
-        add(name, value);
-    }
-    for name in INTEGER_MEMBERS {
-        let value = map.get(*name).and_then(|node| {
-            if node.is_null() {
-                return Some(Value::Null);
-            }
-            node.integer(0..=u32::MAX, faults).map(Value::from)
-        });
-        add(name, value);
-    }
-    found
-}
-
-fn events(
-    node: &Node,
-    shared: &Members<String, Value>,
-    decoder: &dyn Decoder,
-    faults: &mut Faults,
-) -> Option<Vec<Event>> {
-    let mut number = 0;
-    let found = node.list(faults, |node, faults| {
-        number += 1;
-        repeated(node, number, shared, decoder, faults)
-    })?;
-    let mut events: Vec<Event> = found.into_iter().flatten().collect();
-    // Repeated events would else arrive one bundle after the other.
-    events.sort_by_key(|event| event.time);
-    Some(events)
-}
-
-/// One event, or `times` of it, `every` so often.
-fn repeated(
-    node: &Node,
-    number: u32,
-    shared: &Members<String, Value>,
-    decoder: &dyn Decoder,
-    faults: &mut Faults,
-) -> Option<Vec<Event>> {
-    let mut map = node.mapping(faults)?;
-    let at = map.required("at", faults, |node, faults| {
-        let at = node.duration(faults)?;
-        if at > AT_MAX {
-            faults.push(node.fault("expected at most a year after the start"));
-        }
-        Some(at.min(AT_MAX))
-    });
-    let times = map.or("times", 1, faults, |node, faults| {
-        node.integer(1..=EVENTS_MAX, faults)
-    });
-    let every = map.or("every", Duration::ZERO, faults, Node::duration);
-    let mut record = shared.clone();
-    record.extend(members(&mut map, faults));
-    map.finish(faults);
-    let at = at?;
-    let id = match record.get("event_id") {
-        Some(Value::String(id)) => id.clone(),
-        _ => number.to_string(),
-    };
-    record.entry("outcome").or_insert_with(|| "success".into());
-    let mut events = Vec::new();
-    for n in 0..times {
-        let after = at + every.saturating_mul(n).min(AT_MAX);
-        let time = START_MS + u64::try_from(after.as_millis()).unwrap_or(0);
-        record.insert("time".to_owned(), time.into());
-        let id = if n == 0 {
-            id.clone()
-        } else {
-            format!("{id}.{n}")
-        };
-        record.insert("event_id".to_owned(), id.into());
-        let text = Value::Object(record.clone()).to_string();
-        if let Err(why) = decoder.decode(text.as_bytes(), &"test".into(), &mut events) {
-            faults.push(node.fault(why.message));
-            return None;
-        }
-    }
-    Some(events)
-}
-
-fn expected(node: &Node, rules: &RuleSet, faults: &mut Faults) -> Option<Expected> {
-    let mut map = node.mapping(faults)?;
-    let rule = map.required("rule", faults, |node, faults| {
-        let name = node.text(faults)?;
-        check_name(node, &name, rules, faults);
-        Some(name)
-    });
-    let severity = map.required("severity", faults, |node, faults| {
-        node.name(Severity::ALL, Severity::as_str, faults)
-    });
-    let actions = map.optional("actions", faults, |node, faults| {
-        let mut kinds = node.list(faults, |node, faults| {
-            node.name(ActionKind::ALL, ActionKind::as_str, faults)
-        })?;
-        kinds.sort_unstable();
-        kinds.dedup();
-        Some(kinds)
-    });
-    map.finish(faults);
-    Some(Expected {
-        rule: rule?,
-        severity: severity?,
-        actions,
-    })
-}
-
-fn check_name(node: &Node, name: &str, rules: &RuleSet, faults: &mut Faults) {
+pub(super) fn check_name(node: &Node, name: &str, rules: &RuleSet, faults: &mut Faults) {
     if rules.rules.iter().any(|rule| *rule.name == *name) {
         return;
     }
