@@ -6,6 +6,8 @@ use crate::config::{self, Client, ClientType, Clients};
 use crate::model::Mode;
 use crate::rules::case::{ClientFacts, FamilyKind, Rotation, UserKind};
 use crate::rules::kinds::Stage;
+use crate::rules::kinds::composite::Composite;
+use crate::rules::kinds::storm::Storm;
 use crate::rules::kinds::velocity::Velocity;
 use crate::rules::{Rule, RuleSet};
 
@@ -14,6 +16,8 @@ pub(super) struct Compiled {
     families: Vec<Arc<Rule>>,
     users: Vec<Arc<Rule>>,
     rates: Vec<Arc<Rule>>,
+    storms: Vec<Arc<Rule>>,
+    risks: Vec<Arc<Rule>>,
     clients: Clients,
 }
 
@@ -23,6 +27,8 @@ impl Compiled {
             families: Vec::new(),
             users: Vec::new(),
             rates: Vec::new(),
+            storms: Vec::new(),
+            risks: Vec::new(),
             clients,
         };
         for rule in rules.rules.iter().filter(|rule| rule.mode != Mode::Off) {
@@ -30,6 +36,8 @@ impl Compiled {
                 Stage::Family(_) => &mut compiled.families,
                 Stage::User(_) => &mut compiled.users,
                 Stage::Rate(_) => &mut compiled.rates,
+                Stage::Storm(_) => &mut compiled.storms,
+                Stage::Risk(_) => &mut compiled.risks,
             };
             stage.push(Arc::clone(rule));
         }
@@ -62,6 +70,26 @@ impl Compiled {
             .iter()
             .filter_map(|rule| match rule.detect.stage() {
                 Stage::Rate(kind) => Some((rule, kind)),
+                _ => None,
+            })
+    }
+
+    /// The rules that count reuses.
+    pub(super) fn storms(&self) -> impl Iterator<Item = (&Arc<Rule>, &Storm)> {
+        self.storms
+            .iter()
+            .filter_map(|rule| match rule.detect.stage() {
+                Stage::Storm(kind) => Some((rule, kind)),
+                _ => None,
+            })
+    }
+
+    /// The rules that put findings together.
+    pub(super) fn risks(&self) -> impl Iterator<Item = (&Arc<Rule>, &Composite)> {
+        self.risks
+            .iter()
+            .filter_map(|rule| match rule.detect.stage() {
+                Stage::Risk(kind) => Some((rule, kind)),
                 _ => None,
             })
     }

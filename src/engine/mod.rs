@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! event --> rename (only after a change of the token key)
-//!       --> resolve (token or session -> family) --> lineage (family) --> account (user) --> network, client --> found
+//!       --> resolve (token or session -> family) --> lineage (family) --> account (user) --> network, client --> risk --> found
 //! ```
 //!
 //! In: events, ticks and our own doings, in order of arrival. Out: what the rules found, for the response policy.
@@ -21,6 +21,7 @@ mod rate;
 mod rename;
 mod repeats;
 mod resolve;
+mod risk;
 mod state;
 mod table;
 mod time;
@@ -80,7 +81,7 @@ pub struct Sizes {
 const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
 const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
 /// Version of the snapshot's form; another one is not read, and the state is rebuilt.
-const SNAPSHOT_VERSION: u32 = 3;
+const SNAPSHOT_VERSION: u32 = 4;
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -129,6 +130,7 @@ impl Engine {
             }
         };
         self.answer_questions(out);
+        risk::follow(&mut self.state, &self.compiled, before, out);
         self.sweep();
         if muted {
             // An output belongs to the event that released it: what was judged before is not judged again.
@@ -193,6 +195,8 @@ impl Engine {
                 + state.networks.evicted()
                 + state.clients.evicted()
                 + state.ended.evicted()
+                + state.reuses.evicted()
+                + state.risks.evicted()
                 + state.questions.hurried(),
         }
     }
@@ -441,6 +445,8 @@ impl Engine {
         self.state.networks.forget_before(horizon);
         self.state.clients.forget_before(horizon);
         self.state.ended.forget_before(horizon);
+        self.state.reuses.forget_before(horizon);
+        self.state.risks.forget_before(horizon);
     }
 }
 

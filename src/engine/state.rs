@@ -10,6 +10,7 @@ use super::rate::Rate;
 use super::rename::Renamed;
 use super::repeats::Repeats;
 use super::resolve::Resolve;
+use super::risk::{ClientReuses, Risk};
 use super::table::{Aged, Table};
 use super::time::EngineTime;
 use crate::model::limits;
@@ -26,6 +27,8 @@ pub(super) struct State {
     pub(super) clients: Table<Rate>,
     /// Families, sessions and users that a person or this daemon ended.
     pub(super) ended: Table<Ended>,
+    pub(super) reuses: Table<ClientReuses>,
+    pub(super) risks: Table<Box<Risk>>,
     pub(super) questions: Questions,
     /// Event time at which old state was last swept out.
     pub(super) swept_at: i64,
@@ -95,6 +98,8 @@ impl State {
             networks: Table::new(limits::NETWORKS_MAX),
             clients: Table::new(limits::CLIENTS_MAX),
             ended: Table::new(limits::ENDED_MAX),
+            reuses: Table::new(limits::CLIENTS_MAX),
+            risks: Table::new(limits::RISKS_MAX),
             questions: Questions::default(),
             swept_at: 0,
             nothing_performed: false,

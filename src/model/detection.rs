@@ -43,6 +43,18 @@ pub enum Subject {
     Network(Text),
 }
 
+impl Subject {
+    /// What kind of subject it is, and its id.
+    pub const fn parts(&self) -> (&'static str, &Text) {
+        match self {
+            Self::Family(id) => ("family", id),
+            Self::User(id) => ("user", id),
+            Self::Client(id) => ("client", id),
+            Self::Network(id) => ("network", id),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {

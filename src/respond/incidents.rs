@@ -159,12 +159,7 @@ fn begin(found: &Found, subject: Subject, episode: u32) -> Incident {
 }
 
 fn incident_id(subject: &Subject, episode: u32) -> Text {
-    let (kind, id) = match subject {
-        Subject::Family(id) => ("family", id),
-        Subject::User(id) => ("user", id),
-        Subject::Client(id) => ("client", id),
-        Subject::Network(id) => ("network", id),
-    };
+    let (kind, id) = subject.parts();
     stable_id(&["incident", kind, id, &episode.to_string()])
 }
 

@@ -252,11 +252,6 @@ fn too_low(mode: Mode, of: &str, kind: ActionKind) -> Text {
 
 /// One name for a subject, of whatever kind.
 fn name_of(subject: &Subject) -> Text {
-    let (kind, id) = match subject {
-        Subject::Client(id) => ("client", id),
-        Subject::Network(id) => ("network", id),
-        Subject::Family(id) => ("family", id),
-        Subject::User(id) => ("user", id),
-    };
+    let (kind, id) = subject.parts();
     format!("{kind} {id}").into()
 }

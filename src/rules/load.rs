@@ -37,6 +37,8 @@ pub const SHIPPED: &[Shipped] = shipped![
     "impossible-travel",
     "refresh-velocity",
     "device-change",
+    "reuse-storm",
+    "composite-risk",
 ];
 
 /// A rule file larger than this is not a rule file.
@@ -74,10 +76,11 @@ pub fn load(paths: &[PathBuf], overrides: &[(Text, Node)]) -> Result<RuleSet, Ve
     faults.finish(Some(set)).map(|(set, _)| set)
 }
 
-/// Reads the rules of one file whose text is at hand.
-pub fn parse(text: &str, file: &Path, overrides: &[(Text, Node)]) -> Result<RuleSet, Vec<Fault>> {
+/// Reads the rules of files whose texts are at hand.
+pub fn parse(files: &[(&Path, &str)], overrides: &[(Text, Node)]) -> Result<RuleSet, Vec<Fault>> {
     let mut faults = Faults::default();
-    let rules = spec::read(text, file, &mut faults);
+    let read = |(file, text): &(&Path, &str)| spec::read(text, file, &mut faults);
+    let rules = files.iter().flat_map(read).collect();
     let set = spec::compile(rules, overrides, &mut faults);
     faults.finish(Some(set)).map(|(set, _)| set)
 }

@@ -46,6 +46,8 @@ pub struct Test {
     pub expected: Vec<Expected>,
     config: Config,
     rules: RuleSet,
+    /// Of these rules the findings are compared; the others only feed them.
+    tested: Vec<Text>,
     simulated_places: bool,
     events: Vec<Event>,
 }
@@ -75,7 +77,7 @@ pub fn suites(paths: &[PathBuf]) -> Result<Vec<Suite>, Vec<Fault>> {
         for shipped in rules::SHIPPED {
             let rules = read::RuleFile::new(Path::new(shipped.name), shipped.rules);
             let file = tests_beside(Path::new(shipped.name));
-            suites.extend(read::suite(shipped.tests, &file, &rules, &mut faults));
+            suites.extend(read::suite(shipped.tests, &file, rules, &mut faults));
         }
     }
     for file in files(paths, &mut faults) {
@@ -86,8 +88,8 @@ pub fn suites(paths: &[PathBuf]) -> Result<Vec<Suite>, Vec<Fault>> {
         let rules_file = rules_beside(&file);
         match (rules::text_of(&file), rules::text_of(&rules_file)) {
             (Ok(tests), Ok(rules)) => {
-                let rules = read::RuleFile::new(&rules_file, &rules);
-                suites.extend(read::suite(&tests, &file, &rules, &mut faults));
+                let rules = read::RuleFile::new(&rules_file, rules);
+                suites.extend(read::suite(&tests, &file, rules, &mut faults));
             }
             (tests, rules) => {
                 for fault in [tests.err(), rules.err()].into_iter().flatten() {
@@ -102,7 +104,7 @@ pub fn suites(paths: &[PathBuf]) -> Result<Vec<Suite>, Vec<Fault>> {
 /// A rule file of a folder without tests beside it: its rules are not covered.
 fn untested(file: &Path, faults: &mut Faults) -> Option<Suite> {
     let text = rules::text_of(file).map_err(|fault| vec![fault]);
-    let rules = text.and_then(|text| rules::parse(&text, file, &[]));
+    let rules = text.and_then(|text| rules::parse(&[(file, &text)], &[]));
     let suite = |rules| Suite {
         file: file.to_owned(),
         rules: read::names(&rules),
@@ -225,7 +227,9 @@ fn judge(test: &Test, config: &Config) -> Vec<Got> {
         actions: sent_for(&detection, &actions),
         detection,
     };
-    output.detections.into_iter().map(got).collect()
+    let mut detections = output.detections;
+    detections.retain(|detection| test.tested.contains(&detection.rule));
+    detections.into_iter().map(got).collect()
 }
 
 fn sent_for(detection: &Detection, actions: &[Action]) -> Vec<ActionKind> {

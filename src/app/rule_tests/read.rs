@@ -4,6 +4,7 @@
 //! version: 1
 //! places: simulated                      # GeoIP of the simulated world in place of `geoip` in the configuration
 //! config: { clients: { default: { rotation: enforced } } }   # as in the configuration; mode is enforce unless given
+//! with: [device-change]                  # rule files beside this one whose findings these rules read; they run too, untested
 //! event: { user_id: u1, client_id: web } # members that every event has unless it says otherwise
 //! tests:
 //!   - name: a stolen token is refused
@@ -42,6 +43,7 @@
 //!
 //! Besides `change` a twin takes `drop: [3]` (events that did not happen), `add: [...]` (events that did), `event` (goes on top) and `config` (replaces).
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -60,21 +62,37 @@ use crate::yaml::{Fault, Faults, Map, Node, nearest};
 /// The rules that are tested, as text: each test may override them.
 pub(super) struct RuleFile<'a> {
     file: PathBuf,
-    text: &'a str,
+    text: Cow<'a, str>,
 }
 
 impl<'a> RuleFile<'a> {
-    pub(super) fn new(file: &Path, text: &'a str) -> Self {
+    pub(super) fn new(file: &Path, text: impl Into<Cow<'a, str>>) -> Self {
         Self {
             file: file.to_owned(),
-            text,
+            text: text.into(),
+        }
+    }
+
+    /// Another rule file in the same folder; of shipped rules another shipped one.
+    fn beside(&self, name: &str) -> Result<RuleFile<'static>, Fault> {
+        let file = self.file.with_file_name(format!("{name}.yaml"));
+        let is_shipped = |name: &str| Path::new(name) == file;
+        match rules::SHIPPED.iter().find(|s| is_shipped(s.name)) {
+            Some(shipped) if !file.exists() => Ok(RuleFile::new(&file, shipped.rules)),
+            _ => rules::text_of(&file).map(|text| RuleFile::new(&file, text)),
         }
     }
 }
 
+fn parse(files: &[RuleFile<'_>], config: Option<&Config>) -> Result<RuleSet, Vec<Fault>> {
+    let texts: Vec<(&Path, &str)> = files.iter().map(|f| (&*f.file, &*f.text)).collect();
+    rules::parse(&texts, config.map_or(&[], |config| &config.overrides))
+}
+
 /// What all tests of a file share.
 struct Common<'a> {
-    rules: &'a RuleFile<'a>,
+    /// The tested file first.
+    rules: &'a [RuleFile<'a>],
     /// As they are without overrides.
     known: RuleSet,
     config: Option<&'a Node>,
@@ -86,14 +104,23 @@ struct Common<'a> {
 pub(super) fn suite(
     text: &str,
     file: &Path,
-    rules: &RuleFile<'_>,
+    rules: RuleFile<'_>,
     faults: &mut Faults,
 ) -> Option<Suite> {
-    let known = rules::parse(rules.text, &rules.file, &[])
-        .map_err(|found| found.into_iter().for_each(|fault| faults.push(fault)))
-        .ok()?;
     let node = Node::parse(text, file, faults)?;
     let mut map = node.mapping(faults)?;
+    let others = map.or("with", Vec::new(), faults, |node, faults| {
+        node.list(faults, |node, faults| {
+            let beside = rules.beside(&node.text(faults)?);
+            let why = |fault: Fault| node.fault(format!("{}: {}", fault.place, fault.message));
+            beside.map_err(|fault| faults.push(why(fault))).ok()
+        })
+    });
+    let mut all = vec![rules];
+    all.extend(others);
+    let known = parse(&all[..1], None)
+        .map_err(|found| found.into_iter().for_each(|fault| faults.push(fault)))
+        .ok()?;
     map.required("version", faults, |node, faults| {
         node.integer(1..=1, faults)
     });
@@ -101,7 +128,7 @@ pub(super) fn suite(
         .map_err(|why| faults.push(node.fault(why)))
         .ok()?;
     let common = Common {
-        rules,
+        rules: &all,
         known,
         config: map.get("config"),
         event: map.or("event", Members::new(), faults, events::shared),
@@ -226,6 +253,7 @@ impl<'a> Setting<'a> {
             expected: expected?,
             config,
             rules,
+            tested: names(&common.known),
             simulated_places: common.simulated_places,
             events,
         })
@@ -299,12 +327,12 @@ fn configuration(node: Option<&Node>, test: &Node, faults: &mut Faults) -> Optio
 }
 
 fn overridden(
-    rules: &RuleFile<'_>,
+    rules: &[RuleFile<'_>],
     config: &Config,
     node: &Node,
     faults: &mut Faults,
 ) -> Option<RuleSet> {
-    rules::parse(rules.text, &rules.file, &config.overrides)
+    parse(rules, Some(config))
         .map_err(|found| moved(found, node, faults))
         .ok()
 }

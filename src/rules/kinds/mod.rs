@@ -1,11 +1,14 @@
 //! The kinds of rules: pure logic over what the engine remembers. A new kind is one file here and one line in the table.
 
+pub mod composite;
 pub mod device_change;
 pub mod impossible_travel;
 pub mod lineage;
+pub mod storm;
 pub mod velocity;
 
 use super::case::{FamilyKind, UserKind};
+use super::finding::Class;
 use super::needs::Need;
 use super::parameters::Parameters;
 
@@ -72,9 +75,9 @@ pub enum Stage<'a> {
     Family(&'a dyn FamilyKind),
     User(&'a dyn UserKind),
     Rate(&'a velocity::Velocity),
+    Storm(&'a storm::Storm),
+    Risk(&'a composite::Composite),
 }
-
-use super::finding::Class;
 
 rule_kinds! {
     /// A consumed token presented again.
@@ -91,4 +94,8 @@ rule_kinds! {
     "impossible_travel" => ImpossibleTravel(impossible_travel::ImpossibleTravel) [Place] User,
     /// More refreshes of any subject than the access token's lifetime explains.
     "velocity" => Velocity(velocity::Velocity) [Rate] Rate,
+    /// Reuses in many families of one client at once.
+    "storm" => Storm(storm::Storm) [Lineage] Storm,
+    /// Findings of other rules that together say more than each alone.
+    "composite_risk" => Composite(composite::Composite) [] Risk,
 }
