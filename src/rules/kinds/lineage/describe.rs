@@ -48,8 +48,11 @@ impl Account<'_> {
             },
             may_revoke: may_revoke && judged.verdict == Verdict::Theft,
             confidence: match judged.verdict {
+                // What the server accepted is no offence where it may not rotate, and never part of what ends a family.
+                Verdict::Theft if !may_revoke => 0.0,
                 Verdict::Theft => 1.0,
-                Verdict::Suspected => 0.4,
+                // Not a page together with a place alone.
+                Verdict::Suspected => 0.3,
                 Verdict::ClientFault => 0.0,
             },
             presenter: Arc::clone(thief.unwrap_or_else(|| self.context(judged.presented))),
