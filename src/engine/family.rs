@@ -8,7 +8,7 @@ use super::table::Aged;
 use crate::model::{Event, EventType, Text, TokenKind};
 use crate::rules::context::Context;
 use crate::rules::kinds::velocity::Counts;
-use crate::rules::ledger::{Answer, Ledger, NewEntry};
+use crate::rules::ledger::{Answer, Entry, Ledger, NewEntry, TokenHash};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Family {
@@ -122,6 +122,13 @@ impl Family {
 
     fn disbelieve(&mut self) {
         (self.user_id, self.client_id, self.session_id) = (None, None, None);
+    }
+
+    /// Whether it is known by this id, or one of its tokens is.
+    pub(super) fn is_called(&self, id: &str) -> bool {
+        let token = TokenHash::of(id);
+        let names = |entry: &Entry| entry.token == Some(token) || entry.issued == Some(token);
+        *self.id == *id || self.ledger.entries().iter().any(names)
     }
 
     /// Takes over what was filed under another key for the same family.

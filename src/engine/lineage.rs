@@ -161,20 +161,20 @@ fn judge(
 }
 
 /// What a case borrows besides the family itself.
-struct Facts {
+pub(super) struct Facts {
     client: ClientFacts,
     ends: Ends,
 }
 
 impl Facts {
-    fn of(state: &State, compiled: &Compiled, family: &Family, key: u64) -> Self {
+    pub(super) fn of(state: &State, compiled: &Compiled, family: &Family, key: u64) -> Self {
         Self {
             client: compiled.facts(family.client_id.as_deref()),
             ends: ends(state, family, key),
         }
     }
 
-    fn case<'a>(&'a self, family: &'a Family) -> FamilyCase<'a> {
+    pub(super) fn case<'a>(&'a self, family: &'a Family) -> FamilyCase<'a> {
         FamilyCase {
             id: &family.id,
             ledger: &family.ledger,

@@ -14,6 +14,7 @@
 
 mod account;
 mod compiled;
+mod explain;
 mod family;
 mod found;
 mod lineage;
@@ -30,6 +31,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use explain::{Explained, FamilyStory, Outcome};
 pub use found::{Found, stable_id};
 
 use crate::config::Clients;
@@ -277,7 +279,7 @@ impl Engine {
         }
         if event.event.succeeded() {
             self.account(presented, family, late, out);
-            self.rates(event, family, late, out);
+            self.rates(presented, family, late, out);
         }
         true
     }
@@ -324,13 +326,18 @@ impl Engine {
     }
 
     /// Velocity of every subject of an accepted refresh.
-    fn rates(&mut self, event: &Enriched, family: Option<u64>, late: bool, out: &mut Vec<Found>) {
+    fn rates(
+        &mut self,
+        (event, context): (&Enriched, &Arc<Context>),
+        family: Option<u64>,
+        late: bool,
+        out: &mut Vec<Found>,
+    ) {
         let rules: Vec<(&Arc<Rule>, &Velocity)> = self.compiled.rates().collect();
         if event.event.kind != EventType::Refresh || rules.is_empty() {
             return;
         }
         let time = event.event.time.as_millisecond();
-        let client = self.compiled.facts(event.event.client_id.as_deref());
         let mut subject = RateSubject {
             by: By::Family,
             id: "".into(),
@@ -338,13 +345,9 @@ impl Engine {
             family_id: None,
             session_id: event.event.session_id.clone(),
             client_id: event.event.client_id.clone(),
-            own_addresses: client.own_addresses,
-            access_token_ttl: event
-                .event
-                .access_token_ttl
-                .map(|s| Duration::from_secs(s.into()))
-                .or(client.access_token_ttl),
-            event,
+            client: self.compiled.facts(event.event.client_id.as_deref()),
+            event: &event.event,
+            presenter: context,
         };
         let start = out.len();
         if let Some(family) = family.and_then(|key| self.state.families.get_mut(key)) {
@@ -472,11 +475,9 @@ fn count_and_judge(
     late: bool,
     out: &mut Vec<Found>,
 ) {
-    let time = subject.event.event.time.as_millisecond();
-    let record = table.get_or_insert_with(
-        scoped(domain, &subject.event.event, &[&subject.id]),
-        Rate::default,
-    );
+    let time = subject.event.time.as_millisecond();
+    let record =
+        table.get_or_insert_with(scoped(domain, subject.event, &[&subject.id]), Rate::default);
     record.last_seen = record.last_seen.max(time);
     record.counts.add(time);
     rate::judge(

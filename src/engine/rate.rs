@@ -1,16 +1,16 @@
 //! Velocity, the same for every subject: counts by minute, judged against a limit.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::found::{Found, Whose, stable_id};
 use super::table::{Aged, key};
-use crate::model::{Enriched, Evidence, Severity, Subject, Text};
+use crate::model::{Event, Subject, Text};
+use crate::rules::case::{ClientFacts, RateCase};
 use crate::rules::context::Context;
-use crate::rules::kinds::velocity::{By, Counts, Finding, Level, Velocity};
-use crate::rules::{self, Ask, Rule};
+use crate::rules::kinds::velocity::{By, Counts, Velocity};
+use crate::rules::{Finding, Rule, Trace};
 
 /// State of a subject that only rates look at.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -34,10 +34,9 @@ pub(super) struct RateSubject<'a> {
     pub(super) family_id: Option<Text>,
     pub(super) session_id: Option<Text>,
     pub(super) client_id: Option<Text>,
-    /// Server-side: refreshes on behalf of many.
-    pub(super) own_addresses: bool,
-    pub(super) access_token_ttl: Option<Duration>,
-    pub(super) event: &'a Enriched,
+    pub(super) client: ClientFacts,
+    pub(super) event: &'a Event,
+    pub(super) presenter: &'a Arc<Context>,
 }
 
 /// Released detections remembered of one subject: all that its bounded history can still give.
@@ -51,24 +50,34 @@ pub(super) fn judge(
     late: bool,
     out: &mut Vec<Found>,
 ) {
-    let time = subject.event.event.time.as_millisecond();
+    let case = case(counts, subject.client, subject.event, subject.presenter);
+    let time = subject.event.time.as_millisecond();
     for (rule, velocity) in rules.iter().filter(|(_, v)| v.by == subject.by) {
-        let limit = velocity.limit(subject.access_token_ttl);
-        for finding in velocity.judge(counts, time, limit) {
-            let (scope, hour) = (scope(subject), finding.hour.to_string());
-            let parts = [
-                &*rule.name,
-                subject.by.as_str(),
-                &scope,
-                &subject.id,
-                finding.level.as_str(),
-                &hour,
-            ];
-            let id = stable_id(&parts);
-            if release(released, &id) {
-                out.push(found(rule, subject, &finding, id, late));
+        for finding in velocity.judge(&case, time, &mut Trace::off()) {
+            let found = subject.found(rule, finding, late);
+            if release(released, &found.detection.id) {
+                out.push(found);
             }
         }
+    }
+}
+
+/// What a velocity rule is handed of one subject.
+pub(super) fn case<'a>(
+    counts: &'a Counts,
+    client: ClientFacts,
+    event: &'a Event,
+    presenter: &'a Arc<Context>,
+) -> RateCase<'a> {
+    let told = event.access_token_ttl.map(u64::from);
+    RateCase {
+        counts,
+        event_id: &event.event_id,
+        presenter,
+        access_token_ttl: told
+            .map(std::time::Duration::from_secs)
+            .or(client.access_token_ttl),
+        own_addresses: client.own_addresses,
     }
 }
 
@@ -85,80 +94,33 @@ pub(super) fn release(released: &mut Vec<u64>, id: &str) -> bool {
     true
 }
 
-fn scope(subject: &RateSubject<'_>) -> String {
-    let event = &subject.event.event;
-    format!(
-        "{}\u{1f}{}",
-        event.issuer,
-        event.tenant.as_deref().unwrap_or("")
-    )
-}
-
-fn found(
-    rule: &Arc<Rule>,
-    subject: &RateSubject<'_>,
-    finding: &Finding,
-    id: Text,
-    late: bool,
-) -> Found {
-    let event = &subject.event.event;
-    let backend = subject.own_addresses;
-    let grave = match finding.level {
-        Level::Gross => true,
-        Level::Lasting => !backend,
-        Level::AboveLimit => false,
-    };
-    let (at_most, ask) = match (grave, backend) {
-        (true, _) => (Severity::Critical, Ask::Response),
-        (false, true) => (Severity::Info, Ask::Nothing),
-        (false, false) => (Severity::Low, Ask::Throttle),
-    };
-    let minutes = finding.window.as_secs() / 60;
-    let summary = format!(
-        "{} refreshes within {minutes} min for one {} (limit {}){}",
-        finding.count,
-        subject.by.as_str(),
-        finding.limit,
-        if finding.level == Level::Lasting {
-            ", and it lasts"
-        } else {
-            ""
-        },
-    );
-    let finding = rules::Finding {
-        about: Vec::new(),
-        time: event.time.as_millisecond(),
-        event_id: Some(event.event_id.clone()),
-        at_most,
-        ask,
-        may_revoke: false,
-        confidence: 1.0,
-        presenter: Arc::new(Context::of(subject.event)),
-        foreign_network: None,
-        summary,
-        evidence: Evidence::new()
-            .with("level", finding.level.as_str())
-            .with("count", finding.count)
-            .with("limit", finding.limit)
-            .with("window_seconds", finding.window.as_secs())
-            .with("by", subject.by.as_str())
-            .with("last_seen", event.time.to_string()),
-    };
-    let of = subject.id.clone();
-    let whose = Whose {
-        subject: match subject.by {
-            By::Family => Subject::Family(of),
-            By::User => Subject::User(of),
-            By::Client => Subject::Client(of),
-            By::Network => Subject::Network(of),
-        },
-        issuer: &event.issuer,
-        tenant: event.tenant.as_ref(),
-        user_id: subject.user_id.as_ref(),
-        client_id: subject.client_id.as_ref(),
-        family_id: subject.family_id.as_ref(),
-        session_id: subject.session_id.as_ref(),
-        token_kind: event.token_kind,
-    };
-    Found::new(rule, id, whose, finding, late)
+impl RateSubject<'_> {
+    fn found(&self, rule: &Arc<Rule>, finding: Finding, late: bool) -> Found {
+        let event = self.event;
+        let tenant = event.tenant.as_deref().unwrap_or("");
+        let scope = format!("{}\u{1f}{tenant}", event.issuer);
+        let about = finding.about.iter().map(String::as_str);
+        let parts: Vec<&str> = [&*rule.name, self.by.as_str(), &scope, &self.id]
+            .into_iter()
+            .chain(about)
+            .collect();
+        let id = stable_id(&parts);
+        let of = self.id.clone();
+        let whose = Whose {
+            subject: match self.by {
+                By::Family => Subject::Family(of),
+                By::User => Subject::User(of),
+                By::Client => Subject::Client(of),
+                By::Network => Subject::Network(of),
+            },
+            issuer: &event.issuer,
+            tenant: event.tenant.as_ref(),
+            user_id: self.user_id.as_ref(),
+            client_id: self.client_id.as_ref(),
+            family_id: self.family_id.as_ref(),
+            session_id: self.session_id.as_ref(),
+            token_kind: event.token_kind,
+        };
+        Found::new(rule, id, whose, finding, late)
+    }
 }

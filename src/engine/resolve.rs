@@ -110,6 +110,23 @@ impl Resolve {
         })
     }
 
+    /// The family that an event was filed under, without learning anything from it.
+    pub(super) fn known_family(&self, event: &Event) -> Option<u64> {
+        let of_token = |token: &Text| self.lookup(token_key(event, token));
+        let presented = event.token_id.as_ref().and_then(of_token);
+        let issued = event.new_token_id.as_ref().and_then(of_token);
+        let named = event.family_id.as_ref().map(|family| {
+            let family = scoped("family", event, &[family]);
+            self.survivor(family)
+        });
+        let of_session = || {
+            let session = event.session_id.as_ref()?;
+            let client = event.client_id.as_deref().unwrap_or("");
+            Some(scoped("session", event, &[session, client]))
+        };
+        presented.or(issued).or(named).or_else(of_session)
+    }
+
     /// Records that two families are one; `absorbed` answers as `survivor` from now on.
     pub(super) fn join(&mut self, absorbed: u64, survivor: u64, time: i64) {
         let alias = self.aliases.get_or_insert_with(absorbed, || Alias {

@@ -17,7 +17,7 @@ use crate::rules::{Class, Finding, Rule, Trace};
 /// What has been found about one family or user.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Risk {
-    signals: Signals,
+    pub(super) signals: Signals,
     released: Vec<u64>,
     last_seen: i64,
 }
@@ -25,7 +25,7 @@ pub(super) struct Risk {
 /// Reuses found at one client.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct ClientReuses {
-    reuses: Reuses,
+    pub(super) reuses: Reuses,
     released: Vec<u64>,
     last_seen: i64,
 }
@@ -59,6 +59,17 @@ pub(super) fn follow(state: &mut State, compiled: &Compiled, start: usize, out: 
     }
 }
 
+/// Where the reuses of a client are remembered, for one rule.
+pub(super) fn reuses_key(rule: &Rule, (issuer, tenant): (&str, &str), client: &str) -> u64 {
+    key("reuses", &[&rule.name, issuer, tenant, client])
+}
+
+/// Where the facts about a family or user are remembered, for one rule.
+pub(super) fn risk_key(rule: &Rule, (issuer, tenant): (&str, &str), subject: &Subject) -> u64 {
+    let (kind, id) = subject.parts();
+    key("risk", &[&rule.name, issuer, tenant, kind, id])
+}
+
 fn add_reuse(
     state: &mut State,
     compiled: &Compiled,
@@ -71,8 +82,7 @@ fn add_reuse(
         return;
     };
     let time = detection.time.as_millisecond();
-    let scope = scope(detection);
-    let key = key("reuses", &[&rule.name, scope.0, scope.1, client]);
+    let key = reuses_key(rule, scope(detection), client);
     let record = state.reuses.get_or_insert_with(key, ClientReuses::default);
     record.last_seen = record.last_seen.max(time);
     record.reuses.add(Reuse {
@@ -114,9 +124,7 @@ fn add_signal(
         return;
     };
     let time = detection.time.as_millisecond();
-    let (kind, id) = subject.parts();
-    let scope = scope(detection);
-    let key = key("risk", &[&rule.name, scope.0, scope.1, kind, id]);
+    let key = risk_key(rule, scope(detection), &subject);
     let record = state.risks.get_or_insert_with(key, Box::default);
     record.last_seen = record.last_seen.max(time);
     let is_new = record.signals.add(Signal {

@@ -73,6 +73,12 @@ impl<V: Aged> Table<V> {
         self.shards[shard_of(key)].remove(&key)
     }
 
+    /// Everything, in no order that may reach the output.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &V)> {
+        let entries = self.shards.iter().flatten();
+        entries.map(|(key, value)| (*key, value))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(HashMap::len).sum()
     }

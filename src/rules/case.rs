@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::context::Context;
 use super::finding::Finding;
 use super::kinds::impossible_travel::Sightings;
+use super::kinds::velocity::Counts;
 use super::ledger::{Entry, Ledger};
 use super::trace::Trace;
 use crate::model::Text;
@@ -58,6 +59,18 @@ pub struct FamilyCase<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct UserCase<'a> {
     pub sightings: &'a Sightings,
+}
+
+/// Refreshes of one subject, whatever it is.
+#[derive(Debug, Clone, Copy)]
+pub struct RateCase<'a> {
+    pub counts: &'a Counts,
+    /// Of the event that is counted.
+    pub event_id: &'a Text,
+    pub presenter: &'a Arc<Context>,
+    pub access_token_ttl: Option<Duration>,
+    /// Server-side: refreshes on behalf of many.
+    pub own_addresses: bool,
 }
 
 /// What the configuration says about the client, as far as rules read it.

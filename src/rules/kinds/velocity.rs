@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::case::RateCase;
+use super::super::finding::{Ask, Finding};
 use super::super::needs::Need;
 use super::super::parameters::Parameters;
+use super::super::trace::Trace;
+use super::super::words::instant;
 use super::Kind;
-use crate::model::Clue;
+use crate::model::{Clue, Evidence, Severity};
 
 const BUCKET_MS: i64 = 60_000;
 /// Longest time that a rule may look back, in buckets; `lasts` is the longest.
@@ -130,14 +134,14 @@ impl Kind for Velocity {
 
 /// How grave it is; each is its own detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
+enum Level {
     AboveLimit,
     Lasting,
     Gross,
 }
 
 impl Level {
-    pub const fn as_str(self) -> &'static str {
+    const fn as_str(self) -> &'static str {
         match self {
             Self::AboveLimit => "above_limit",
             Self::Lasting => "lasting",
@@ -146,15 +150,15 @@ impl Level {
     }
 }
 
-/// What was found, with the numbers that a person asks for.
+/// More than is ordinary, with the numbers that a person asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Finding {
-    pub level: Level,
+struct Excess {
+    level: Level,
     /// Hour since 1970 in which the window ends: each is found once, whatever event showed it.
-    pub hour: i32,
-    pub count: u32,
-    pub limit: u32,
-    pub window: Duration,
+    hour: i32,
+    count: u32,
+    limit: u32,
+    window: Duration,
 }
 
 /// Refreshes of one key by minute; sparse, because most keys refresh every few minutes.
@@ -220,8 +224,72 @@ impl Velocity {
             .max(u32::try_from(scaled).unwrap_or(u32::MAX))
     }
 
-    /// What the windows around `time` show, gravest last.
-    pub fn judge(&self, counts: &Counts, time: i64, limit: u32) -> Vec<Finding> {
+    /// Judges the windows around `time`, gravest finding last.
+    pub fn judge(&self, case: &RateCase<'_>, time: i64, trace: &mut Trace) -> Vec<Finding> {
+        let limit = self.limit(case.access_token_ttl);
+        let excesses = self.excesses(case.counts, time, limit);
+        if excesses.is_empty() {
+            trace.note(|| {
+                let count = case.counts.sum(bucket_of(time), width(self.window));
+                let values = Evidence::new()
+                    .with("count", count)
+                    .with("limit", limit)
+                    .with("window_seconds", self.window.as_secs())
+                    .with("gross", self.gross);
+                (
+                    "no more refreshes than the lifetime of the access token explains".to_owned(),
+                    values,
+                )
+            });
+        }
+        let describe = |excess: &Excess| self.describe(case, time, excess);
+        excesses.iter().map(describe).collect()
+    }
+
+    fn describe(&self, case: &RateCase<'_>, time: i64, excess: &Excess) -> Finding {
+        let grave = match excess.level {
+            Level::Gross => true,
+            Level::Lasting => !case.own_addresses,
+            Level::AboveLimit => false,
+        };
+        let (at_most, ask) = match (grave, case.own_addresses) {
+            (true, _) => (Severity::Critical, Ask::Response),
+            (false, true) => (Severity::Info, Ask::Nothing),
+            (false, false) => (Severity::Low, Ask::Throttle),
+        };
+        let lasting = if excess.level == Level::Lasting {
+            ", and it lasts"
+        } else {
+            ""
+        };
+        Finding {
+            about: vec![excess.level.as_str().to_owned(), excess.hour.to_string()],
+            time,
+            event_id: Some(case.event_id.clone()),
+            at_most,
+            ask,
+            may_revoke: false,
+            confidence: if at_most == Severity::Info { 0.0 } else { 1.0 },
+            presenter: case.presenter.clone(),
+            foreign_network: None,
+            summary: format!(
+                "{} refreshes within {} min for one {} (limit {}){lasting}",
+                excess.count,
+                excess.window.as_secs() / 60,
+                self.by.as_str(),
+                excess.limit,
+            ),
+            evidence: Evidence::new()
+                .with("level", excess.level.as_str())
+                .with("count", excess.count)
+                .with("limit", excess.limit)
+                .with("window_seconds", excess.window.as_secs())
+                .with("by", self.by.as_str())
+                .with("last_seen", instant(time)),
+        }
+    }
+
+    fn excesses(&self, counts: &Counts, time: i64, limit: u32) -> Vec<Excess> {
         let total: u32 = counts.buckets.iter().map(|(_, n)| *n).sum();
         if total <= limit.min(self.gross) {
             return Vec::new();
@@ -275,7 +343,7 @@ impl Velocity {
 
 /// One finding a level and hour, with the largest count.
 fn add(
-    findings: &mut Vec<Finding>,
+    findings: &mut Vec<Excess>,
     level: Level,
     last: i32,
     (count, limit): (u32, u32),
@@ -287,7 +355,7 @@ fn add(
         .find(|f| f.level == level && f.hour == hour)
     {
         Some(finding) => finding.count = finding.count.max(count),
-        None => findings.push(Finding {
+        None => findings.push(Excess {
             level,
             hour,
             count,
@@ -331,7 +399,7 @@ mod tests {
     fn twenty_an_hour_are_ordinary() {
         let rule = Velocity::default();
         let counts = counts(&(0..20).map(|i| (i * 3, 1)).collect::<Vec<_>>());
-        assert_eq!(rule.judge(&counts, 57 * BUCKET_MS, rule.limit(None)), []);
+        assert_eq!(rule.excesses(&counts, 57 * BUCKET_MS, rule.limit(None)), []);
     }
 
     #[test]
@@ -341,7 +409,7 @@ mod tests {
             ..Velocity::default()
         };
         let counts = counts(&(0..10).map(|m| (m, 100_001)).collect::<Vec<_>>());
-        let found = rule.judge(&counts, 9 * BUCKET_MS, 1_000_000);
+        let found = rule.excesses(&counts, 9 * BUCKET_MS, 1_000_000);
         assert_eq!(found.first().map(|f| f.count), Some(1_000_010));
     }
 
@@ -367,7 +435,7 @@ mod tests {
             for time in order {
                 counts.add(*time);
                 let limit = 8;
-                hours.extend(rule.judge(&counts, *time, limit).iter().map(|f| f.hour));
+                hours.extend(rule.excesses(&counts, *time, limit).iter().map(|f| f.hour));
             }
             hours
         };
@@ -381,7 +449,7 @@ mod tests {
         let rule = Velocity::default();
         let burst = counts(&[(100, 61)]);
         let levels = |c: &Counts, m: i64, limit| {
-            rule.judge(c, m * BUCKET_MS, limit)
+            rule.excesses(c, m * BUCKET_MS, limit)
                 .iter()
                 .map(|f| f.level)
                 .collect::<Vec<_>>()

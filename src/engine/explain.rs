@@ -1,0 +1,237 @@
+//! Why each rule fired or did not: the rules are asked again about what is remembered, and this time they say why.
+//!
+//! Nothing is judged anew and nothing changes: the questions are those that were asked when the event had settled, over the
+//! same memory. So an explanation can be had of whatever the engine still remembers.
+
+use std::sync::Arc;
+
+use super::account::User;
+use super::family::Family;
+use super::lineage::Facts;
+use super::resolve::scoped;
+use super::{Engine, rate, risk};
+use crate::model::{Enriched, Evidence, Mode, Subject, limits};
+use crate::rules::case::{At, UserCase, millis};
+use crate::rules::context::Context;
+use crate::rules::kinds::velocity::Counts;
+use crate::rules::kinds::{Stage, composite, velocity};
+use crate::rules::ledger::Entry;
+use crate::rules::trace::Note;
+use crate::rules::words::{instant, who};
+use crate::rules::{Finding, Rule, RuleSet, Trace};
+
+/// What one rule says about one event.
+#[derive(Debug, Clone)]
+pub struct Explained {
+    pub rule: Arc<Rule>,
+    pub outcome: Outcome,
+    /// What it looked at, in order: values against thresholds, and recognised benign causes.
+    pub notes: Vec<Note>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    Fired(Vec<Finding>),
+    Silent,
+    /// Was not asked, and why.
+    Unasked(&'static str),
+}
+
+/// One family as the engine remembers it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FamilyStory {
+    /// Whose it is.
+    pub whose: Evidence,
+    /// Presentations, oldest first: time, answer, tokens, and from where.
+    pub timeline: Vec<Evidence>,
+    pub times: Vec<i64>,
+}
+
+impl Engine {
+    /// What every rule says about an event that has settled.
+    pub fn explain(&self, rules: &RuleSet, event: &Enriched) -> Vec<Explained> {
+        let rules = rules.rules.iter();
+        rules.map(|rule| self.explain_rule(rule, event)).collect()
+    }
+
+    /// What is remembered of a family, by its id, or by any of its tokens.
+    pub fn family_story(&self, id: &str) -> Option<FamilyStory> {
+        let (_, family) = self
+            .state
+            .families
+            .iter()
+            .filter(|(_, family)| family.is_called(id))
+            .min_by_key(|(key, family)| (family.first_seen, *key))?;
+        let whose = Evidence::new()
+            .with("family_id", &family.id)
+            .with("issuer", &family.issuer)
+            .with_some("tenant", family.tenant.as_ref())
+            .with_some("user_id", family.user_id.as_ref())
+            .with_some("client_id", family.client_id.as_ref())
+            .with_some("session_id", family.session_id.as_ref());
+        let entries = family.ledger.entries();
+        let line = |entry: &Entry| {
+            let line = Evidence::new()
+                .with("time", instant(entry.time))
+                .with("answer", entry.answer.as_str())
+                .with_some("token", entry.token_name())
+                .with_some(
+                    "issued",
+                    entry.names().and_then(|names| names.issued.as_ref()),
+                )
+                .with_some("event_id", entry.event_id());
+            Evidence([line.0, who(family.ledger.context(entry)).0].concat())
+        };
+        Some(FamilyStory {
+            whose,
+            timeline: entries.iter().map(line).collect(),
+            times: entries.iter().map(|entry| entry.time).collect(),
+        })
+    }
+
+    fn explain_rule(&self, rule: &Arc<Rule>, event: &Enriched) -> Explained {
+        let mut trace = Trace::on();
+        let outcome = match self.ask_again(rule, event, &mut trace) {
+            Ok(findings) if findings.is_empty() => Outcome::Silent,
+            Ok(findings) => Outcome::Fired(findings),
+            Err(why) => Outcome::Unasked(why),
+        };
+        Explained {
+            rule: Arc::clone(rule),
+            outcome,
+            notes: trace.into_notes(),
+        }
+    }
+
+    /// What the rule finds; an error says why it is not asked.
+    fn ask_again(
+        &self,
+        rule: &Rule,
+        event: &Enriched,
+        trace: &mut Trace,
+    ) -> Result<Vec<Finding>, &'static str> {
+        if rule.mode == Mode::Off {
+            return Err("its mode is off");
+        }
+        if !self
+            .compiled
+            .applies(&rule.name, event.event.client_id.as_deref())
+        {
+            return Err("the client is exempt from it, or its mode is off");
+        }
+        let time = event.event.time.as_millisecond();
+        match rule.detect.stage() {
+            Stage::Family(kind) => {
+                let (key, family) = self.family_of(event)?;
+                let facts = Facts::of(&self.state, &self.compiled, family, key);
+                let case = facts.case(family);
+                if !kind.concerns(&case) {
+                    return Err("nothing that it reads is in question in this family");
+                }
+                Ok(kind.judge(&case, at(event, kind.settle()), trace))
+            }
+            Stage::User(kind) => {
+                let user = self.user_of(event)?;
+                let case = UserCase {
+                    sightings: &user.sightings,
+                };
+                Ok(kind.judge(&case, at(event, kind.settle()), trace))
+            }
+            Stage::Rate(velocity) => {
+                let counts = self.counts_of(velocity.by, event)?;
+                let client = self.compiled.facts(event.event.client_id.as_deref());
+                let presenter = Arc::new(Context::of(event));
+                let case = rate::case(counts, client, &event.event, &presenter);
+                Ok(velocity.judge(&case, time, trace))
+            }
+            Stage::Storm(storm) => {
+                let client = event
+                    .event
+                    .client_id
+                    .as_deref()
+                    .ok_or("the event names no client")?;
+                let key = risk::reuses_key(rule, scope(event), client);
+                let record = self.state.reuses.get(key);
+                let record =
+                    record.ok_or("none of its inputs has found anything at this client")?;
+                let mut findings = storm.judge(&record.reuses, time, trace);
+                findings.retain(|finding| finding.time == time);
+                Ok(findings)
+            }
+            Stage::Risk(composite) => {
+                let subject = match composite.by {
+                    composite::By::Family => Subject::Family(self.family_of(event)?.1.id.clone()),
+                    composite::By::User => Subject::User(self.user_of(event)?.id.clone()),
+                };
+                let record = self
+                    .state
+                    .risks
+                    .get(risk::risk_key(rule, scope(event), &subject));
+                let record =
+                    record.ok_or("none of its inputs has found anything about the subject")?;
+                let mut findings = composite.judge(&record.signals, time, trace);
+                findings.retain(|finding| finding.time == time);
+                Ok(findings)
+            }
+        }
+    }
+
+    fn family_of(&self, event: &Enriched) -> Result<(u64, &Family), &'static str> {
+        let key = self.state.resolve.known_family(&event.event);
+        let key = key.ok_or("no family is known for the event")?;
+        let family = self.state.families.get(key);
+        let family = family.ok_or("the family is no longer remembered")?;
+        Ok((key, family))
+    }
+
+    fn user_of(&self, event: &Enriched) -> Result<&User, &'static str> {
+        let named = event.event.user_id.clone();
+        let of_family = || self.family_of(event).ok()?.1.user_id.clone();
+        let id = named
+            .or_else(of_family)
+            .ok_or("no user is known for the event")?;
+        let user = self.state.users.get(scoped("user", &event.event, &[&id]));
+        user.map(|user| &**user)
+            .ok_or("nothing is remembered of the user")
+    }
+
+    fn counts_of(&self, by: velocity::By, event: &Enriched) -> Result<&Counts, &'static str> {
+        let none = "nothing was counted for the subject";
+        let key = |domain, id: &str| scoped(domain, &event.event, &[id]);
+        let state = &self.state;
+        match by {
+            velocity::By::Family => Ok(&self.family_of(event)?.1.counts),
+            velocity::By::User => Ok(&self.user_of(event)?.counts),
+            velocity::By::Network => {
+                let network = event.network.as_ref().ok_or("the event names no address")?;
+                let record = state
+                    .networks
+                    .get(key("network", &network.prefix.to_string()));
+                record.map(|record| &record.counts).ok_or(none)
+            }
+            velocity::By::Client => {
+                let client = event
+                    .event
+                    .client_id
+                    .as_deref()
+                    .ok_or("the event names no client")?;
+                let record = state.clients.get(key("client", client));
+                record.map(|record| &record.counts).ok_or(none)
+            }
+        }
+    }
+}
+
+fn scope(event: &Enriched) -> (&str, &str) {
+    let event = &event.event;
+    (&event.issuer, event.tenant.as_deref().unwrap_or(""))
+}
+
+/// The question as it was asked when the event had settled.
+fn at(event: &Enriched, settle: std::time::Duration) -> At {
+    let time = event.event.time.as_millisecond();
+    At {
+        time,
+        cut: time + millis(settle) - limits::DISORDER_MAX_MS,
+    }
+}
