@@ -1,9 +1,9 @@
 //! Conditions in rules: a small safe expression language over one enriched event.
 //!
 //! The syntax is CEL's (`event.type == "refresh" && network.class == "hosting"`), and so is the meaning of whatever both
-//! have; a test compares them. A source is cut into words ([`token`]), the words become a tree ([`parse`]), the tree is
-//! checked against the table of fields and becomes something that can hardly fail ([`check`], [`eval`]), and that is
-//! asked whether anything at all can make it true ([`satisfy`]).
+//! have; a test compares them. A source is cut into words (`token`), the words become a tree (`parse`), the tree is
+//! checked against the table of fields and becomes something that can hardly fail (`check`, `eval`), and that is
+//! asked whether anything at all can make it true (`satisfy`).
 //!
 //! **A missing value is unknown, never different.** Whatever is asked of it (`==`, `!=`, `in`, `startsWith`, ...) is
 //! neither true nor false, `!` of that is unknown too, `&&` and `||` go on as far as the other sides decide, and a rule

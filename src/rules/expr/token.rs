@@ -61,7 +61,7 @@ const STRANGE_NAMES: &[(&str, &str)] = &[
     ("False", "write `false`"),
 ];
 
-/// All words of the source with the byte at which each begins; the last is [`Token::End`].
+/// All words of the source with the byte at which each begins; the last is `Token::End`.
 pub(super) fn tokens(source: &str) -> Result<Vec<(usize, Token)>, Flaw> {
     let mut reader = Reader { source, at: 0 };
     let mut tokens = Vec::new();
