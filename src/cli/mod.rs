@@ -10,6 +10,7 @@ mod demo;
 mod notify;
 mod online;
 mod replay;
+mod rules;
 mod run;
 mod test;
 
@@ -36,6 +37,7 @@ enum Command {
     Demo(demo::Arguments),
     Notify(notify::Arguments),
     Replay(replay::Arguments),
+    Rules(rules::Arguments),
     Run(run::Arguments),
     Test(test::Arguments),
 }
@@ -109,6 +111,7 @@ fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit
         Command::Demo(arguments) => demo::run(&arguments, terminal),
         Command::Notify(arguments) => notify::run(&arguments, terminal),
         Command::Replay(arguments) => replay::run(&arguments, terminal),
+        Command::Rules(arguments) => rules::run(&arguments, terminal),
         Command::Run(arguments) => run::run(&arguments, terminal),
         Command::Test(arguments) => test::run(&arguments, terminal),
     }

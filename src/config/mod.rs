@@ -13,16 +13,14 @@ mod secret;
 mod sources;
 mod store;
 
+pub use crate::model::{ClientType, Rotation};
 pub use actions::{
     EmailReceiver, HttpAuth, HttpRevoker, KeycloakRevoker, MailTls, MailTransport, Receiver,
     ReceiverKind, Revoker, RevokerKind, WebhookReceiver,
 };
 pub use http::{ApiListener, Http, IngestListener, OpsListener};
 pub use log::{Log, LogFormat, LogLevel};
-pub use policy::{
-    Budget, Client, ClientType, Clients, DeclaredNetwork, GeoIp, Response, Rotation, Tenant,
-    Tenants,
-};
+pub use policy::{Budget, Client, Clients, DeclaredNetwork, GeoIp, Response, Tenant, Tenants};
 pub use secret::Secret;
 pub use sources::{
     ColumnMap, Database, Decode, FileSource, Format, KafkaSource, Mapping, MappingField,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::model::{Mode, NetworkClass, Text};
+use crate::model::{ClientType, Mode, NetworkClass, Rotation, Text};
 
 /// MaxMind DB files, each optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,23 +23,6 @@ pub struct DeclaredNetwork {
     pub class: NetworkClass,
     pub cidrs: Vec<IpNet>,
     pub asns: Vec<u32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClientType {
-    Public,
-    Confidential,
-    /// Server-side: its addresses are its own, not the user's.
-    Backend,
-    Native,
-}
-
-/// Whether the server replaces a refresh token at each use and refuses the old one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rotation {
-    Enforced,
-    Off,
-    Unknown,
 }
 
 /// What is known of one OAuth client, with `default` already filled in.

@@ -129,6 +129,8 @@ macro_rules! names {
         impl $type {
             /// Every value, in the order of the contract.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+            /// Their names, in the same order.
+            pub const NAMES: &'static [&'static str] = &[$($name),+];
 
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name),+ }

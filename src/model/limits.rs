@@ -259,3 +259,19 @@ pub const TOO_LATE_WAIT_MAX: Duration = Duration::from_mins(5);
 pub const TOO_LATE_AGAIN: Duration = Duration::from_hours(1);
 /// Bulletins are kept at least so long, whatever the retention: the newest says where the next begins.
 pub const BULLETINS_KEPT_MIN: Duration = Duration::from_hours(15 * 24);
+/// Source of one condition in a rule; a page of text is two rules.
+pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
+/// Nesting of a condition, brackets and chains alike: everything that walks over one recurses so deep.
+pub const EXPRESSION_DEPTH_MAX: usize = 24;
+/// Parts of a condition with its lists written out: what one evaluation costs at most.
+pub const EXPRESSION_NODES_MAX: usize = 1000;
+/// Values of one list in a condition; longer ones belong into a file of networks, clients or tenants.
+pub const EXPRESSION_LIST_MAX: usize = 500;
+/// Patterns of one condition, the length of each in bytes, and the memory of each when it is compiled.
+pub const EXPRESSION_PATTERNS_MAX: usize = 16;
+pub const EXPRESSION_PATTERN_BYTES_MAX: usize = 256;
+pub const EXPRESSION_PATTERN_MEMORY: usize = 256 * 1024;
+/// A text in which a pattern is sought; decoded texts are cut at a quarter of it.
+pub const EXPRESSION_TEXT_BYTES_MAX: usize = 4 * 1024;
+/// Worlds times conditions that are tried to find out whether a condition can be true: some 10 ms.
+pub const EXPRESSION_TRIALS_MAX: u64 = 100_000;

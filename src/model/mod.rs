@@ -8,6 +8,7 @@
 mod action;
 mod batch;
 mod bulletin;
+mod client;
 mod clue;
 mod detection;
 mod event;
@@ -26,6 +27,7 @@ pub use bulletin::{
     Afterwards, Bulletin, ClientDay, Digest, Fate, Fates, LastRead, LateIncident, News, Performed,
     Rejected, RuleDay, TooLate, Waiting,
 };
+pub use client::{ClientType, Rotation};
 pub use clue::Clue;
 pub use detection::{Detection, Severity, Subject};
 pub(crate) use event::names;

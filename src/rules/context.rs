@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::Parameters;
-use crate::model::{Agent, Enriched, Network, Place, Text};
+use crate::model::{Agent, Enriched, Network, Place, Text, names};
 
 /// From whom one presentation came, as far as the source carries it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ pub enum Standing {
     Unknown,
     Foreign,
 }
+
+names!(Standing { Own = "own", Unknown = "unknown", Foreign = "foreign" });
 
 /// Which field decided, for the evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

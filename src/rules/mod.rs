@@ -7,6 +7,8 @@
 
 pub mod case;
 pub mod context;
+pub mod expr;
+pub mod fields;
 pub mod finding;
 pub mod kinds;
 pub mod ledger;

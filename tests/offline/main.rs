@@ -42,6 +42,7 @@ mod readme;
 mod reload;
 mod replay;
 mod rotation;
+mod rule_fields;
 mod rule_tests;
 mod simulation_world;
 

@@ -148,24 +148,13 @@ fn nearly_default(entries: &[Entry<'_>], faults: &mut Faults) {
 
 /// `default` fills what the client leaves out.
 fn client(node: &Node, default: &Client, faults: &mut Faults) -> Option<Client> {
-    const TYPES: [(&str, ClientType); 4] = [
-        ("public", ClientType::Public),
-        ("confidential", ClientType::Confidential),
-        ("backend", ClientType::Backend),
-        ("native", ClientType::Native),
-    ];
-    const ROTATIONS: [(&str, Rotation); 3] = [
-        ("enforced", Rotation::Enforced),
-        ("off", Rotation::Off),
-        ("unknown", Rotation::Unknown),
-    ];
     let mut map = node.mapping(faults)?;
     let client = Client {
         client_type: map.or("type", default.client_type, faults, |node, faults| {
-            node.one_of(&TYPES, faults)
+            node.name(ClientType::ALL, ClientType::as_str, faults)
         }),
         rotation: map.or("rotation", default.rotation, faults, |node, faults| {
-            node.one_of(&ROTATIONS, faults)
+            node.name(Rotation::ALL, Rotation::as_str, faults)
         }),
         reuse_grace: map.or("reuse_grace", default.reuse_grace, faults, Node::duration),
         max_reuse: map.or("max_reuse", default.max_reuse, faults, |node, faults| {
