@@ -196,6 +196,21 @@ impl std::fmt::Display for Problem {
 }
 
 #[cfg(test)]
+mod haste {
+    use std::time::{Duration, Instant};
+
+    /// A hundred times what the slowest takes on an idle machine: a bound that is missing takes for ever.
+    const SOON: Duration = Duration::from_secs(2);
+
+    /// Fails where the work lingers.
+    pub(super) fn soon<T>(work: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let done = work();
+        assert!(begun.elapsed() < SOON, "took {:?}", begun.elapsed());
+        done
+    }
+}
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod tests;
