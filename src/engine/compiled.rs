@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, Client, ClientType, Clients};
-use crate::model::Mode;
-use crate::rules::case::{ClientFacts, FamilyKind, Rotation, UserKind};
+use crate::config::{Client, Clients};
+use crate::model::{ClientType, Mode};
+use crate::rules::case::{ClientFacts, FamilyKind, UserKind};
 use crate::rules::kinds::Stage;
 use crate::rules::kinds::composite::Composite;
 use crate::rules::kinds::storm::Storm;
@@ -115,11 +115,7 @@ impl Compiled {
     pub(super) fn facts(&self, client_id: Option<&str>) -> ClientFacts {
         let client = self.client(client_id);
         ClientFacts {
-            rotation: match client.rotation {
-                config::Rotation::Enforced => Rotation::Enforced,
-                config::Rotation::Off => Rotation::Off,
-                config::Rotation::Unknown => Rotation::Unknown,
-            },
+            rotation: client.rotation,
             grace: client.reuse_grace,
             max_reuse: client.max_reuse,
             access_token_ttl: client.access_token_ttl,

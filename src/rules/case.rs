@@ -14,7 +14,7 @@ use super::kinds::impossible_travel::Sightings;
 use super::kinds::velocity::Counts;
 use super::ledger::{Entry, Ledger};
 use super::trace::Trace;
-use crate::model::Text;
+use crate::model::{Rotation, Text};
 
 /// A kind that judges one family.
 pub trait FamilyKind {
@@ -85,14 +85,6 @@ pub struct ClientFacts {
     pub access_token_ttl: Option<Duration>,
     /// Server-side: its addresses are its own, not the user's.
     pub own_addresses: bool,
-}
-
-/// Whether the server replaces a refresh token at each use and refuses the old one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rotation {
-    Enforced,
-    Off,
-    Unknown,
 }
 
 /// When the family, its session or its user was ended, in milliseconds of event time.

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::super::case::{Rotation, millis};
+use super::super::super::case::millis;
 use super::super::super::context::{Basis, Standing};
 use super::super::super::ledger::{Answer, Entry, TokenHash};
 use super::super::super::trace::Trace;
 use super::holders;
 use super::verdict::{Judgement, Row, Verdict};
 use super::view::{HORIZON_MS, View};
-use crate::model::Evidence;
+use crate::model::{Evidence, Rotation};
 
 /// Every token that was presented after it had been consumed.
 pub(super) fn disputes(view: &View<'_>, trace: &mut Trace) -> Vec<Judgement> {

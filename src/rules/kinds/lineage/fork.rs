@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::super::super::case::{At, FamilyCase, FamilyKind, Rotation};
+use super::super::super::case::{At, FamilyCase, FamilyKind};
 use super::super::super::context::TravelBounds;
 use super::super::super::finding::Finding;
 use super::super::super::needs::Need;
@@ -16,7 +16,7 @@ use super::describe::describe;
 use super::dispute;
 use super::verdict::keep_gravest;
 use super::view::{Bounds, Scope, View};
-use crate::model::Clue;
+use crate::model::{Clue, Rotation};
 
 /// Parameters of a fork rule.
 #[derive(Debug, Clone, PartialEq)]

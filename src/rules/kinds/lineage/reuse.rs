@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::super::case::{At, FamilyCase, FamilyKind, Rotation};
+use super::super::super::case::{At, FamilyCase, FamilyKind};
 use super::super::super::context::TravelBounds;
 use super::super::super::finding::Finding;
 use super::super::super::needs::Need;
@@ -13,7 +13,7 @@ use super::describe::describe;
 use super::dispute;
 use super::verdict::{Judgement, keep_gravest};
 use super::view::{Bounds, HORIZON_MS, Scope, View};
-use crate::model::{Clue, Evidence};
+use crate::model::{Clue, Evidence, Rotation};
 
 /// Parameters of a reuse rule.
 #[derive(Debug, Clone, PartialEq)]

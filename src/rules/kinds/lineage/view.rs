@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::super::case::{ClientFacts, Ends, FamilyCase, Rotation, millis};
+use super::super::super::case::{ClientFacts, Ends, FamilyCase, millis};
 use super::super::super::context::{Basis, Seen, Standing, TravelBounds, standing};
 use super::super::super::ledger::{Answer, Entry, Ledger, TokenHash};
+use crate::model::Rotation;
 
 /// Uses further away than this from a refusal say nothing about it.
 pub(super) const HORIZON_MS: i64 = 24 * 3600 * 1000;
