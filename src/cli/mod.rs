@@ -11,6 +11,7 @@ mod notify;
 mod online;
 mod replay;
 mod run;
+mod simulate;
 mod test;
 
 use std::ffi::OsString;
@@ -37,6 +38,7 @@ enum Command {
     Notify(notify::Arguments),
     Replay(replay::Arguments),
     Run(run::Arguments),
+    Simulate(simulate::Arguments),
     Test(test::Arguments),
 }
 
@@ -83,6 +85,7 @@ fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit
         Command::Notify(arguments) => notify::run(&arguments, terminal),
         Command::Replay(arguments) => replay::run(&arguments, terminal),
         Command::Run(arguments) => run::run(&arguments, terminal),
+        Command::Simulate(arguments) => simulate::run(&arguments, terminal),
         Command::Test(arguments) => test::run(&arguments, terminal),
     }
 }

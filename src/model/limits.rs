@@ -257,3 +257,7 @@ pub const TOO_LATE_WAIT_MAX: Duration = Duration::from_mins(5);
 pub const TOO_LATE_AGAIN: Duration = Duration::from_hours(1);
 /// Bulletins are kept at least so long, whatever the retention: the newest says where the next begins.
 pub const BULLETINS_KEPT_MIN: Duration = Duration::from_hours(15 * 24);
+/// Users of a simulated population: each takes about a kilobyte, and its number has to fit into 24 bits.
+pub const SIMULATED_USERS_MAX: u32 = 10_000_000;
+/// Days of a simulated log: a year and a little.
+pub const SIMULATED_DAYS_MAX: u32 = 400;
