@@ -11,6 +11,7 @@ mod assigned;
 mod auth0;
 mod canonical;
 mod clean;
+mod encode;
 mod fields;
 mod json;
 mod keycloak;
@@ -19,6 +20,7 @@ mod secret_names;
 mod time;
 mod token_key;
 
+pub use encode::encode;
 pub use mapping::{MappingField, MappingSpec, MappingValue};
 pub use token_key::TokenKey;
 

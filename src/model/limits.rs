@@ -275,3 +275,7 @@ pub const EXPRESSION_PATTERN_MEMORY: usize = 256 * 1024;
 pub const EXPRESSION_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Worlds times conditions that are tried to find out whether a condition can be true: some 10 ms.
 pub const EXPRESSION_TRIALS_MAX: u64 = 100_000;
+/// Users of a simulated population: each takes about a kilobyte, and its number has to fit into 24 bits.
+pub const SIMULATED_USERS_MAX: u32 = 10_000_000;
+/// Days of a simulated log: a year and a little.
+pub const SIMULATED_DAYS_MAX: u32 = 400;

@@ -4,6 +4,9 @@
 //! truth about it where the daemon cannot see it, and is written so that tests can use its parts one by one.
 //!
 //! In: a seed. Out: real HTTP requests, an audit table, small GeoIP files, and afterwards the truth.
+//!
+//! The demo's world is small and lives in real time. [`population`] is the large one: weeks of thousands of users as a
+//! stream of events, for measuring how well theft is told from accident.
 
 mod app;
 mod attackers;
@@ -14,6 +17,7 @@ mod geo_files;
 mod grants;
 mod people;
 pub mod places;
+pub mod population;
 mod random;
 mod scenario;
 mod truth;

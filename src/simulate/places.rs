@@ -36,8 +36,8 @@ pub enum LocalityKind {
 
 use LocalityKind::{Hosting, Ordinary, Tor, Vpn};
 
-/// Shortens the table below: a city is written once.
-const fn locality(
+/// Shortens the tables: a city is written once.
+pub(super) const fn locality(
     network: &'static str,
     kind: LocalityKind,
     (city, country, latitude, longitude): (&'static str, &'static str, f64, f64),

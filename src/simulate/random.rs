@@ -47,6 +47,20 @@ impl Random {
         least + spread * self.below(1000) / 1000
     }
 
+    /// From `least` up to below `most`; `least` if there is nothing between.
+    pub fn from_to(&mut self, least: i64, most: i64) -> i64 {
+        let spread = u64::try_from(most.saturating_sub(least))
+            .unwrap_or(0)
+            .max(1);
+        // The bias is below 2^-20 for spreads of less than half a year in milliseconds.
+        least + i64::try_from(self.number() % spread).unwrap_or(0)
+    }
+
+    /// True that many times in a million.
+    pub fn happens(&mut self, in_a_million: u32) -> bool {
+        self.below(1_000_000) < in_a_million
+    }
+
     /// 128 bits in hexadecimal.
     pub fn hex(&mut self) -> String {
         format!("{:016x}{:016x}", self.number(), self.number())
@@ -73,5 +87,8 @@ mod tests {
         let (least, most) = (Duration::from_millis(5), Duration::from_millis(9));
         assert!((0..1000).all(|_| (least..most).contains(&random.between(least, most))));
         assert_eq!(random.between(most, least), most);
+        assert!((0..1000).all(|_| (-5..9).contains(&random.from_to(-5, 9))));
+        assert_eq!(random.from_to(9, -5), 9);
+        assert!(!random.happens(0) && random.happens(1_000_000));
     }
 }

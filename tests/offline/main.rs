@@ -38,6 +38,7 @@ mod webhook;
 mod actions;
 mod check_online;
 mod demo;
+mod population;
 mod readme;
 mod reload;
 mod replay;
