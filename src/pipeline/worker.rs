@@ -141,6 +141,17 @@ impl Worker {
         );
     }
 
+    /// Takes one event that has been looked up already, because several judge it; nothing of it is muted.
+    pub fn take_enriched(&mut self, partition: u32, event: Box<Enriched>, output: &mut Output) {
+        let input = Input::Event {
+            partition,
+            event,
+            muted: false,
+            arrived_at: None,
+        };
+        self.apply(&input, false, output);
+    }
+
     /// The input has come to its end: every question is answered.
     pub fn end(&mut self, partition: u32, output: &mut Output) {
         self.apply(&Input::Ended { partition }, false, output);
