@@ -20,6 +20,7 @@ mod config;
 mod decode;
 
 mod geo;
+mod invariants;
 
 mod delivery;
 mod digest;

@@ -1,0 +1,286 @@
+//! What DESIGN promises of the engine, over the logs of simulated populations with every shipped rule: the same events give the
+//! same incidents and actions, however they are delivered (E1, E2, E4, E5).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokenwarden::app::parts;
+use tokenwarden::config::Config;
+use tokenwarden::engine::Engine;
+use tokenwarden::enrich::Enricher;
+use tokenwarden::model::{Decision, Enriched, Input, Output, Timestamp};
+use tokenwarden::respond::Policy;
+use tokenwarden::rules::{self, RuleSet};
+use tokenwarden::simulate::Random;
+use tokenwarden::simulate::places::write_city_asn;
+use tokenwarden::simulate::population::{Population, Settings, Source, WORLD_CONFIG, localities};
+
+/// A population's log and the configuration it is judged under.
+struct Log {
+    config: Config,
+    rules: RuleSet,
+    events: Vec<Enriched>,
+    _folder: tempfile::TempDir,
+}
+
+/// Rows of real servers stand up to so far out of order; the questions of the rules wait ten times as long.
+const DISORDER_MS: u32 = 190;
+
+impl Log {
+    fn new(seed: u64, source: Source) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = Settings {
+            users: 250,
+            days: 5,
+            seed,
+            source,
+            attacks: 40,
+            ..Settings::default()
+        };
+        let geoip = folder.path().join("geoip");
+        std::fs::create_dir_all(&geoip).expect("a folder");
+        write_city_asn(&geoip, &localities(), settings.start).expect("GeoIP files");
+        let path = folder.path().join("tokenwarden.yaml");
+        std::fs::write(&path, WORLD_CONFIG).expect("written");
+        let config = Config::load(&path).expect("a configuration");
+        let rules = parts::rule_set(&config, None).expect("the shipped rules");
+        let mut enricher = Enricher::new(parts::tables(&config).0);
+        let events = Population::new(settings)
+            .map(|moment| enricher.enrich(moment.event))
+            .collect();
+        Self {
+            config,
+            rules,
+            events,
+            _folder: folder,
+        }
+    }
+
+    fn engine(&self) -> Engine {
+        parts::engine(&self.config, &self.rules)
+    }
+
+    fn policy(&self) -> Policy {
+        parts::policy(&self.config)
+    }
+
+    /// In order of arrival: each event some time after it happened, some twice.
+    fn delivered(&self, random: &mut Random, twice: bool) -> Vec<Enriched> {
+        let mut arrivals: Vec<(i64, usize)> = Vec::new();
+        for (i, event) in self.events.iter().enumerate() {
+            let time = event.event.time.as_millisecond();
+            arrivals.push((time + i64::from(random.below(DISORDER_MS)), i));
+            if twice && random.below(2) == 0 {
+                arrivals.push((time + i64::from(random.below(90_000)), i));
+            }
+        }
+        arrivals.sort_unstable();
+        let event = |(_, i): (i64, usize)| self.events[i].clone();
+        arrivals.into_iter().map(event).collect()
+    }
+}
+
+/// Who was to be told of what and what was to be done: ids, with the decision.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Said {
+    incidents: BTreeSet<String>,
+    actions: BTreeMap<String, String>,
+    detections: BTreeMap<String, Vec<String>>,
+}
+
+impl Said {
+    fn add(&mut self, output: &Output) {
+        for incident in &output.incidents {
+            self.incidents.insert(incident.id.to_string());
+        }
+        for action in &output.actions {
+            // Which of many actions a spent budget holds depends on the order, by design.
+            let decision = match action.decision {
+                Decision::Execute | Decision::Hold => "wanted",
+                Decision::Observe | Decision::Suppress => "not wanted",
+            };
+            let what = format!(
+                "{} by {} of {:?}: {decision}",
+                action.kind, action.rule, action.target.user_id
+            );
+            self.actions.insert(action.id.to_string(), what);
+        }
+        for detection in &output.detections {
+            let rule = self
+                .detections
+                .entry(detection.rule.to_string())
+                .or_default();
+            rule.push(format!("{} {}", detection.id, detection.summary));
+        }
+    }
+
+    fn finish(mut self) -> Self {
+        self.detections
+            .values_mut()
+            .for_each(|of| of.sort_unstable());
+        self
+    }
+
+    /// Told so that a failure can be read.
+    fn difference(&self, other: &Self) -> Vec<String> {
+        let mut told = Vec::new();
+        for (id, what) in &self.actions {
+            if !other.actions.contains_key(id) {
+                told.push(format!("only first: {what}"));
+            }
+        }
+        for (id, what) in &other.actions {
+            if !self.actions.contains_key(id) {
+                told.push(format!("only second: {what}"));
+            }
+        }
+        if self.incidents != other.incidents {
+            told.push(format!(
+                "{} and {} incidents",
+                self.incidents.len(),
+                other.incidents.len()
+            ));
+        }
+        told
+    }
+}
+
+fn arrived(event: &Enriched) -> Input {
+    Input::Event {
+        partition: 0,
+        event: Box::new(event.clone()),
+        muted: false,
+        arrived_at: Some(event.event.time),
+    }
+}
+
+/// Judges events in the order given; `between` may replace engine and policy, as a restart does.
+fn judge(
+    log: &Log,
+    events: &[Enriched],
+    mut between: impl FnMut(&mut Engine, &mut Policy),
+) -> Said {
+    let (mut engine, mut policy) = (log.engine(), log.policy());
+    let mut said = Said::default();
+    let mut found = Vec::new();
+    let mut decide = |engine: &mut Engine, policy: &mut Policy, input: &Input| {
+        engine.apply(input, &mut found);
+        let mut output = Output::default();
+        for found in found.drain(..) {
+            policy.decide(found, &mut output);
+        }
+        said.add(&output);
+    };
+    for event in events {
+        decide(&mut engine, &mut policy, &arrived(event));
+        between(&mut engine, &mut policy);
+    }
+    decide(&mut engine, &mut policy, &Input::Ended { partition: 0 });
+    said.finish()
+}
+
+fn undisturbed(log: &Log) -> Said {
+    judge(log, &log.events, |_, _| {})
+}
+
+fn assert_same(first: &Said, second: &Said, what: &str) {
+    let difference = first.difference(second);
+    assert!(difference.is_empty(), "{what}: {difference:#?}");
+}
+
+#[test]
+fn something_is_found_and_done_in_these_logs() {
+    let said = undisturbed(&Log::new(1, Source::Full));
+    assert!(said.incidents.len() > 20, "{}", said.incidents.len());
+    let fired = said.detections.len();
+    assert!(
+        fired >= 8,
+        "only {fired} rules fired: {:?}",
+        said.detections.keys()
+    );
+}
+
+#[test]
+fn disorder_and_repeats_change_neither_incidents_nor_actions() {
+    for (seed, source) in (1..).zip(Source::ALL) {
+        let log = Log::new(seed, *source);
+        let first = undisturbed(&log);
+        for n in 0..3 {
+            let mut random = Random::part(seed, n);
+            let events = log.delivered(&mut random, n > 0);
+            let again = judge(&log, &events, |_, _| {});
+            assert_same(&first, &again, &format!("{} {seed}/{n}", source.as_str()));
+        }
+    }
+}
+
+#[test]
+fn a_restart_between_any_two_events_changes_nothing_at_all() {
+    let log = Log::new(4, Source::Full);
+    let first = undisturbed(&log);
+    let mut random = Random::new(4);
+    let mut restarts = 0;
+    let again = judge(&log, &log.events, |engine, policy| {
+        if random.below(400) == 0 {
+            let (memory, decided) = (engine.snapshot(), policy.snapshot());
+            (*engine, *policy) = (log.engine(), log.policy());
+            assert!(engine.restore(&memory) && policy.restore(&decided));
+            restarts += 1;
+        }
+    });
+    assert!(restarts > 5, "{restarts}");
+    assert_eq!(first, again);
+}
+
+#[test]
+fn a_rule_more_changes_no_other_rule() {
+    let log = Log::new(5, Source::NoDevice);
+    let all = undisturbed(&log);
+    for rule in &log.rules.rules {
+        // What reads the findings of others changes with them: its inputs are listed.
+        let reads_findings =
+            |r: &rules::Rule| matches!(r.detect.kind(), "composite_risk" | "storm");
+        if reads_findings(rule) {
+            continue;
+        }
+        let mut without = log.rules.clone();
+        without.rules.retain(|r| r.name != rule.name);
+        let fewer = Log {
+            rules: without,
+            config: log.config.clone(),
+            events: log.events.clone(),
+            _folder: tempfile::tempdir().expect("a folder"),
+        };
+        let said = undisturbed(&fewer);
+        for other in fewer.rules.rules.iter().filter(|r| !reads_findings(r)) {
+            let name = other.name.to_string();
+            assert_eq!(
+                all.detections.get(&name),
+                said.detections.get(&name),
+                "{name} without {}",
+                rule.name
+            );
+        }
+    }
+}
+
+/// The time that a log takes: engine time never stands behind its last event for longer than questions wait.
+#[test]
+fn every_question_is_answered_when_time_has_passed() {
+    let log = Log::new(6, Source::Full);
+    let mut engine = log.engine();
+    let mut found = Vec::new();
+    for event in &log.events {
+        engine.apply(&arrived(event), &mut found);
+    }
+    let last = log.events.last().expect("events").event.time;
+    let later: Timestamp = last + Duration::from_mins(10);
+    engine.apply(
+        &Input::Tick {
+            partition: 0,
+            time: later,
+        },
+        &mut found,
+    );
+    assert_eq!(engine.sizes().waiting, 0);
+}
