@@ -45,6 +45,8 @@ pub struct Config {
     pub mode: Mode,
     /// Files or folders, all of which exist. Empty: the rules that come with the program.
     pub rules: Vec<PathBuf>,
+    /// Rules newer than this act at most as `alert`; unset: all are as their files say.
+    pub rules_version: Option<(u32, Place)>,
     /// By rule name, as written; checked against the rules by `rules::compile`.
     pub overrides: Vec<(Text, crate::yaml::Node)>,
     pub geoip: GeoIp,

@@ -44,6 +44,7 @@ mod reload;
 mod replay;
 mod rotation;
 mod rule_fields;
+mod rule_language;
 mod rule_tests;
 mod simulation_world;
 

@@ -101,6 +101,7 @@ fn read(node: &Node, text: &str, path: &Path, faults: &mut Faults) -> Option<Con
         sha256: sha256(text),
         mode: map.or("mode", Mode::Observe, faults, mode),
         rules: map.or("rules", Vec::new(), faults, policy::rule_paths),
+        rules_version: map.optional("rules_version", faults, policy::rules_version),
         overrides: map.or("overrides", Vec::new(), faults, policy::overrides),
         geoip: map.or("geoip", GeoIp::default(), faults, policy::geoip),
         networks: map.or("networks", Vec::new(), faults, policy::networks),
