@@ -5,6 +5,7 @@
 
 mod across;
 mod http;
+mod lists;
 mod mapping;
 mod policy;
 mod receivers;
@@ -54,8 +55,10 @@ impl Config {
 
 fn examine_text(text: &str, path: &Path) -> (Option<Config>, Vec<Fault>) {
     let mut faults = Faults::default();
-    let mut config =
-        Node::parse(text, path, &mut faults).and_then(|node| read(&node, text, path, &mut faults));
+    let mut config = Node::parse(text, path, &mut faults).and_then(|mut node| {
+        lists::put_in(&mut node, &mut faults);
+        read(&node, text, path, &mut faults)
+    });
     let (faults, warnings) = faults.into_parts();
     if let Some(config) = &mut config {
         config.warnings = warnings;
