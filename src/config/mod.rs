@@ -9,6 +9,7 @@ mod http;
 mod log;
 mod policy;
 mod read;
+mod schema;
 mod secret;
 mod sources;
 mod store;
@@ -21,6 +22,7 @@ pub use actions::{
 pub use http::{ApiListener, Http, IngestListener, OpsListener};
 pub use log::{Log, LogFormat, LogLevel};
 pub use policy::{Budget, Client, Clients, DeclaredNetwork, GeoIp, Response, Tenant, Tenants};
+pub use schema::schema;
 pub use secret::Secret;
 pub use sources::{
     ColumnMap, Database, Decode, FileSource, Format, KafkaSource, Mapping, MappingField,

@@ -19,6 +19,7 @@ pub mod needs;
 mod overrides;
 pub mod parameters;
 mod rule;
+pub mod schema;
 mod spec;
 mod suppress;
 pub mod trace;

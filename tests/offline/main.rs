@@ -46,6 +46,7 @@ mod rotation;
 mod rule_fields;
 mod rule_language;
 mod rule_tests;
+mod schema;
 mod simulation_world;
 
 mod admin;

@@ -159,7 +159,8 @@ clients: { default: { limit: 1 }, web: { exceptions: [] } }
 tenants: { defualt: { mode: on } }
 ";
     let node = Node::parse(text, "config.yaml".as_ref(), &mut Faults::default()).unwrap();
-    let faults = rules::parse(&[(Path::new("busy.yaml"), BUSY)], &[("busy".into(), node)]).unwrap_err();
+    let faults =
+        rules::parse(&[(Path::new("busy.yaml"), BUSY)], &[("busy".into(), node)]).unwrap_err();
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!("faults_of_an_override", faults.join("\n"));
 }

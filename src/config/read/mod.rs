@@ -125,6 +125,7 @@ fn read(node: &Node, text: &str, path: &Path, faults: &mut Faults) -> Option<Con
         kafka_properties: across::kafka_properties(node),
         warnings: Vec::new(),
     };
+    lists::know(&mut map);
     map.finish(faults);
     across::check(node, &config, faults);
     Some(config)
