@@ -122,6 +122,8 @@ metrics! {
         detection_latency_seconds: Histogram in LATENCY_S,
         /// Rules that lack what they need to see anything (1), such as a GeoIP file.
         rule_blind: IntGaugeVec["rule"],
+        /// Exceptions of a rule that have ended, or will within 14 days.
+        rule_exceptions_expiring: IntGaugeVec["rule"],
         /// Incidents opened, by severity at that time.
         incidents_opened_total: IntCounterVec["severity"],
         /// Incidents that are open or acknowledged.

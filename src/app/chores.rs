@@ -18,6 +18,7 @@ use crate::pipeline::Control;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TABLES_EVERY: u32 = 10;
 const RETENTION_EVERY: u32 = 3600;
+const EXCEPTIONS_EVERY: u32 = 24 * 3600;
 
 /// Runs until cancelled.
 pub(super) async fn run(controls: Arc<Controls>, cancel: CancellationToken) {
@@ -70,6 +71,9 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
         }
         if turn.is_multiple_of(RETENTION_EVERY) {
             forget(&controls).await;
+        }
+        if turn.is_multiple_of(EXCEPTIONS_EVERY) {
+            controls.describe_exceptions();
         }
     }
 }

@@ -160,6 +160,23 @@ impl Controls {
             .config_last_reload_success_timestamp_seconds
             .set(clock::seconds(clock::now()));
         self.describe_tables(&loaded.tables);
+        self.describe_exceptions();
+    }
+
+    /// Tells of exceptions that have ended or soon will, in the log and as a gauge.
+    pub(super) fn describe_exceptions(&self) {
+        let loaded = self.loaded();
+        let expiring = loaded.rules.expiring(clock::now());
+        for rule in &loaded.rules.rules {
+            let of_rule = expiring.iter().filter(|(of, _)| of.name == rule.name);
+            self.metrics
+                .rule_exceptions_expiring
+                .with_label_values(&[&rule.name])
+                .set(i64::try_from(of_rule.count()).unwrap_or(i64::MAX));
+        }
+        for (_, warning) in expiring {
+            tracing::warn!("{warning}");
+        }
     }
 
     /// The gauges that say how old the GeoIP files in use are, and which rules see nothing without one.

@@ -16,7 +16,7 @@ use crate::yaml::{Fault, Place};
 /// The rules of the configuration, or of other folders in their place.
 pub fn rule_set(config: &Config, instead: Option<&PathBuf>) -> Result<RuleSet, Vec<Fault>> {
     let paths = instead.map_or_else(|| config.rules.clone(), |path| vec![path.clone()]);
-    rules::load(&paths, &config.overrides)
+    rules::load(&paths, &config.overrides)?.pinned(config.rules_version.as_ref())
 }
 
 /// What librdkafka or our own bookkeeping does not take among the properties of Kafka sources.

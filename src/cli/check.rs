@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::app::{blind, parts};
+use crate::clock;
 use crate::config::{
     Config, Format, Receiver, ReceiverKind, Revoker, RevokerKind, Source, SourceKind,
 };
 use crate::enrich::Tables;
 use crate::model::Mode;
-use crate::rules::{Rule, RuleSet};
+use crate::rules::{RULES_VERSION, Rule, RuleSet};
 use crate::yaml::{Fault, Place};
 
 use super::{Exit, Terminal};
@@ -93,6 +94,9 @@ fn write_warnings(
 ) -> io::Result<()> {
     let names: Vec<&str> = rules.rules.iter().map(|rule| &*rule.name).collect();
     let mut warnings = config.warnings.clone();
+    warnings.extend(rules.warnings.clone());
+    let expiring = rules.expiring(clock::now());
+    warnings.extend(expiring.into_iter().map(|(_, warning)| warning));
     warnings.extend(config.exemptions_from_nothing(&names));
     warnings.extend(config.require_runnable());
     let start = Place::start_of(&config.path);
@@ -131,6 +135,9 @@ fn write_summary(
         rules.rules.iter().map(|rule| describe_rule(config, rule)),
         out,
     )?;
+    if let Some(pinned) = pinned(config, rules) {
+        write_list("pinned", [pinned], out)?;
+    }
     write_parts("source", config.sources.iter().map(describe_source), out)?;
     let blind = blind::blind(config, rules, tables);
     if !blind.is_empty() {
@@ -180,6 +187,19 @@ fn write_list(
 fn describe_rule(config: &Config, rule: &Rule) -> String {
     let mode = rule.mode.min(config.mode);
     format!("{} ({}, {mode})", rule.name, rule.detect.kind())
+}
+
+/// What a pin holds back must be seen as well.
+fn pinned(config: &Config, rules: &RuleSet) -> Option<String> {
+    let (pin, _) = config.rules_version.as_ref()?;
+    let held = rules.rules.iter().filter(|rule| rule.pinned_at.is_some());
+    let held: Vec<&str> = held.map(|rule| &*rule.name).collect();
+    let newer = if held.is_empty() {
+        "no rule is newer".to_owned()
+    } else {
+        format!("newer ones act at most as alert: {}", held.join(", "))
+    };
+    Some(format!("rules_version {pin} of {RULES_VERSION}; {newer}"))
 }
 
 fn describe_source(source: &Source) -> String {

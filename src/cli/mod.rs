@@ -12,6 +12,7 @@ mod online;
 mod replay;
 mod rules;
 mod run;
+mod schema;
 mod simulate;
 mod test;
 
@@ -40,6 +41,7 @@ enum Command {
     Replay(replay::Arguments),
     Rules(rules::Arguments),
     Run(run::Arguments),
+    Schema(schema::Arguments),
     Simulate(simulate::Arguments),
     Test(test::Arguments),
 }
@@ -115,6 +117,7 @@ fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit
         Command::Replay(arguments) => replay::run(&arguments, terminal),
         Command::Rules(arguments) => rules::run(&arguments, terminal),
         Command::Run(arguments) => run::run(&arguments, terminal),
+        Command::Schema(arguments) => schema::run(&arguments, terminal),
         Command::Simulate(arguments) => simulate::run(&arguments, terminal),
         Command::Test(arguments) => test::run(&arguments, terminal),
     }

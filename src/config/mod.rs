@@ -9,6 +9,7 @@ mod http;
 mod log;
 mod policy;
 mod read;
+mod schema;
 mod secret;
 mod sources;
 mod store;
@@ -21,6 +22,7 @@ pub use actions::{
 pub use http::{ApiListener, Http, IngestListener, OpsListener};
 pub use log::{Log, LogFormat, LogLevel};
 pub use policy::{Budget, Client, Clients, DeclaredNetwork, GeoIp, Response, Tenant, Tenants};
+pub use schema::schema;
 pub use secret::Secret;
 pub use sources::{
     ColumnMap, Database, Decode, FileSource, Format, KafkaSource, Mapping, MappingField,
@@ -45,6 +47,8 @@ pub struct Config {
     pub mode: Mode,
     /// Files or folders, all of which exist. Empty: the rules that come with the program.
     pub rules: Vec<PathBuf>,
+    /// Rules newer than this act at most as `alert`; unset: all are as their files say.
+    pub rules_version: Option<(u32, Place)>,
     /// By rule name, as written; checked against the rules by `rules::compile`.
     pub overrides: Vec<(Text, crate::yaml::Node)>,
     pub geoip: GeoIp,

@@ -89,8 +89,8 @@ pub(super) fn sighted(
             .map(|s| s.time)
             .filter(|t| *t >= time)
     };
-    let settles = compiled.users().map(|(_, kind)| millis(kind.settle()));
-    let mut cuts: Vec<i64> = settles
+    let mut cuts: Vec<i64> = compiled
+        .settles_of_users()
         .flat_map(|settle| since().map(move |time| time + settle))
         .collect();
     cuts.sort_unstable();
@@ -120,8 +120,9 @@ pub(super) fn ask(
         sightings: &record.sightings,
     };
     let mut found = Vec::new();
-    for (rule, kind) in compiled.users() {
-        if !compiled.applies(&rule.name, record.client_id.as_deref()) {
+    let client_id = record.client_id.as_deref();
+    for (rule, kind) in compiled.users(client_id, record.tenant.as_deref()) {
+        if !compiled.applies(&rule.name, client_id) {
             continue;
         }
         let at = At {

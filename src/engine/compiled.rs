@@ -1,10 +1,11 @@
 //! The rules sorted by the stage that runs them, with what the configuration says of clients.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::{Client, Clients};
-use crate::model::{ClientType, Mode};
-use crate::rules::case::{ClientFacts, FamilyKind, UserKind};
+use crate::model::{ClientType, Mode, Text};
+use crate::rules::case::{ClientFacts, FamilyKind, UserKind, millis};
 use crate::rules::kinds::Stage;
 use crate::rules::kinds::composite::Composite;
 use crate::rules::kinds::storm::Storm;
@@ -18,6 +19,8 @@ pub(super) struct Compiled {
     rates: Vec<Arc<Rule>>,
     storms: Vec<Arc<Rule>>,
     risks: Vec<Arc<Rule>>,
+    /// Settling times of each rule and its variants, each once.
+    settles: HashMap<Text, Vec<i64>>,
     clients: Clients,
 }
 
@@ -29,6 +32,7 @@ impl Compiled {
             rates: Vec::new(),
             storms: Vec::new(),
             risks: Vec::new(),
+            settles: HashMap::new(),
             clients,
         };
         for rule in rules.rules.iter().filter(|rule| rule.mode != Mode::Off) {
@@ -40,58 +44,83 @@ impl Compiled {
                 Stage::Risk(_) => &mut compiled.risks,
             };
             stage.push(Arc::clone(rule));
+            compiled.settles.insert(rule.name.clone(), settles(rule));
         }
         compiled
     }
 
-    /// The rules that judge families.
-    pub(super) fn families(&self) -> impl Iterator<Item = (&Arc<Rule>, &dyn FamilyKind)> {
-        self.families
-            .iter()
-            .filter_map(|rule| match rule.detect.stage() {
-                Stage::Family(kind) => Some((rule, kind)),
-                _ => None,
-            })
+    /// The rules that judge families, as they are for a client in a tenant.
+    pub(super) fn families<'a>(
+        &'a self,
+        client_id: Option<&'a str>,
+        tenant: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a dyn FamilyKind)> {
+        variants(&self.families, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
+            Stage::Family(kind) => Some((rule, kind)),
+            _ => None,
+        })
     }
 
     /// The rules that judge users.
-    pub(super) fn users(&self) -> impl Iterator<Item = (&Arc<Rule>, &dyn UserKind)> {
-        self.users
-            .iter()
-            .filter_map(|rule| match rule.detect.stage() {
-                Stage::User(kind) => Some((rule, kind)),
-                _ => None,
-            })
+    pub(super) fn users<'a>(
+        &'a self,
+        client_id: Option<&'a str>,
+        tenant: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a dyn UserKind)> {
+        variants(&self.users, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
+            Stage::User(kind) => Some((rule, kind)),
+            _ => None,
+        })
     }
 
     /// The rules that count refreshes.
-    pub(super) fn rates(&self) -> impl Iterator<Item = (&Arc<Rule>, &Velocity)> {
-        self.rates
+    pub(super) fn rates<'a>(
+        &'a self,
+        client_id: Option<&'a str>,
+        tenant: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a Velocity)> {
+        variants(&self.rates, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
+            Stage::Rate(kind) => Some((rule, kind)),
+            _ => None,
+        })
+    }
+
+    /// How long a question to the rule may have to wait, for whomever: which client a family belongs to may show only while
+    /// it waits, and must not change when it is asked.
+    pub(super) fn settles(&self, rule: &Rule) -> &[i64] {
+        self.settles.get(&rule.name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same for all rules about users.
+    pub(super) fn settles_of_users(&self) -> impl Iterator<Item = i64> {
+        self.users
             .iter()
-            .filter_map(|rule| match rule.detect.stage() {
-                Stage::Rate(kind) => Some((rule, kind)),
-                _ => None,
-            })
+            .flat_map(|rule| self.settles(rule))
+            .copied()
     }
 
     /// The rules that count reuses.
-    pub(super) fn storms(&self) -> impl Iterator<Item = (&Arc<Rule>, &Storm)> {
-        self.storms
-            .iter()
-            .filter_map(|rule| match rule.detect.stage() {
-                Stage::Storm(kind) => Some((rule, kind)),
-                _ => None,
-            })
+    pub(super) fn storms<'a>(
+        &'a self,
+        client_id: Option<&'a str>,
+        tenant: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a Storm)> {
+        variants(&self.storms, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
+            Stage::Storm(kind) => Some((rule, kind)),
+            _ => None,
+        })
     }
 
     /// The rules that put findings together.
-    pub(super) fn risks(&self) -> impl Iterator<Item = (&Arc<Rule>, &Composite)> {
-        self.risks
-            .iter()
-            .filter_map(|rule| match rule.detect.stage() {
-                Stage::Risk(kind) => Some((rule, kind)),
-                _ => None,
-            })
+    pub(super) fn risks<'a>(
+        &'a self,
+        client_id: Option<&'a str>,
+        tenant: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a Composite)> {
+        variants(&self.risks, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
+            Stage::Risk(kind) => Some((rule, kind)),
+            _ => None,
+        })
     }
 
     pub(super) fn client(&self, client_id: Option<&str>) -> &Client {
@@ -125,4 +154,28 @@ impl Compiled {
             ),
         }
     }
+}
+
+fn variants<'a>(
+    rules: &'a [Arc<Rule>],
+    client_id: Option<&'a str>,
+    tenant: Option<&'a str>,
+) -> impl Iterator<Item = &'a Arc<Rule>> {
+    rules
+        .iter()
+        .map(move |rule| rule.of(client_id, tenant))
+        .filter(|rule| rule.mode != Mode::Off)
+}
+
+fn settles(rule: &Arc<Rule>) -> Vec<i64> {
+    let settle = |rule: &Arc<Rule>| match rule.detect.stage() {
+        Stage::Family(kind) => Some(millis(kind.settle())),
+        Stage::User(kind) => Some(millis(kind.settle())),
+        Stage::Rate(_) | Stage::Storm(_) | Stage::Risk(_) => None,
+    };
+    let all = std::iter::once(rule).chain(rule.variants.all());
+    let mut settles: Vec<i64> = all.filter_map(settle).collect();
+    settles.sort_unstable();
+    settles.dedup();
+    settles
 }

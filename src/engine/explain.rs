@@ -91,6 +91,8 @@ impl Engine {
 
     fn explain_rule(&self, rule: &Arc<Rule>, event: &Enriched) -> Explained {
         let mut trace = Trace::on();
+        let (client_id, tenant) = (&event.event.client_id, &event.event.tenant);
+        let rule = rule.of(client_id.as_deref(), tenant.as_deref());
         let outcome = match self.ask_again(rule, event, &mut trace) {
             Ok(findings) if findings.is_empty() => Outcome::Silent,
             Ok(findings) => Outcome::Fired(findings),

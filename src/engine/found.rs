@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::model::{Detection, Prefix, Subject, Text, Timestamp, TokenKind};
+use crate::rules::context::Context;
 use crate::rules::{Ask, Finding, Rule};
 
 /// One finding of one rule, released by the event or tick that completed it.
@@ -23,6 +24,8 @@ pub struct Found {
     pub confidence: f64,
     /// The network of the foreign branch, where there is one.
     pub foreign_network: Option<Prefix>,
+    /// Whom the detection's address belongs to, with what else is known of them.
+    pub presenter: Arc<Context>,
 }
 
 /// Whom a finding is about.
@@ -72,6 +75,7 @@ impl Found {
             late,
             confidence: finding.confidence,
             foreign_network: finding.foreign_network,
+            presenter: finding.presenter,
         }
     }
 }

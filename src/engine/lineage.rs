@@ -99,13 +99,13 @@ fn cuts(state: &State, compiled: &Compiled, key: u64, time: i64) -> Vec<i64> {
     let entries = family.ledger.entries();
     let since = &entries[entries.partition_point(|entry| entry.time < time)..];
     let mut cuts: Vec<i64> = compiled
-        .families()
+        .families(family.client_id.as_deref(), family.tenant.as_deref())
         .filter(|(_, kind)| kind.concerns(&case))
-        .flat_map(|(_, kind)| {
-            let settle = millis(kind.settle());
+        .flat_map(|(rule, _)| compiled.settles(rule))
+        .flat_map(|settle| {
             since
                 .iter()
-                .map(move |entry| entry.time.saturating_add(settle))
+                .map(move |entry| entry.time.saturating_add(*settle))
         })
         .collect();
     cuts.sort_unstable();
@@ -147,8 +147,9 @@ fn judge(
     let facts = Facts::of(state, compiled, family, key);
     let case = facts.case(family);
     let mut found = Vec::new();
-    for (rule, kind) in compiled.families() {
-        if kind.concerns(&case) && compiled.applies(&rule.name, family.client_id.as_deref()) {
+    let client_id = family.client_id.as_deref();
+    for (rule, kind) in compiled.families(client_id, family.tenant.as_deref()) {
+        if kind.concerns(&case) && compiled.applies(&rule.name, client_id) {
             let findings = ask(kind, &case).into_iter();
             found.extend(findings.map(|finding| of_family(rule, family, finding, late)));
         }

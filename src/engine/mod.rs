@@ -333,7 +333,11 @@ impl Engine {
         late: bool,
         out: &mut Vec<Found>,
     ) {
-        let rules: Vec<(&Arc<Rule>, &Velocity)> = self.compiled.rates().collect();
+        let (client_id, tenant) = (&event.event.client_id, &event.event.tenant);
+        let rules: Vec<(&Arc<Rule>, &Velocity)> = self
+            .compiled
+            .rates(client_id.as_deref(), tenant.as_deref())
+            .collect();
         if event.event.kind != EventType::Refresh || rules.is_empty() {
             return;
         }

@@ -46,12 +46,14 @@ impl Aged for ClientReuses {
 pub(super) fn follow(state: &mut State, compiled: &Compiled, start: usize, out: &mut Vec<Found>) {
     for i in start..out.len() {
         let found = out[i].clone();
-        for (rule, storm) in compiled.storms() {
+        let client_id = found.detection.client_id.as_deref();
+        let tenant = found.detection.tenant.as_deref();
+        for (rule, storm) in compiled.storms(client_id, tenant) {
             if storm.inputs.contains(&found.rule.name) {
                 add_reuse(state, compiled, (rule, storm), &found, out);
             }
         }
-        for (rule, composite) in compiled.risks() {
+        for (rule, composite) in compiled.risks(client_id, tenant) {
             if composite.inputs.contains(&found.rule.name) {
                 add_signal(state, compiled, (rule, composite), &found, out);
             }

@@ -279,3 +279,23 @@ pub const EXPRESSION_TRIALS_MAX: u64 = 100_000;
 pub const SIMULATED_USERS_MAX: u32 = 10_000_000;
 /// Days of a simulated log: a year and a little.
 pub const SIMULATED_DAYS_MAX: u32 = 400;
+/// Labels, techniques and known false positives of one rule: more nobody reads.
+pub const LABELS_MAX: usize = 32;
+/// One label, and reason or owner of an exception: a line of a list, with room for a link.
+pub const LABEL_BYTES_MAX: usize = 256;
+/// Exceptions of one rule. Each is looked at for every finding of it; who needs more needs another rule.
+pub const EXCEPTIONS_MAX: usize = 200;
+/// Values that one member of an exception may list.
+pub const MATCH_VALUES_MAX: usize = 1000;
+/// An exception that ends within so many days is told of: two weeks are enough to ask its owner.
+pub const EXCEPTION_NEAR_DAYS: i32 = 14;
+/// A rule is silent for at least so long: below the lateness of events the order of arrival would decide what is suppressed.
+pub const SUPPRESS_MIN: Duration = LATENESS_DEFAULT;
+/// ... and at most so long: a finding a month later is news.
+pub const SUPPRESS_MAX: Duration = Duration::from_hours(30 * 24);
+/// Things that rules are silent about at a time, some 200 bytes each; beyond it the one silent longest may be acted on again.
+pub const SUPPRESSED_MAX: usize = 500_000;
+/// Variants of one rule: clients by tenants that an override names. Each is a copy of the rule, some 2 KB.
+pub const VARIANTS_MAX: usize = 10_000;
+/// Files that `networks_file`, `clients_file` or `tenants_file` may name.
+pub const LIST_FILES_MAX: usize = 200;

@@ -68,8 +68,13 @@ impl Open {
 }
 
 impl Incidents {
-    /// The incident that a finding belongs to, opened if there is none, with the finding counted.
-    pub(super) fn file(&mut self, found: &Found, storm: Option<Subject>) -> &mut Open {
+    /// The incident that a finding belongs to, opened if there is none, with the finding counted as one of this severity.
+    pub(super) fn file(
+        &mut self,
+        found: &Found,
+        storm: Option<Subject>,
+        severity: Severity,
+    ) -> &mut Open {
         let detection = &found.detection;
         let time = detection.time.as_millisecond();
         self.close_old(time);
@@ -91,11 +96,11 @@ impl Incidents {
         });
         let incident = &mut open.incident;
         incident.detections += 1;
-        if detection.severity > incident.severity && !open.notices.begun() {
+        if severity > incident.severity && !open.notices.begun() {
             // The subject of a mail thread stays what it was in the first mail.
             incident.summary = detection.summary.clone();
         }
-        incident.severity = incident.severity.max(detection.severity);
+        incident.severity = incident.severity.max(severity);
         incident.opened_at = incident.opened_at.min(detection.time);
         incident.updated_at = incident.updated_at.max(detection.time);
         incident.user_id = incident
@@ -207,7 +212,8 @@ mod tests {
 
     fn file(incidents: &mut Incidents, user: &str, time: i64) -> Incident {
         let found = Finder::new().theft(user, user, "web", time);
-        incidents.file(&found, None).incident.clone()
+        let severity = found.detection.severity;
+        incidents.file(&found, None, severity).incident.clone()
     }
 
     #[test]

@@ -10,19 +10,24 @@ mod budget;
 mod incidents;
 mod notices;
 mod proposal;
+mod restraint;
 mod storm;
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Clients, Response, Tenants};
 use crate::engine::Found;
-use crate::model::{Action, ActionKind, Decision, Member, Mode, Output, Subject, Text};
+use crate::model::{Action, ActionKind, Decision, Member, Mode, Output, Severity, Subject, Text};
+use crate::rules::{Exception, Rule};
 use budget::{Charge, Spent};
 use incidents::{Incidents, Open};
 use notices::Notice;
 use proposal::{has_target, propose, revokes, wanted, wants_notice};
+use restraint::{Restraint, Windows};
 use storm::Storms;
 
 /// The policy: what the operator allows, and what has been decided so far.
@@ -30,6 +35,8 @@ use storm::Storms;
 pub struct Policy {
     allowed: Allowed,
     state: State,
+    /// Findings that each exception covered, by rule and place, since the start of this process or the last reload.
+    excepted: BTreeMap<(Text, String), u64>,
 }
 
 /// What the configuration says about acting.
@@ -49,6 +56,8 @@ struct State {
     spent: Spent,
     spent_mildly: Spent,
     storms: Storms,
+    #[serde(default)]
+    windows: Windows,
 }
 
 /// Sets the id of what is only observed apart, so that it takes nothing away from what is performed later.
@@ -59,12 +68,20 @@ impl Policy {
         Self {
             allowed,
             state: State::default(),
+            excepted: BTreeMap::new(),
         }
     }
 
     /// Another configuration, same memory.
     pub fn replace(&mut self, allowed: Allowed) {
         self.allowed = allowed;
+        self.excepted.clear();
+    }
+
+    /// How many findings of a rule the exception has covered: none for long, and it may be removed.
+    pub fn excepted(&self, rule: &str, exception: &Exception) -> u64 {
+        let key = (rule.into(), exception.place.to_string());
+        self.excepted.get(&key).copied().unwrap_or(0)
     }
 
     pub fn snapshot(&self) -> Vec<u8> {
@@ -83,25 +100,38 @@ impl Policy {
         }
     }
 
-    /// Incidents, closed incidents and storms that were forgotten before their time, because there were too many.
+    /// Incidents, closed incidents, storms and suppressions that were forgotten before their time, because there were too many.
     pub const fn evicted(&self) -> u64 {
-        self.state.incidents.evicted() + self.state.storms.evicted()
+        self.state.incidents.evicted() + self.state.storms.evicted() + self.state.windows.evicted()
     }
 
     /// Decides about one finding and appends what comes of it.
     pub fn decide(&mut self, found: Found, out: &mut Output) {
         let mode = self.mode(&found);
-        let storm = self.storm(&found);
-        let Self { allowed, state } = self;
-        let open = state.incidents.file(&found, storm);
+        let restraint = self.restraint(&found, mode.0);
+        let excepted = matches!(restraint, Some(Restraint::Excepted(_)));
+        let storm = if excepted { None } else { self.storm(&found) };
+        let Self { allowed, state, .. } = self;
+        let severity = found.detection.severity;
+        // What somebody answers for makes no incident graver.
+        let weight = if excepted { Severity::Info } else { severity };
+        let open = state.incidents.file(&found, storm, weight);
         let mut waits = false;
         for kind in wanted(&found)
             .into_iter()
             .filter(|kind| has_target(*kind, &found.detection.subject))
         {
-            let variant = if mode.0 < kind.needs() { OBSERVED } else { "" };
+            let variant = match &restraint {
+                Some(restraint) => restraint.variant(),
+                None if mode.0 < kind.needs() => OBSERVED,
+                None => "",
+            };
             let mut action = propose(kind, &found, open, variant);
             if !open.decide(&action.id) {
+                continue;
+            }
+            if let Some(restraint) = &restraint {
+                out.actions.push(restrained(action, restraint));
                 continue;
             }
             // A flood of mild measures must not use up what revocations need.
@@ -114,7 +144,10 @@ impl Policy {
             waits |= revokes(kind) && action.decision == Decision::Hold;
             out.actions.push(action);
         }
-        out.actions.extend(notice(open, mode, waits, &found));
+        out.actions.extend(match &restraint {
+            Some(restraint) => no_notice(open, restraint, &found),
+            None => notice(open, mode, waits, &found),
+        });
         let incident = open.incident.clone();
         out.members.push(Member {
             incident_id: incident.id.clone(),
@@ -123,6 +156,19 @@ impl Policy {
         out.incidents.retain(|known| known.id != incident.id);
         out.incidents.push(incident);
         out.detections.push(found.detection);
+    }
+
+    /// Why nothing is done about a finding, if so.
+    fn restraint(&mut self, found: &Found, mode: Mode) -> Option<Restraint> {
+        if let Some(exception) = restraint::exception(found) {
+            let key = (found.rule.name.clone(), exception.place.to_string());
+            *self.excepted.entry(key).or_default() += 1;
+            return Some(Restraint::Excepted(exception.why().into()));
+        }
+        if !wants_notice(found) && wanted(found).is_empty() {
+            return None;
+        }
+        self.state.windows.suppress(found, mode)
     }
 
     /// The lowest mode of all that apply, with the name of what set it.
@@ -136,7 +182,7 @@ impl Policy {
         let tenant = self.allowed.tenants.get(detection.tenant.as_deref()).mode;
         [
             (Some(self.allowed.mode), "the daemon"),
-            (Some(found.rule.mode), "the rule"),
+            (Some(found.rule.mode), of_rule(&found.rule)),
             (client, "the client"),
             (tenant, "the tenant"),
         ]
@@ -172,6 +218,28 @@ impl Policy {
         }
         storm
     }
+}
+
+fn of_rule(rule: &Rule) -> &'static str {
+    match rule.pinned_at {
+        Some(_) => "the rule, which is newer than rules_version,",
+        None => "the rule",
+    }
+}
+
+fn restrained(action: Action, restraint: &Restraint) -> Action {
+    Action {
+        decision: Decision::Suppress,
+        reason: restraint.reason().clone(),
+        ..action
+    }
+}
+
+/// The notice that would have been due, once an incident.
+fn no_notice(open: &mut Open, restraint: &Restraint, found: &Found) -> Option<Action> {
+    let action = propose(ActionKind::Notify, found, open, restraint.variant());
+    let is_new = wants_notice(found) && open.decide(&action.id);
+    is_new.then(|| restrained(action, restraint))
 }
 
 /// The notice that is due after a finding, if one is.

@@ -89,6 +89,7 @@ impl Finder {
             late: false,
             confidence: 1.0,
             foreign_network: None,
+            presenter: Arc::default(),
         }
     }
 }

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::spec;
-use super::{Rule, RuleSet};
+use super::{Rule, RuleSet, overrides as changes, spec};
 use crate::model::Text;
 use crate::yaml::{Fault, Faults, Node, Place};
 
@@ -50,7 +49,7 @@ const FILES_MAX: usize = 1000;
 /// Faults of all files come back at once.
 pub fn load(paths: &[PathBuf], overrides: &[(Text, Node)]) -> Result<RuleSet, Vec<Fault>> {
     let mut faults = Faults::default();
-    let mut rules: Vec<(Rule, Place)> = Vec::new();
+    let mut rules: Vec<Rule> = Vec::new();
     let mut hashed = Vec::new();
     if paths.is_empty() {
         for shipped in SHIPPED {
@@ -71,9 +70,9 @@ pub fn load(paths: &[PathBuf], overrides: &[(Text, Node)]) -> Result<RuleSet, Ve
             Err(fault) => faults.push(fault),
         }
     }
-    let mut set = spec::compile(rules, overrides, &mut faults);
+    let mut set = changes::compile(rules, overrides, &mut faults);
     set.files = hashed;
-    faults.finish(Some(set)).map(|(set, _)| set)
+    finish(set, faults)
 }
 
 /// Reads the rules of files whose texts are at hand.
@@ -81,8 +80,14 @@ pub fn parse(files: &[(&Path, &str)], overrides: &[(Text, Node)]) -> Result<Rule
     let mut faults = Faults::default();
     let read = |(file, text): &(&Path, &str)| spec::read(text, file, &mut faults);
     let rules = files.iter().flat_map(read).collect();
-    let set = spec::compile(rules, overrides, &mut faults);
-    faults.finish(Some(set)).map(|(set, _)| set)
+    let set = changes::compile(rules, overrides, &mut faults);
+    finish(set, faults)
+}
+
+fn finish(set: RuleSet, faults: Faults) -> Result<RuleSet, Vec<Fault>> {
+    let (mut set, warnings) = faults.finish(Some(set))?;
+    set.warnings = warnings;
+    Ok(set)
 }
 
 fn sha256(text: &str) -> Text {

@@ -7,20 +7,30 @@
 
 pub mod case;
 pub mod context;
+pub mod exception;
 pub mod expr;
 pub mod fields;
 pub mod finding;
 pub mod kinds;
+mod labels;
 pub mod ledger;
 mod load;
 pub mod needs;
+mod overrides;
 pub mod parameters;
 mod rule;
+pub mod schema;
 mod spec;
+mod suppress;
 pub mod trace;
+mod variants;
 pub mod words;
 
+pub use exception::{Exception, Expiry};
 pub use finding::{Ask, Class, Finding};
+pub use labels::Labels;
 pub use load::{SHIPPED, load, parse, text_of};
-pub use rule::{Rule, RuleSet};
+pub use rule::{Maturity, RULES_VERSION, Rule, RuleSet, SetBy, Written};
+pub use suppress::{Suppress, SuppressBy};
 pub use trace::Trace;
+pub use variants::Variants;

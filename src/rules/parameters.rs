@@ -197,7 +197,7 @@ impl Parameters for Describer {
 }
 
 /// A duration as files write it: in the largest unit that leaves no rest.
-fn written(duration: Duration) -> String {
+pub(super) fn written(duration: Duration) -> String {
     let millis = duration.as_millis();
     let units = [
         ("d", 86_400_000),

@@ -1,9 +1,16 @@
 //! A rule that has been read, checked and overridden: what the engine runs.
 
-use crate::model::{ActionKind, Mode, Severity, Text};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::exception::{Exception, Expiry};
 use super::finding::Class;
 use super::kinds::Detect;
+use super::labels::Labels;
+use super::suppress::Suppress;
+use super::variants::Variants;
+use crate::model::{ActionKind, Mode, Severity, Text, Timestamp};
+use crate::yaml::{Fault, Place};
 
 /// One compiled rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,12 +30,116 @@ pub struct Rule {
     pub classes: Vec<Class>,
     /// What a sure finding adds to the composite risk, from 0 to 1.
     pub risk: f64,
+    pub labels: Labels,
+    /// How often it acts about the same thing; without, every time.
+    pub suppress: Option<Suppress>,
+    /// Of its file and of the configuration.
+    pub exceptions: Vec<Arc<Exception>>,
+    /// What looks alike, and is recognised.
+    pub not_fired_on: Vec<Text>,
+    /// What looks the same, is honest, and is found all the same.
+    pub false_positives: Vec<Text>,
+    pub maturity: Maturity,
+    /// The version of the shipped rules that introduced it.
+    pub since: u32,
+    /// It is newer than this `rules_version` of the configuration, which holds it back.
+    pub pinned_at: Option<u32>,
+    pub written: Written,
+    /// What it is for some clients and tenants.
+    pub variants: Variants,
+}
+
+/// Whether a rule has proved itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maturity {
+    Stable,
+    /// New: watch it before it is allowed to act.
+    Incubating,
+}
+
+crate::model::names!(Maturity { Stable = "stable", Incubating = "incubating" });
+
+/// Where a rule stands, and where each of its keys and parameters was set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    pub place: Place,
+    /// What is not here has its default.
+    pub keys: BTreeMap<Text, (SetBy, Place)>,
+}
+
+/// Who set a value; the later in this list has the last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetBy {
+    RuleFile,
+    Override,
 }
 
 /// The rules in the order of their files, each name once.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RuleSet {
-    pub rules: Vec<std::sync::Arc<Rule>>,
+    pub rules: Vec<Arc<Rule>>,
     /// The files that they come from, each with its SHA-256: by these one proves which rules were in force.
     pub files: Vec<(Text, Text)>,
+    /// What is no fault but worth knowing.
+    pub warnings: Vec<Fault>,
+}
+
+/// The version of the shipped rules. Raised with each release that brings new ones, which say `since` this version:
+/// a pin (`rules_version`) keeps them from acting until somebody has looked at them.
+///
+/// 1: the first release. 2: the whole catalogue.
+pub const RULES_VERSION: u32 = 2;
+
+impl RuleSet {
+    /// Holds every rule newer than the pin at `alert`.
+    pub fn pinned(mut self, pin: Option<&(u32, Place)>) -> Result<Self, Vec<Fault>> {
+        let Some((pin, place)) = pin else {
+            return Ok(self);
+        };
+        if *pin > RULES_VERSION {
+            let fault = place.fault(format!("there is no version {pin} of the rules"));
+            return Err(vec![
+                fault.with_hint(format!("this program brings version {RULES_VERSION}")),
+            ]);
+        }
+        for rule in &mut self.rules {
+            if rule.since > *pin {
+                Arc::make_mut(rule).pin(*pin);
+            }
+        }
+        Ok(self)
+    }
+
+    /// Exceptions that have ended or soon will, each with its rule and as a warning at its place.
+    pub fn expiring(&self, now: Timestamp) -> Vec<(&Rule, Fault)> {
+        let exceptions = self
+            .rules
+            .iter()
+            .flat_map(|rule| rule.exceptions.iter().map(move |it| (&**rule, it)));
+        exceptions
+            .filter_map(|(rule, exception)| Some((rule, warning(rule, exception, now)?)))
+            .collect()
+    }
+}
+
+fn warning(rule: &Rule, exception: &Exception, now: Timestamp) -> Option<Fault> {
+    let what = format!("the exception of `{}` for {}", rule.name, exception.matches);
+    let Exception { owner, expires, .. } = exception;
+    let message = match exception.expiry(now) {
+        Expiry::Distant => return None,
+        Expiry::Past => format!("{what} ended on {expires}: it is applied to nothing later"),
+        Expiry::Near(0) => format!("{what} ends today"),
+        Expiry::Near(1) => format!("{what} ends tomorrow"),
+        Expiry::Near(days) => format!("{what} ends in {days} days, on {expires}"),
+    };
+    let hint = format!("ask {owner} whether it is still needed: set a new `expires` or remove it");
+    Some(exception.place.fault(message).with_hint(hint))
+}
+
+impl Rule {
+    fn pin(&mut self, pin: u32) {
+        self.mode = self.mode.min(Mode::Alert);
+        self.pinned_at = Some(pin);
+        self.variants.all_mut().for_each(|variant| variant.pin(pin));
+    }
 }

@@ -1,22 +1,26 @@
 //! What a rule file says: YAML, read once at the border into rules that cannot be wrong, every fault with its place.
 //!
-//! Shipped files are never edited: `overrides` of the configuration change mode, severity and parameters by rule name.
+//! Shipped files are never edited: what the configuration changes by rule name stands in [`overrides`](super::overrides).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::finding::Class;
 use super::kinds::Detect;
 use super::parameters::Reader;
-use super::{Rule, RuleSet};
-use crate::model::{ActionKind, Mode, Severity, Text};
-use crate::yaml::{Fault, Faults, Map, Node, Place, nearest};
+use super::rule::{Maturity, RULES_VERSION, SetBy, Written};
+use super::suppress::Asked;
+use super::variants::Variants;
+use super::{Rule, exception, labels, suppress};
+use crate::model::{ActionKind, Mode, Severity, Text, limits};
+use crate::yaml::{Faults, Map, Node};
 
 /// The version of the rule language that this release reads.
-const LANGUAGE_VERSION: u32 = 1;
+pub(super) const LANGUAGE_VERSION: u32 = 1;
 
 /// Reads one rule file.
-pub(super) fn read(text: &str, file: &Path, faults: &mut Faults) -> Vec<(Rule, Place)> {
+pub(super) fn read(text: &str, file: &Path, faults: &mut Faults) -> Vec<Rule> {
     let Some(root) = Node::parse(text, file, faults) else {
         return Vec::new();
     };
@@ -31,37 +35,64 @@ pub(super) fn read(text: &str, file: &Path, faults: &mut Faults) -> Vec<(Rule, P
     rules.unwrap_or_default()
 }
 
-fn rule(node: &Node, faults: &mut Faults) -> Option<(Rule, Place)> {
+fn rule(node: &Node, faults: &mut Faults) -> Option<Rule> {
     let mut map = node.mapping(faults)?;
     let name = map.required("name", faults, rule_name);
     let description = map.required("description", faults, Node::text);
-    let severity = map.required("severity", faults, |n, f| {
-        n.name(Severity::ALL, Severity::as_str, f)
-    });
-    let mode = map
-        .optional("mode", faults, |n, f| n.name(Mode::ALL, Mode::as_str, f))
-        .unwrap_or(Mode::Enforce);
-    let response = map
-        .optional("response", faults, actions)
-        .unwrap_or_default();
+    let severity = map.required("severity", faults, severity);
+    let mode = map.optional("mode", faults, mode).unwrap_or(Mode::Enforce);
+    let response = map.or("response", Vec::new(), faults, actions);
     let runbook = map.optional("runbook", faults, Node::text);
     let classes = map.optional("classes", faults, classes);
-    let risk = map.or("risk", 0.0, faults, |n, f| n.number(0.0..=1.0, f));
+    let risk = map.or("risk", 0.0, faults, risk);
+    let labels = map.optional("labels", faults, labels::read);
+    let suppress = map
+        .optional("suppress", faults, suppress::read)
+        .and_then(Asked::once);
+    let exceptions = map.or("exceptions", Vec::new(), faults, exception::read_all);
+    let not_fired_on = map.or("not_fired_on", Vec::new(), faults, causes);
+    let false_positives = map.or("false_positives", Vec::new(), faults, causes);
+    let maturity = map.or("maturity", Maturity::Stable, faults, |n, f| {
+        n.name(Maturity::ALL, Maturity::as_str, f)
+    });
+    let since = map.or("since", 1, faults, |n, f| n.integer(1..=RULES_VERSION, f));
     let detect = map.required("detect", faults, detect);
     map.finish(faults);
     let detect = detect?;
-    let rule = Rule {
+    Some(Rule {
         classes: classes.unwrap_or_else(|| detect.classes().to_vec()),
         risk,
         name: name?,
         description: description?,
         severity: severity?,
         mode,
+        written: written(node, detect.kind()),
         detect,
         response,
         runbook,
-    };
-    Some((rule, node.place().clone()))
+        labels: labels.unwrap_or_default(),
+        suppress,
+        exceptions: exceptions.into_iter().map(Arc::new).collect(),
+        not_fired_on,
+        false_positives,
+        maturity,
+        since,
+        pinned_at: None,
+        variants: Variants::default(),
+    })
+}
+
+/// Keys of the rule and of its kind's parameters, which have no name in common.
+fn written(node: &Node, kind: &str) -> Written {
+    let params = node.member("detect").and_then(|it| it.member(kind));
+    let members = node.members().iter();
+    let members = members.chain(params.map_or(&[][..], Node::members));
+    let key =
+        |(place, key, _): &(_, Text, _)| (key.clone(), (SetBy::RuleFile, Clone::clone(place)));
+    Written {
+        place: node.place().clone(),
+        keys: members.map(key).collect::<BTreeMap<_, _>>(),
+    }
 }
 
 fn rule_name(node: &Node, faults: &mut Faults) -> Option<Text> {
@@ -81,7 +112,28 @@ fn classes(node: &Node, faults: &mut Faults) -> Option<Vec<Class>> {
     node.list(faults, |n, f| n.name(Class::ALL, Class::as_str, f))
 }
 
-fn actions(node: &Node, faults: &mut Faults) -> Option<Vec<ActionKind>> {
+pub(super) fn severity(node: &Node, faults: &mut Faults) -> Option<Severity> {
+    node.name(Severity::ALL, Severity::as_str, faults)
+}
+
+pub(super) fn mode(node: &Node, faults: &mut Faults) -> Option<Mode> {
+    node.name(Mode::ALL, Mode::as_str, faults)
+}
+
+pub(super) fn risk(node: &Node, faults: &mut Faults) -> Option<f64> {
+    node.number(0.0..=1.0, faults)
+}
+
+fn causes(node: &Node, faults: &mut Faults) -> Option<Vec<Text>> {
+    let causes = node.one_or_list(faults, Node::text)?;
+    if causes.len() > limits::LABELS_MAX {
+        faults.push(node.fault(format!("lists more than {}", limits::LABELS_MAX)));
+        return None;
+    }
+    Some(causes)
+}
+
+pub(super) fn actions(node: &Node, faults: &mut Faults) -> Option<Vec<ActionKind>> {
     node.list(faults, |n, f| {
         let action = n.name(ActionKind::ALL, ActionKind::as_str, f)?;
         if action == ActionKind::Notify {
@@ -101,89 +153,14 @@ fn detect(node: &Node, faults: &mut Faults) -> Option<Detect> {
     map.finish(faults);
     let (kind, params) = kind?;
     let mut detect = Detect::default_of(kind)?;
-    apply(&mut detect, params, faults);
+    if let Some(mut params) = params.mapping(faults) {
+        // What is not written keeps its default.
+        parameters(&mut detect, &mut params, faults);
+        params.finish(faults);
+    }
     Some(detect)
 }
 
-/// Sets the parameters that are written; the others keep their defaults.
-fn apply(detect: &mut Detect, params: &Node, faults: &mut Faults) {
-    if params.is_null() {
-        return;
-    }
-    let Some(mut map) = params.mapping(faults) else {
-        return;
-    };
-    parameters(detect, &mut map, faults);
-    map.finish(faults);
-}
-
-fn parameters(detect: &mut Detect, map: &mut Map<'_>, faults: &mut Faults) {
+pub(super) fn parameters(detect: &mut Detect, map: &mut Map<'_>, faults: &mut Faults) {
     detect.parameters(&mut Reader { map, faults });
-}
-
-fn set<T>(value: &mut T, written: Option<T>) {
-    if let Some(written) = written {
-        *value = written;
-    }
-}
-
-/// Puts the files' rules together and applies the overrides of the configuration.
-pub(super) fn compile(
-    files: Vec<(Rule, Place)>,
-    overrides: &[(Text, Node)],
-    faults: &mut Faults,
-) -> RuleSet {
-    let mut rules: Vec<Rule> = Vec::new();
-    for (rule, place) in files {
-        if rules.iter().any(|known| known.name == rule.name) {
-            faults.push(
-                place
-                    .fault(format!("rule `{}` stands in two places", rule.name))
-                    .with_hint("give one of them another name"),
-            );
-            continue;
-        }
-        rules.push(rule);
-    }
-    for (name, node) in overrides {
-        match rules.iter_mut().find(|rule| rule.name == *name) {
-            Some(rule) => override_rule(rule, node, faults),
-            None => faults.push(unknown_rule(name, node, &rules)),
-        }
-    }
-    RuleSet {
-        rules: rules.into_iter().map(Arc::new).collect(),
-        files: Vec::new(),
-    }
-}
-
-fn override_rule(rule: &mut Rule, node: &Node, faults: &mut Faults) {
-    let Some(mut map) = node.mapping(faults) else {
-        return;
-    };
-    set(
-        &mut rule.mode,
-        map.optional("mode", faults, |n, f| n.name(Mode::ALL, Mode::as_str, f)),
-    );
-    set(
-        &mut rule.severity,
-        map.optional("severity", faults, |n, f| {
-            n.name(Severity::ALL, Severity::as_str, f)
-        }),
-    );
-    set(
-        &mut rule.response,
-        map.optional("response", faults, actions),
-    );
-    // Parameters stand beside the mode, as the contract shows it.
-    parameters(&mut rule.detect, &mut map, faults);
-    map.finish(faults);
-}
-
-fn unknown_rule(name: &Text, node: &Node, rules: &[Rule]) -> Fault {
-    let fault = node.fault(format!("there is no rule `{name}`"));
-    match nearest(name, rules.iter().map(|rule| &*rule.name)) {
-        Some(near) => fault.with_hint(format!("did you mean `{near}`?")),
-        None => fault.with_hint("overrides go by the names in the rule files"),
-    }
 }

@@ -96,6 +96,11 @@ impl Faults {
         self.faults.is_empty()
     }
 
+    /// Faults so far: by this a reader sees whether a part of it had any.
+    pub fn len(&self) -> usize {
+        self.faults.len()
+    }
+
     /// In the order of the files.
     pub fn into_faults(mut self) -> Vec<Fault> {
         self.faults.sort_by(|a, b| a.place.cmp(&b.place));

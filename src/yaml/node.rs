@@ -105,6 +105,40 @@ impl Node {
         }
     }
 
+    /// Takes a member out of a mapping.
+    pub fn remove(&mut self, key: &str) -> Option<Self> {
+        let Content::Mapping(entries) = &mut self.content else {
+            return None;
+        };
+        let at = entries.iter().position(|(_, name, _)| **name == *key)?;
+        Some(entries.remove(at).2)
+    }
+
+    /// Adds what stands in another file to the list or mapping under a key; names of a mapping stay unique.
+    pub fn extend(&mut self, key: &str, more: Self, faults: &mut Faults) {
+        if self.is_null() {
+            self.content = Content::Mapping(Vec::new());
+        }
+        let Content::Mapping(entries) = &mut self.content else {
+            return;
+        };
+        let known = entries.iter_mut().find(|(_, name, _)| **name == *key);
+        let Some((_, _, known)) = known else {
+            entries.push((more.place.clone(), key.into(), more));
+            return;
+        };
+        match (&mut known.content, more.content) {
+            (_, Content::Null) => {}
+            (Content::Sequence(items), Content::Sequence(more)) => items.extend(more),
+            (Content::Mapping(entries), Content::Mapping(more)) => unite(entries, more, faults),
+            (content @ Content::Null, more) => *content = more,
+            (Content::Sequence(_), other) => {
+                faults.push(other_form(more.place, other, "a list (`[a, b]`)"));
+            }
+            (_, other) => faults.push(other_form(more.place, other, "a mapping (`key: value`)")),
+        }
+    }
+
     /// The elements of a list, or the value itself where it is none; for checks across a file.
     pub fn items(&self) -> &[Self] {
         match &self.content {
@@ -137,6 +171,26 @@ impl Node {
                 format!("`{}…`", shown.escape_debug())
             }
             Content::Scalar(text) => format!("`{}`", text.escape_debug()),
+        }
+    }
+}
+
+fn other_form(place: Place, content: Content, expected: &str) -> Fault {
+    let node = Node { place, content };
+    node.unexpected(&format!("{expected}, as in the other place"))
+}
+
+fn unite(
+    entries: &mut Vec<(Place, Text, Node)>,
+    more: Vec<(Place, Text, Node)>,
+    faults: &mut Faults,
+) {
+    for (place, name, node) in more {
+        match entries.iter().find(|(_, known, _)| *known == name) {
+            Some((first, ..)) => {
+                faults.push(place.fault(format!("`{name}` was given before, at {first}")));
+            }
+            None => entries.push((place, name, node)),
         }
     }
 }

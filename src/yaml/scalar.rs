@@ -65,6 +65,17 @@ impl Node {
         duration
     }
 
+    /// A day: `2027-01-31`.
+    pub fn date(&self, faults: &mut Faults) -> Option<jiff::civil::Date> {
+        let text = self.as_str().unwrap_or_default();
+        // The parser would take a time of day too, and leave it out.
+        let date = text
+            .parse()
+            .ok()
+            .filter(|_| text.len() == "2027-01-31".len());
+        date.or_else(|| self.expected("a day such as 2027-01-31", faults))
+    }
+
     /// A duration above zero.
     pub fn duration_above_zero(&self, faults: &mut Faults) -> Option<Duration> {
         let duration = self.duration(faults)?;

@@ -632,3 +632,64 @@ fn slips_that_leave_a_valid_file_are_warned_of() {
         );
     }
 }
+
+#[test]
+fn lists_may_stand_in_files_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "egress.yaml",
+        "- { name: office, class: egress, cidrs: [203.0.113.0/26] }\n",
+    );
+    write(
+        "carriers.yaml",
+        "- { name: carrier, class: mobile, asns: [64497] }\n",
+    );
+    write(
+        "clients.yaml",
+        "default: { rotation: enforced }\napp: { type: native }\n",
+    );
+    let path = folder.path().join("tokenwarden.yaml");
+    let read = |text: &str| {
+        Config::parse(text, &path)
+            .map_err(|faults| report(&faults).replace(&format!("{}/", folder.path().display()), ""))
+    };
+    let config = read(
+        "networks_file: [egress.yaml, carriers.yaml]\n\
+         networks: [{ name: back-end, class: backend, cidrs: [192.0.2.0/24] }]\n\
+         clients_file: clients.yaml\n\
+         clients: { robot: { type: backend } }\n",
+    )
+    .unwrap();
+    let names: Vec<&str> = config
+        .networks
+        .iter()
+        .map(|network| &*network.name)
+        .collect();
+    assert_eq!(names, ["back-end", "office", "carrier"]);
+    assert_eq!(
+        config.clients.get(Some("robot")).rotation,
+        Rotation::Enforced
+    );
+    assert_eq!(
+        config.clients.get(Some("robot")).client_type,
+        ClientType::Backend
+    );
+    assert_eq!(
+        config.clients.get(Some("app")).client_type,
+        ClientType::Native
+    );
+
+    write("clients.yaml", "web: { typ: native }\nrobot: {}\n");
+    write(
+        "carriers.yaml",
+        "- { name: office, class: mobil, asns: [64497] }\n",
+    );
+    write("tenants.yaml", "[acme]\n");
+    let faults = read(
+        "networks_file: [egress.yaml, carriers.yaml]\nclients_file: clients.yaml\nclients: { robot: {} }\n\
+         tenants_file: [tenants.yaml, missing.yaml]\n",
+    )
+    .unwrap_err();
+    insta::assert_snapshot!("faults_in_list_files", faults);
+}

@@ -45,7 +45,9 @@ mod reload;
 mod replay;
 mod rotation;
 mod rule_fields;
+mod rule_language;
 mod rule_tests;
+mod schema;
 mod simulation_world;
 
 mod admin;

@@ -137,9 +137,15 @@ fn name_of(part: &Node) -> Option<&Node> {
 fn unique_names(parts: &[Node], faults: &mut Faults) {
     let mut seen = BTreeMap::new();
     for name in parts.iter().filter_map(name_of) {
-        if let Some(first) = seen.insert(name.as_str(), name.place().line) {
+        if let Some(first) = seen.insert(name.as_str(), name.place()) {
             let text = name.as_str().unwrap_or_default();
-            faults.push(name.fault(format!("the name `{text}` is taken, in line {first}")));
+            let place = name.place();
+            let first = if first.file == place.file {
+                format!("in line {}", first.line)
+            } else {
+                format!("at {first}")
+            };
+            faults.push(name.fault(format!("the name `{text}` is taken, {first}")));
         }
     }
 }

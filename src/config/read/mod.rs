@@ -5,6 +5,7 @@
 
 mod across;
 mod http;
+mod lists;
 mod mapping;
 mod policy;
 mod receivers;
@@ -54,8 +55,10 @@ impl Config {
 
 fn examine_text(text: &str, path: &Path) -> (Option<Config>, Vec<Fault>) {
     let mut faults = Faults::default();
-    let mut config =
-        Node::parse(text, path, &mut faults).and_then(|node| read(&node, text, path, &mut faults));
+    let mut config = Node::parse(text, path, &mut faults).and_then(|mut node| {
+        lists::put_in(&mut node, &mut faults);
+        read(&node, text, path, &mut faults)
+    });
     let (faults, warnings) = faults.into_parts();
     if let Some(config) = &mut config {
         config.warnings = warnings;
@@ -101,6 +104,7 @@ fn read(node: &Node, text: &str, path: &Path, faults: &mut Faults) -> Option<Con
         sha256: sha256(text),
         mode: map.or("mode", Mode::Observe, faults, mode),
         rules: map.or("rules", Vec::new(), faults, policy::rule_paths),
+        rules_version: map.optional("rules_version", faults, policy::rules_version),
         overrides: map.or("overrides", Vec::new(), faults, policy::overrides),
         geoip: map.or("geoip", GeoIp::default(), faults, policy::geoip),
         networks: map.or("networks", Vec::new(), faults, policy::networks),
@@ -121,6 +125,7 @@ fn read(node: &Node, text: &str, path: &Path, faults: &mut Faults) -> Option<Con
         kafka_properties: across::kafka_properties(node),
         warnings: Vec::new(),
     };
+    lists::know(&mut map);
     map.finish(faults);
     across::check(node, &config, faults);
     Some(config)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::model::{NetworkClass, Text};
-use crate::yaml::{Entry, Faults, Map, Node, nearest};
+use crate::yaml::{Entry, Faults, Map, Node, Place, nearest};
 
 use super::super::{
     Budget, Client, ClientType, Clients, DeclaredNetwork, GeoIp, Response, Rotation, Tenant,
@@ -27,6 +27,12 @@ fn rule_path(node: &Node, faults: &mut Faults) -> Option<PathBuf> {
         faults.push(node.fault(message));
     }
     Some(path)
+}
+
+/// Which versions there are is known where rules are.
+pub(super) fn rules_version(node: &Node, faults: &mut Faults) -> Option<(u32, Place)> {
+    let version = node.integer(1..=u32::MAX, faults)?;
+    Some((version, node.place().clone()))
 }
 
 /// By rule name; the content is checked against the rules when they are compiled.

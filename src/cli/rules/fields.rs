@@ -1,46 +1,27 @@
-//! `tokenwarden rules`: what there is to write rules with.
+//! `tokenwarden rules fields`: what conditions and keys of rules can be written with.
 
 use std::io::{self, Write};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::Args;
 use serde_json::json;
 
-use super::{Exit, Terminal};
+use super::super::{Exit, Terminal};
+use super::Form;
 use crate::model::Clue;
 use crate::rules::expr;
 use crate::rules::fields::{FIELDS, Field, KeyField};
 
-/// Tell what rules can be written with
-#[derive(Debug, Args)]
-pub(super) struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    Fields(FieldsArguments),
-}
-
 /// List the fields and functions of conditions; fields can also be keys
 #[derive(Debug, Args)]
-struct FieldsArguments {
+pub(super) struct Arguments {
     #[arg(long, value_enum, default_value_t = Form::Text)]
     output: Form,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    Text,
-    Json,
-}
-
 pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
-    match &arguments.command {
-        Command::Fields(arguments) => match arguments.output {
-            Form::Text => write_text(terminal.out)?,
-            Form::Json => write_json(terminal.out)?,
-        },
+    match arguments.output {
+        Form::Text => write_text(terminal.out)?,
+        Form::Json => write_json(terminal.out)?,
     }
     Ok(Exit::Success)
 }
