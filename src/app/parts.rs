@@ -15,8 +15,16 @@ use crate::yaml::{Fault, Place};
 
 /// The rules of the configuration, or of other folders in their place.
 pub fn rule_set(config: &Config, instead: Option<&PathBuf>) -> Result<RuleSet, Vec<Fault>> {
-    let paths = instead.map_or_else(|| config.rules.clone(), |path| vec![path.clone()]);
-    rules::load(&paths, &config.overrides)?.pinned(config.rules_version.as_ref())
+    let pin = config.rules_version.as_ref();
+    let Some(path) = instead else {
+        return rules::load(&config.rules, &config.overrides)?.pinned(pin);
+    };
+    // Overrides of rules that the other folder does not have are no fault of it.
+    let paths = std::slice::from_ref(path);
+    let bare = rules::load(paths, &[])?;
+    let mut overrides = config.overrides.clone();
+    overrides.retain(|(name, _)| bare.rules.iter().any(|rule| rule.name == *name));
+    rules::load(paths, &overrides)?.pinned(pin)
 }
 
 /// What librdkafka or our own bookkeeping does not take among the properties of Kafka sources.

@@ -299,3 +299,8 @@ pub const SUPPRESSED_MAX: usize = 500_000;
 pub const VARIANTS_MAX: usize = 10_000;
 /// Files that `networks_file`, `clients_file` or `tenants_file` may name.
 pub const LIST_FILES_MAX: usize = 200;
+/// `replay --diff`: how long in event time what one set of rules found waits for its counterpart of the other. Rules that
+/// settle otherwise differ by seconds or minutes.
+pub const DIFF_WAIT: Duration = Duration::from_hours(1);
+/// ... and how many wait; with their evidence some 4 KB each.
+pub const DIFF_WAITING_MAX: usize = 10_000;
