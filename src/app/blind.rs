@@ -68,7 +68,7 @@ pub(super) fn lacks_table(rule: &Rule, tables: &Tables) -> bool {
 }
 
 /// A rule that sees nothing at all on a source has no parts to be told of.
-fn unmet_needs(rule: &Rule, clues: &[Clue]) -> Vec<Need> {
+pub(super) fn unmet_needs(rule: &Rule, clues: &[Clue]) -> Vec<Need> {
     let unmet = |need: &Need| !need.one_of.iter().any(|clue| clues.contains(clue));
     let unmet: Vec<Need> = rule.detect.needs().into_iter().filter(unmet).collect();
     let sees_nothing = unmet.iter().any(|need| need.blind_to.is_none());
@@ -90,7 +90,7 @@ fn clues(source: &Source, tables: &Tables) -> Vec<Clue> {
     clues
 }
 
-fn looked_up(tables: &Tables) -> Vec<Clue> {
+pub(super) fn looked_up(tables: &Tables) -> Vec<Clue> {
     let missing = tables.blind();
     let known = [
         (GeoTable::City, Clue::City),

@@ -304,3 +304,11 @@ pub const LIST_FILES_MAX: usize = 200;
 pub const DIFF_WAIT: Duration = Duration::from_hours(1);
 /// ... and how many wait; with their evidence some 4 KB each.
 pub const DIFF_WAITING_MAX: usize = 10_000;
+/// `replay --summary`: days that are told apart; those before are summed up.
+pub const SUMMARY_DAYS_MAX: usize = 400;
+/// ... clients and networks kept for certain, twice as many at most; with the users of each some 4 MB.
+pub const SUMMARY_NAMES_MAX: usize = 1000;
+/// ... and addresses, by which shared ones are found: at most 40 MB, where each of them has hundreds of users.
+pub const SUMMARY_ADDRESSES_MAX: usize = 10_000;
+/// From so many users on an address is one that people share, and not a large household.
+pub const SHARED_USERS_MIN: u64 = 50;

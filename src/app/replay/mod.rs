@@ -1,10 +1,12 @@
 //! `replay`: the same decode, engine and response policy as `run`, over recorded files, in event time.
 //!
 //! Performs nothing and touches no store. Several files are merged by event time; each is a partition of its own, so
-//! that a file that ends early does not hold time back. `diff` judges by two sets of rules in the same pass. Memory does not grow with the input.
+//! that a file that ends early does not hold time back. `diff` judges by two sets of rules in the same pass, `figures`
+//! gathers what is asked before anything is enforced. Memory does not grow with the input.
 
 pub mod diff;
 mod feed;
+pub mod figures;
 
 mod input;
 mod lane;

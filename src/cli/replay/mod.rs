@@ -1,10 +1,12 @@
 //! `tokenwarden replay`: what would have fired over a recorded log, and what would have been done.
 //!
-//! What is printed is one file each: everything (`print`), or what differs under other rules (`diff`). They share how a detection is shown (`shown`), and what goes to standard error
+//! What is printed is one file each: everything (`print`), what differs under other rules (`diff`), or what is asked
+//! before anything is enforced (`figures`). They share how a detection is shown (`shown`), and what goes to standard error
 //! meanwhile (`aside`).
 
 mod aside;
 mod diff;
+mod figures;
 mod print;
 mod shown;
 
@@ -37,6 +39,10 @@ pub(super) struct Arguments {
     /// Other rules (a file or a folder) to compare with: prints which detections and actions would appear, vanish or change.
     #[arg(long, value_name = "DIR")]
     diff: Option<PathBuf>,
+    /// Print what to know before anything is enforced in place of each detection: detections and pages per day, families that
+    /// would be revoked, who stands out, blind rules, what to declare.
+    #[arg(long, conflicts_with = "diff")]
+    summary: bool,
     #[arg(long, value_enum, default_value_t = Form::Text)]
     output: Form,
     /// Zone of log lines that name none (IANA name, e.g. Europe/Berlin); UTC unless given.
@@ -85,6 +91,7 @@ pub(super) fn run(args: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Resu
     let aside = Aside::new(replay.total_bytes(), terminal.err);
     let fired = match other {
         Some(other) => diff::print(&replay, &other, args.output, terminal.out, aside)?,
+        None if args.summary => figures::print(&replay, args.output, terminal.out, aside)?,
         None => print::print(&replay, args.output, terminal.out, aside)?,
     };
     Ok(if fired && args.fail_on_detection {

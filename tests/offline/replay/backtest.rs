@@ -1,4 +1,4 @@
-//! `replay --diff`: snapshots over a log with honest and dishonest users, and over what a real
+//! `replay --diff` and `replay --summary`: snapshots over a log with honest and dishonest users, and over what a real
 //! Keycloak recorded.
 
 use std::path::PathBuf;
@@ -173,3 +173,107 @@ fn other_rules_with_a_fault_are_told_with_their_place() {
     assert_eq!(printed.out, "");
 }
 
+#[test]
+fn summary_says_what_to_know_before_anything_is_enforced() {
+    let desk = Desk::new(CONFIG, WORLD);
+    let files = [log().write(&desk)];
+    let text = desk.run(&["--summary"], &files);
+    assert_eq!(text.exit, Exit::Success);
+    insta::assert_snapshot!("summary_text", steady(&desk, &text));
+    let widest = text.out.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{widest:?}");
+
+    let lines = desk.run(&["--summary", "--output", "json"], &files);
+    insta::assert_json_snapshot!("summary_json", lines.lines());
+    let failing = desk.run(&["--summary", "--fail-on-detection"], &files);
+    assert_eq!(failing.exit, Exit::Negative);
+    let both = desk.run(&["--summary", "--diff", "rules"], &files);
+    assert_eq!(both.exit, Exit::Unusable);
+}
+
+#[test]
+fn the_summary_of_an_observed_log_counts_each_family_and_page_once() {
+    let desk = Desk::new(&CONFIG.replace("mode: enforce", "mode: observe"), WORLD);
+    let files = [log().write(&desk)];
+    let enforced = Desk::new(CONFIG, WORLD).run(&["--summary", "--output", "json"], &files);
+    let observed = desk.run(&["--summary", "--output", "json"], &files);
+    let of = |printed: &Printed, kind: &str| printed.of_type(kind)[0].clone();
+    assert_eq!(
+        of(&observed, "days")["pages"],
+        of(&enforced, "days")["pages"]
+    );
+    let (was, is) = (of(&enforced, "revocations"), of(&observed, "revocations"));
+    assert_eq!((&was["families"], &was["execute"]), (&json!(1), &json!(1)));
+    assert_eq!((&is["families"], &is["observe"]), (&json!(1), &json!(1)));
+}
+
+#[test]
+fn summary_over_what_a_real_keycloak_recorded() {
+    let desk = Desk::new(CONFIG, WORLD);
+    let printed = desk.run(&["--format", "keycloak", "--summary"], &recorded("S02"));
+    assert_eq!(printed.exit, Exit::Success);
+    insta::assert_snapshot!("summary_keycloak", steady(&desk, &printed));
+}
+
+/// Somebody's first token and a few refreshes, every so many seconds.
+fn refreshing(user: u32, who: Who, times: u32, every: f64) -> Log {
+    let token = |n: u32| format!("{user}-t{n}");
+    let mut log = Log::of(&format!("user-{user}")).issue(f64::from(user), who, &token(0));
+    for n in 0..times {
+        let at = f64::from(user) + every * f64::from(n + 1);
+        log = log.refresh(at, who, &token(n), &token(n + 1));
+    }
+    log
+}
+
+#[test]
+fn summary_suggests_what_to_declare_and_what_to_except() {
+    // A way out that sixty share, servers of one client at a hosting provider, and a client whose tokens are polled.
+    const PROXY: &str = "10.0.0.5";
+    let polled = Who {
+        client: "poller",
+        ..at(NEW_YORK_CAFE)
+    };
+    let servers = Who {
+        client: "api",
+        ..at(FRANKFURT)
+    };
+    let mut log = Log::default();
+    for user in 0..60 {
+        log = log
+            .and(refreshing(user, HOME, 3, 10.0 * MINUTE))
+            .and(refreshing(100 + user, servers, 3, 10.0 * MINUTE))
+            .and(refreshing(200 + user, at(PROXY), 3, 10.0 * MINUTE));
+    }
+    for user in 0..12 {
+        log = log.and(refreshing(300 + user, polled, 15, 20.0));
+    }
+    let desk = Desk::new(CONFIG, WORLD);
+    let files = [log.sorted().write(&desk)];
+    let lines = desk.run(&["--summary", "--output", "json"], &files);
+    let classes: Vec<String> = lines
+        .of_type("declaration")
+        .iter()
+        .map(|it| format!("{} {} {}", it["addresses"][0], it["class"], it["users"]))
+        .collect();
+    assert_eq!(
+        classes,
+        [
+            "\"10.0.0.5\" null 60",
+            "\"192.0.2.10\" \"egress\" 60",
+            "\"198.51.100.20\" \"backend\" 60",
+        ]
+    );
+    let exceptions: Vec<(Value, Value)> = lines
+        .of_type("exception")
+        .iter()
+        .map(|it| (it["rule"].clone(), it["client_id"].clone()))
+        .collect();
+    assert!(
+        exceptions.contains(&(json!("refresh-velocity"), json!("poller"))),
+        "{}",
+        lines.out
+    );
+    let text = desk.run(&["--summary"], &files);
+    insta::assert_snapshot!("summary_advice", steady(&desk, &text));
+}
