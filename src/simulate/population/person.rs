@@ -5,7 +5,7 @@ use crate::model::Text;
 use super::agents::{Agent, AgentKind};
 use super::context::Held;
 use super::kinds::Oddity;
-use super::map::{City, MAP, Net};
+use super::map::{City, MAP, Net, OFFICES_DECLARED};
 use super::server::{App, DAY, HOUR, MINUTE};
 use crate::simulate::random::Random;
 
@@ -130,22 +130,23 @@ pub(super) fn device_id(random: &mut Random) -> Text {
 }
 
 impl Home {
-    pub(super) fn new(index: u32, random: &mut Random) -> Self {
+    pub(super) fn new(seed: u64, index: u32, random: &mut Random) -> Self {
         // Who shares a tablet shares a home.
         let household = if index % 100 >= 96 {
             index / 100 * 100 + 96
         } else {
             index
         };
-        let mut by_household = Random::part(household.into(), 0x00C1_7E5A);
+        let mut by_household = Random::part(!seed, household.into());
+        let city: &'static City = by_household.pick(&MAP.cities);
         Self {
-            city: by_household.pick(&MAP.cities),
+            city,
             by_fibre: by_household.below(2) == 0,
             household: household.into(),
             has_ipv6: by_household.below(5) == 0,
             at_hub: random.below(10) == 0,
             has_relay: random.below(20) == 0,
-            office: (random.below(10) < 4).then(|| index_of(random.below(6))),
+            office: (random.below(10) < 4).then(|| office_of(city, random)),
             wakes: 6 * 60 + i64::from(random.below(150)),
             sleeps: 22 * 60 + i64::from(random.below(110)),
         }
@@ -206,6 +207,13 @@ impl Home {
     }
 }
 
+/// One of the city's own, if there is one; else wherever they work, the company's declared egress is what shows.
+fn office_of(city: &City, random: &mut Random) -> usize {
+    let here = |office: &Net| office.locality.city == city.cable.locality.city;
+    let local = MAP.offices.iter().position(here);
+    local.unwrap_or_else(|| index_of(random.below(4)) % OFFICES_DECLARED)
+}
+
 /// 1970-01-01 was a Thursday.
 pub(super) fn is_weekend(day: i64) -> bool {
     matches!((day + 3).rem_euclid(7), 5 | 6)
@@ -220,7 +228,7 @@ mod tests {
     use super::*;
 
     fn home() -> Home {
-        Home::new(0, &mut Random::new(1))
+        Home::new(1, 0, &mut Random::new(1))
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub(super) enum Answer {
 impl Resident {
     pub(super) fn new(seed: u64, index: u32) -> Self {
         let mut random = Random::part(seed, u64::from(index) + 1);
-        let home = Home::new(index, &mut random);
+        let home = Home::new(seed, index, &mut random);
         let installations = person::installations(index, &mut random);
         Self {
             index,

@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_flight_takes_its_time_and_has_no_network() {
-        let home = Home::new(0, &mut Random::new(1));
+        let home = Home::new(1, 0, &mut Random::new(1));
         let mut random = Random::new(3);
         let trips: Vec<Trip> = (0..50).map(|_| Trip::new(&home, 0, &mut random)).collect();
         for trip in trips {
