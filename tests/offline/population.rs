@@ -148,7 +148,7 @@ fn twice_the_oddities_are_about_twice_as_many_and_no_more_attacks() {
 #[test]
 fn the_truth_agrees_with_the_events() {
     for source in Source::ALL {
-        let (moments, truth) = lived(settings(1200, 14, *source));
+        let (moments, truth) = lived(settings(800, 10, *source));
         let mut strangers = HashMap::new();
         for moment in &moments {
             if moment.truth.sender == Sender::Stranger
@@ -254,8 +254,8 @@ fn a_family_is_a_chain_and_what_a_strict_server_accepted_twice_is_listed() {
 #[test]
 fn each_kind_is_as_provable_as_it_is_meant_to_be() {
     let settings = Settings {
-        attacks: 30,
-        ..settings(3000, 14, Source::Full)
+        attacks: 45,
+        ..settings(2000, 10, Source::Full)
     };
     let full = lived(settings.clone()).1;
     let poor = lived(Settings {
@@ -278,8 +278,9 @@ fn each_kind_is_as_provable_as_it_is_meant_to_be() {
     };
     assert!(share(&full, Attack::ThiefFirst) > 70);
     assert!(share(&full, Attack::SameNetwork) > 70);
-    assert_eq!(share(&poor, Attack::SameNetwork), 0);
-    assert_eq!(share(&full, Attack::PatientOwnerGone), 0);
+    // But for owners who are on a trip meanwhile, or whose old phone wakes up.
+    assert!(share(&poor, Attack::SameNetwork) < 20);
+    assert!(share(&full, Attack::PatientOwnerGone) < 20);
     assert!(share(&poor, Attack::HonouredDead) > 60);
     let reasons: BTreeSet<Unproved> = poor.thefts().filter_map(|theft| theft.unproved).collect();
     assert!(

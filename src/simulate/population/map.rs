@@ -26,6 +26,7 @@ pub(super) struct Map {
     pub offices: Vec<Net>,
     /// Of the back end: two ways out to the Internet.
     pub backends: Vec<Net>,
+    /// Of builds; declared like a back end.
     pub runners: Vec<Net>,
 }
 
@@ -343,7 +344,7 @@ impl Map {
             relay: Net::hiding(RELAY),
             offices,
             backends: BACKENDS.iter().copied().map(Net::hiding).collect(),
-            runners: nets(RUNNERS),
+            runners: RUNNERS.iter().copied().map(Net::hiding).collect(),
         }
     }
 }

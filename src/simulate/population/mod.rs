@@ -2,16 +2,17 @@
 //!
 //! Beside the demo's world, which lives in real time over real HTTP, this one is a pure function of its settings: an
 //! iterator of canonical events in order of event time, each with the truth beside it. Memory grows with the users and
-//! not with the events: each user is a small state machine, and only the events of the next quarter of an hour exist at a
-//! time. A single queue of all users would do the same, but visit users in an order that no cache likes.
+//! not with the events: each user is a small state machine, and only the events of the next few minutes exist at a time. A single queue of all users would do the same, but visit users in an order that no cache likes.
 //!
 //! ```text
-//! settings --> plan (who is robbed, what is odd, when) --> residents, prowlers --> stage (a quarter of an hour) --> moments
+//! settings --> plan (who is robbed, what is odd, when) --> residents, prowlers --> stage (five minutes) --> moments
 //! ```
 //!
 //! Nothing here knows the rules. What an observer could prove is defined in `proof`, by events and contexts alone.
 
+mod accounts;
 mod agents;
+mod changes;
 mod context;
 mod files;
 mod habits;
@@ -23,11 +24,13 @@ mod plan;
 mod proof;
 mod prowler;
 mod resident;
+mod retries;
 mod server;
 mod settings;
 mod stage;
 mod thieves;
 mod truth;
+mod whereabouts;
 
 pub use files::{Folder, WORLD_CONFIG, Written};
 pub use kinds::{Attack, Oddity};
@@ -44,7 +47,7 @@ use server::{DAY, MINUTE};
 use stage::{Names, Stage};
 
 /// Lived at a time: long enough to visit a user rarely, short enough for the events to fit into a cache.
-const WINDOW: i64 = 15 * MINUTE;
+const WINDOW: i64 = 5 * MINUTE;
 
 /// The events of a population, in order of time.
 pub struct Population {
@@ -60,9 +63,7 @@ pub struct Population {
     /// Of this window, in the order of telling; taken out in the order of time.
     told: Vec<Option<Moment>>,
     /// What is still to be given out: times and places in `told`, the first one last.
-    order: Vec<(i64, u32)>,
-    /// Told in this window of a later one.
-    ahead: Vec<(i64, Moment)>,
+    order: Vec<(i64, usize)>,
     event_id: String,
 }
 
@@ -94,7 +95,6 @@ impl Population {
             end,
             told: Vec::new(),
             order: Vec::new(),
-            ahead: Vec::new(),
             event_id: String::new(),
         }
     }
@@ -125,13 +125,13 @@ impl Population {
 
     fn live_window(&mut self) {
         let until = self.clock + WINDOW;
-        let mut told = std::mem::take(&mut self.ahead);
+        self.keep_ahead();
         let mut stage = Stage {
             settings: &self.settings,
             names: &self.names,
             from: self.clock,
             end: self.end,
-            told: &mut told,
+            told: &mut self.told,
             truth: &mut self.truth,
         };
         for (resident, due) in self.residents.iter_mut().zip(&mut self.due) {
@@ -148,23 +148,26 @@ impl Population {
             prowler.live(until, &mut stage);
         }
         self.clock = until;
-        self.sort(told, until);
+        self.sort(until);
         if self.clock >= self.end {
             self.truth.close();
         }
     }
 
+    /// What was told in the last window of a later one.
+    fn keep_ahead(&mut self) {
+        self.told.retain(Option::is_some);
+    }
+
     /// Moments are large: their places are sorted, and each is moved once.
-    fn sort(&mut self, told: Vec<(i64, Moment)>, until: i64) {
-        self.told.clear();
+    fn sort(&mut self, until: i64) {
         self.order.clear();
-        for (at, moment) in told {
+        for (place, moment) in self.told.iter().enumerate() {
+            let at = moment
+                .as_ref()
+                .map_or(i64::MAX, |moment| moment.event.time.as_millisecond());
             if at < until {
-                let place = u32::try_from(self.told.len()).unwrap_or(u32::MAX);
                 self.order.push((at, place));
-                self.told.push(Some(moment));
-            } else {
-                self.ahead.push((at, moment));
             }
         }
         self.order.sort_unstable_by(|one, other| other.cmp(one));
@@ -186,7 +189,6 @@ impl Iterator for Population {
     fn next(&mut self) -> Option<Moment> {
         loop {
             if let Some((_, place)) = self.order.pop() {
-                let place = usize::try_from(place).ok()?;
                 let moment = self.told.get_mut(place)?.take()?;
                 return Some(self.numbered(moment));
             }

@@ -1,14 +1,12 @@
-//! Who lives in the population: what somebody owns, where it is at what time, and how they live.
+//! Who lives in the population: what somebody owns, where they live, and when they are awake.
 
 use crate::model::Text;
 
 use super::agents::{Agent, AgentKind};
-use super::context::{Context, Held};
+use super::context::Held;
 use super::kinds::Oddity;
 use super::map::{City, MAP, Net, OFFICES_DECLARED};
-use super::proof;
 use super::server::{App, DAY, HOUR, MINUTE};
-use super::stage::mixed;
 use crate::simulate::random::Random;
 
 /// One client of one user, and the token it holds.
@@ -44,32 +42,15 @@ pub(super) enum Thing {
 )]
 pub(super) struct Home {
     pub city: &'static City,
-    by_fibre: bool,
-    household: u64,
-    has_ipv6: bool,
-    at_hub: bool,
-    has_relay: bool,
-    office: Option<usize>,
+    pub by_fibre: bool,
+    pub household: u64,
+    pub has_ipv6: bool,
+    pub at_hub: bool,
+    pub has_relay: bool,
+    pub office: Option<usize>,
     /// Minutes after midnight.
     wakes: i64,
     sleeps: i64,
-}
-
-/// What is out of the ordinary at present.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Away {
-    pub vpn_until: i64,
-    pub corporate_until: i64,
-    pub train_until: i64,
-    pub trip: Option<Trip>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Trip {
-    pub city: &'static City,
-    pub landed: i64,
-    pub leaves: i64,
-    pub home: i64,
 }
 
 /// How a hundred neighbours live: the number is how many of them, in this order.
@@ -149,22 +130,23 @@ pub(super) fn device_id(random: &mut Random) -> Text {
 }
 
 impl Home {
-    pub(super) fn new(index: u32, random: &mut Random) -> Self {
+    pub(super) fn new(seed: u64, index: u32, random: &mut Random) -> Self {
         // Who shares a tablet shares a home.
         let household = if index % 100 >= 96 {
             index / 100 * 100 + 96
         } else {
             index
         };
-        let mut by_household = Random::part(household.into(), 0x00C1_7E5A);
+        let mut by_household = Random::part(!seed, household.into());
+        let city: &'static City = by_household.pick(&MAP.cities);
         Self {
-            city: by_household.pick(&MAP.cities),
+            city,
             by_fibre: by_household.below(2) == 0,
             household: household.into(),
             has_ipv6: by_household.below(5) == 0,
             at_hub: random.below(10) == 0,
             has_relay: random.below(20) == 0,
-            office: (random.below(10) < 4).then(|| index_of(random.below(6))),
+            office: (random.below(10) < 4).then(|| office_of(city, random)),
             wakes: 6 * 60 + i64::from(random.below(150)),
             sleeps: 22 * 60 + i64::from(random.below(110)),
         }
@@ -225,202 +207,20 @@ impl Home {
     }
 }
 
+/// One of the city's own, if there is one; else wherever they work, the company's declared egress is what shows.
+fn office_of(city: &City, random: &mut Random) -> usize {
+    let here = |office: &Net| office.locality.city == city.cable.locality.city;
+    let local = MAP.offices.iter().position(here);
+    local.unwrap_or_else(|| index_of(random.below(4)) % OFFICES_DECLARED)
+}
+
 /// 1970-01-01 was a Thursday.
-fn is_weekend(day: i64) -> bool {
+pub(super) fn is_weekend(day: i64) -> bool {
     matches!((day + 3).rem_euclid(7), 5 | 6)
 }
 
-fn index_of(number: u32) -> usize {
+pub(super) fn index_of(number: u32) -> usize {
     usize::try_from(number).unwrap_or(0)
-}
-
-/// From where a thing asks at a time, and which oddity that is, if it is one. `None`: on board, without a network.
-pub(super) fn whereabouts(
-    home: &Home,
-    away: &Away,
-    installation: &Installation,
-    at: i64,
-    random: &mut Random,
-) -> Option<(Context, Option<Oddity>)> {
-    let (net, subscriber, oddity) = match installation.thing {
-        Thing::Server => backend(random),
-        Thing::Runner => (
-            random.pick(&MAP.runners),
-            random.number(),
-            Some(Oddity::MovingRobot),
-        ),
-        thing => person_at(home, away, thing, at, random)?,
-    };
-    let part = mixed(subscriber ^ at.div_euclid(DAY).unsigned_abs());
-    let context = Context {
-        net,
-        address: net.address(subscriber, part),
-        agent: installation.agent,
-        device: installation.device.clone(),
-    };
-    Some((context, oddity.or(habit_of(installation.thing))))
-}
-
-fn habit_of(thing: Thing) -> Option<Oddity> {
-    match thing {
-        Thing::Tablet => Some(Oddity::SharedTablet),
-        Thing::PrivateWindow => Some(Oddity::Incognito),
-        _ => None,
-    }
-}
-
-type Where = (&'static Net, u64, Option<Oddity>);
-
-fn backend(random: &mut Random) -> Where {
-    let second = random.below(5) == 0;
-    let net = &MAP.backends[usize::from(second)];
-    (net, random.number(), second.then_some(Oddity::MultiEgress))
-}
-
-fn person_at(
-    home: &Home,
-    away: &Away,
-    thing: Thing,
-    at: i64,
-    random: &mut Random,
-) -> Option<Where> {
-    let moves = thing != Thing::Television && thing != Thing::Tablet;
-    if moves && let Some(trip) = away.trip.as_ref().filter(|trip| at < trip.home) {
-        let on_the_ground = (trip.landed..trip.leaves).contains(&at);
-        return on_the_ground
-            .then(|| (&trip.city.lobby, mixed(home.household), Some(Oddity::Trip)));
-    }
-    if at < away.vpn_until {
-        let exit = index_of(u32::try_from(home.household % 3).unwrap_or(0));
-        return Some((&MAP.vpns[exit], home.household, Some(Oddity::ConsumerVpn)));
-    }
-    if !moves {
-        return Some(at_home(home, at, random));
-    }
-    if at < away.train_until {
-        return Some(on_the_road(home, random, Some(Oddity::TrainRide)));
-    }
-    Some(match thing {
-        Thing::Phone => with_phone(home, at, random),
-        _ => with_laptop(home, away, at, random),
-    })
-}
-
-fn with_phone(home: &Home, at: i64, random: &mut Random) -> Where {
-    let local = home.local(at);
-    let weekday = !is_weekend(local.div_euclid(DAY));
-    let hour = local.rem_euclid(DAY) / HOUR;
-    let out = match hour {
-        8 | 17 if weekday => 90,
-        9..=16 if weekday => 60,
-        _ => 15,
-    };
-    if random.below(100) < out {
-        on_the_road(home, random, None)
-    } else {
-        at_home(home, at, random)
-    }
-}
-
-fn with_laptop(home: &Home, away: &Away, at: i64, random: &mut Random) -> Where {
-    if at < away.corporate_until {
-        let office = home.office.unwrap_or(0) % OFFICES_DECLARED;
-        return (
-            &MAP.offices[office],
-            home.household,
-            Some(Oddity::CorporateVpn),
-        );
-    }
-    let local = home.local(at);
-    let hour = local.rem_euclid(DAY) / HOUR;
-    match home.office {
-        Some(office) if (9..17).contains(&hour) && !is_weekend(local.div_euclid(DAY)) => (
-            &MAP.offices[office],
-            home.household,
-            Some(Oddity::OfficeNat),
-        ),
-        _ => at_home(home, at, random),
-    }
-}
-
-/// A line at home keeps its IPv4 address for a week.
-fn at_home(home: &Home, at: i64, random: &mut Random) -> Where {
-    if home.has_relay && random.below(2) == 0 {
-        return (&MAP.relay, random.number(), Some(Oddity::PrivateRelay));
-    }
-    let by_ipv6 = home.has_ipv6 && random.below(2) == 0;
-    let net = match (home.by_fibre, by_ipv6) {
-        (true, false) => &home.city.fibre,
-        (true, true) => &home.city.fibre6,
-        (false, false) => &home.city.cable,
-        (false, true) => &home.city.cable6,
-    };
-    let lease = if by_ipv6 {
-        0
-    } else {
-        at.div_euclid(7 * DAY).unsigned_abs()
-    };
-    (
-        net,
-        mixed(home.household ^ (lease << 32)),
-        by_ipv6.then_some(Oddity::DualStack),
-    )
-}
-
-/// In a carrier's network, with a few hundred ways out of it.
-fn on_the_road(home: &Home, random: &mut Random, oddity: Option<Oddity>) -> Where {
-    if oddity.is_some() && random.below(3) == 0 {
-        return (&home.city.lobby, random.below(64).into(), oddity);
-    }
-    if home.at_hub && random.below(2) == 0 {
-        return (
-            &home.city.hub,
-            random.below(512).into(),
-            oddity.or(Some(Oddity::CarrierHub)),
-        );
-    }
-    (&home.city.carrier, random.below(512).into(), oddity)
-}
-
-/// The same thing, a moment later, in the street.
-pub(super) fn handed_over(home: &Home, context: &Context) -> Context {
-    let net = if context.net.differs(&home.city.carrier) {
-        &home.city.carrier
-    } else {
-        home.own_net()
-    };
-    Context {
-        net,
-        address: net.address(home.household, 1),
-        ..context.clone()
-    }
-}
-
-impl Trip {
-    /// There and back by air, with two hours at each end of the flight.
-    pub(super) fn new(home: &Home, at: i64, random: &mut Random) -> Self {
-        let city: &'static City = random.pick(&MAP.cities);
-        let flight = 4 * HOUR + flight(home.city, city);
-        let landed = at + flight;
-        let leaves = landed + random.from_to(DAY, 8 * DAY);
-        Self {
-            city,
-            landed,
-            leaves,
-            home: leaves + flight,
-        }
-    }
-}
-
-/// At 850 km/h.
-fn flight(from: &City, to: &City) -> i64 {
-    let km = proof::place(&from.cable.locality).distance_km(&proof::place(&to.cable.locality));
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "at most half way round the Earth"
-    )]
-    let km = km as i64;
-    km * HOUR / 850
 }
 
 #[cfg(test)]
@@ -428,7 +228,7 @@ mod tests {
     use super::*;
 
     fn home() -> Home {
-        Home::new(0, &mut Random::new(1))
+        Home::new(1, 0, &mut Random::new(1))
     }
 
     #[test]
@@ -456,29 +256,6 @@ mod tests {
             let minute = home.local(next).rem_euclid(DAY) / MINUTE;
             assert!((home.wakes..home.sleeps).contains(&minute), "{minute}");
             assert!(next >= n * 37 * MINUTE + HOUR - 1);
-        }
-    }
-
-    #[test]
-    fn a_flight_takes_its_time_and_has_no_network() {
-        let home = home();
-        let mut random = Random::new(3);
-        let trips: Vec<Trip> = (0..50).map(|_| Trip::new(&home, 0, &mut random)).collect();
-        for trip in trips {
-            let km = proof::place(&home.city.cable.locality)
-                .distance_km(&proof::place(&trip.city.cable.locality));
-            #[expect(clippy::cast_precision_loss, reason = "some hours")]
-            let hours = trip.landed as f64 / HOUR as f64;
-            assert!(km / hours < 900.0, "{km} km in {hours} h");
-            let phone = &installations(0, &mut random)[0];
-            let away = Away {
-                trip: Some(trip.clone()),
-                ..Away::default()
-            };
-            assert!(whereabouts(&home, &away, phone, trip.landed - 1, &mut random).is_none());
-            let (there, _) =
-                whereabouts(&home, &away, phone, trip.landed, &mut random).expect("a network");
-            assert_eq!(there.net.locality.city, trip.city.lobby.locality.city);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Who is attacked when, and to whom the honest twin of each attack happens.
+//! Who is attacked when, and to whom the odd things happen that look like it.
 //!
 //! Drawn before the first day, so that the count of each kind is what was asked for whatever the users do. A population
 //! too small to have anybody that an attack fits goes without it.
@@ -19,7 +19,7 @@ const MASS_EXPIRY_CLIENTS: u32 = 60;
 /// Picks at random before the users are asked one by one.
 const PICKS_MAX: u32 = 200;
 
-/// Plants attacks and twins among the residents, and gives the attackers that need none.
+/// Plants attacks, and as many of each oddity, among the residents, and gives the attackers that need none.
 pub(super) fn plant(
     settings: &Settings,
     span: (i64, i64),
@@ -37,8 +37,10 @@ pub(super) fn plant(
         for n in 0..count {
             planter.attack(*attack, n);
         }
+    }
+    for oddity in Oddity::ALL.iter().filter(|oddity| !oddity.is_habit()) {
         for _ in 0..count * settings.oddities {
-            planter.twin(attack.twin());
+            planter.oddity(*oddity);
         }
     }
     planter.prowlers
@@ -129,10 +131,7 @@ impl Planter<'_> {
         resident.plan(at, Step::Attack(attack, variant));
     }
 
-    fn twin(&mut self, oddity: Oddity) {
-        if oddity.is_habit() {
-            return;
-        }
+    fn oddity(&mut self, oddity: Oddity) {
         let at = self.some_time();
         if oddity == Oddity::MassExpiry {
             let users = u32::try_from(self.residents.len()).unwrap_or(u32::MAX);

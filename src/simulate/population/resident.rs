@@ -8,11 +8,12 @@ use crate::model::{EventType, Text};
 
 use super::context::{Context, Held};
 use super::kinds::{Attack, Oddity};
-use super::person::{self, Away, Home, Installation};
+use super::person::{self, Home, Installation};
 use super::server::{End, Family, MINUTE, Verdict};
 use super::stage::{Fact, Stage, hex16, mixed, token_id};
 use super::thieves::Theft;
 use super::truth::{Cause, FamilyKey, FamilyTruth, Presented, Sender};
+use super::whereabouts::{Away, whereabouts};
 use crate::model::Reason;
 use crate::simulate::random::Random;
 
@@ -107,7 +108,7 @@ pub(super) enum Answer {
 impl Resident {
     pub(super) fn new(seed: u64, index: u32) -> Self {
         let mut random = Random::part(seed, u64::from(index) + 1);
-        let home = Home::new(index, &mut random);
+        let home = Home::new(seed, index, &mut random);
         let installations = person::installations(index, &mut random);
         Self {
             index,
@@ -174,7 +175,7 @@ impl Resident {
         at: i64,
     ) -> Option<(Context, Option<Oddity>)> {
         let one = self.installations.get(installation)?;
-        person::whereabouts(&self.home, &self.away, one, at, &mut self.random)
+        whereabouts(&self.home, &self.away, one, at, &mut self.random)
     }
 
     pub(super) fn key(&self, number: u32) -> FamilyKey {

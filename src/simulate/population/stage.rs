@@ -15,7 +15,7 @@ pub(super) struct Stage<'a> {
     pub from: i64,
     /// The log ends here; what would come later is not told.
     pub end: i64,
-    pub told: &'a mut Vec<(i64, Moment)>,
+    pub told: &'a mut Vec<Option<Moment>>,
     pub truth: &'a mut Truth,
 }
 
@@ -93,13 +93,10 @@ impl Stage<'_> {
             return;
         }
         let event = self.event(at, fact);
-        self.told.push((
-            at,
-            Moment {
-                event,
-                truth: fact.truth,
-            },
-        ));
+        self.told.push(Some(Moment {
+            event,
+            truth: fact.truth,
+        }));
     }
 
     fn event(&self, at: i64, fact: &Fact<'_>) -> Event {
