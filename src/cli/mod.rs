@@ -7,6 +7,7 @@
 mod check;
 mod completions;
 mod demo;
+mod explain;
 mod notify;
 mod online;
 mod replay;
@@ -37,6 +38,7 @@ enum Command {
     Check(check::Arguments),
     Completions(completions::Arguments),
     Demo(demo::Arguments),
+    Explain(explain::Arguments),
     Notify(notify::Arguments),
     Replay(replay::Arguments),
     Rules(rules::Arguments),
@@ -113,6 +115,7 @@ fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit
         Command::Check(arguments) => check::run(&arguments, terminal),
         Command::Completions(arguments) => completions::run(&arguments, terminal),
         Command::Demo(arguments) => demo::run(&arguments, terminal),
+        Command::Explain(arguments) => explain::run(&arguments, terminal),
         Command::Notify(arguments) => notify::run(&arguments, terminal),
         Command::Replay(arguments) => replay::run(&arguments, terminal),
         Command::Rules(arguments) => rules::run(&arguments, terminal),

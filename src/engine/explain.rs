@@ -44,7 +44,6 @@ pub struct FamilyStory {
     pub whose: Evidence,
     /// Presentations, oldest first: time, answer, tokens, and from where.
     pub timeline: Vec<Evidence>,
-    pub times: Vec<i64>,
 }
 
 impl Engine {
@@ -62,31 +61,12 @@ impl Engine {
             .iter()
             .filter(|(_, family)| family.is_called(id))
             .min_by_key(|(key, family)| (family.first_seen, *key))?;
-        let whose = Evidence::new()
-            .with("family_id", &family.id)
-            .with("issuer", &family.issuer)
-            .with_some("tenant", family.tenant.as_ref())
-            .with_some("user_id", family.user_id.as_ref())
-            .with_some("client_id", family.client_id.as_ref())
-            .with_some("session_id", family.session_id.as_ref());
-        let entries = family.ledger.entries();
-        let line = |entry: &Entry| {
-            let line = Evidence::new()
-                .with("time", instant(entry.time))
-                .with("answer", entry.answer.as_str())
-                .with_some("token", entry.token_name())
-                .with_some(
-                    "issued",
-                    entry.names().and_then(|names| names.issued.as_ref()),
-                )
-                .with_some("event_id", entry.event_id());
-            Evidence([line.0, who(family.ledger.context(entry)).0].concat())
-        };
-        Some(FamilyStory {
-            whose,
-            timeline: entries.iter().map(line).collect(),
-            times: entries.iter().map(|entry| entry.time).collect(),
-        })
+        Some(story(family))
+    }
+
+    /// The family of an event.
+    pub fn family_of_event(&self, event: &Enriched) -> Option<FamilyStory> {
+        self.family_of(event).ok().map(|(_, family)| story(family))
     }
 
     fn explain_rule(&self, rule: &Arc<Rule>, event: &Enriched) -> Explained {
@@ -125,7 +105,9 @@ impl Engine {
         match rule.detect.stage() {
             Stage::Family(kind) => {
                 let (key, family) = self.family_of(event)?;
-                let facts = Facts::of(&self.state, &self.compiled, family, key);
+                let mut facts = Facts::of(&self.state, &self.compiled, family, key);
+                // What was decided about this very event is no excuse for it.
+                facts.ends.by_us.retain(|end| *end < time);
                 let case = facts.case(family);
                 if !kind.concerns(&case) {
                     return Err("nothing that it reads is in question in this family");
@@ -221,6 +203,33 @@ impl Engine {
                 record.map(|record| &record.counts).ok_or(none)
             }
         }
+    }
+}
+
+fn story(family: &Family) -> FamilyStory {
+    let whose = Evidence::new()
+        .with("family_id", &family.id)
+        .with("issuer", &family.issuer)
+        .with_some("tenant", family.tenant.as_ref())
+        .with_some("user_id", family.user_id.as_ref())
+        .with_some("client_id", family.client_id.as_ref())
+        .with_some("session_id", family.session_id.as_ref());
+    let entries = family.ledger.entries();
+    let line = |entry: &Entry| {
+        let line = Evidence::new()
+            .with("time", instant(entry.time))
+            .with("answer", entry.answer.as_str())
+            .with_some("token", entry.token_name())
+            .with_some(
+                "issued",
+                entry.names().and_then(|names| names.issued.as_ref()),
+            )
+            .with_some("event_id", entry.event_id());
+        Evidence([line.0, who(family.ledger.context(entry)).0].concat())
+    };
+    FamilyStory {
+        whose,
+        timeline: entries.iter().map(line).collect(),
     }
 }
 

@@ -164,7 +164,7 @@ fn judge(
 /// What a case borrows besides the family itself.
 pub(super) struct Facts {
     client: ClientFacts,
-    ends: Ends,
+    pub(super) ends: Ends,
 }
 
 impl Facts {

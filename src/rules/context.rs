@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::parameters::Parameters;
-use crate::model::{Agent, Enriched, Network, Place, Text, names};
+use crate::model::{Agent, Enriched, Network, NetworkClass, Place, Text, names};
 
 /// From whom one presentation came, as far as the source carries it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -277,16 +277,25 @@ fn every_field_known(context: &Context, known: &[Seen<'_>]) -> (Standing, Basis)
     }
 }
 
+/// Where somebody is beyond doubt: a mobile carrier's addresses come out at a hub that may be a thousand kilometres away.
+fn surely_located(context: &Context) -> Option<&Place> {
+    let mobile = context
+        .network
+        .as_ref()
+        .is_some_and(|network| network.class == Some(NetworkClass::Mobile));
+    context.located().filter(|_| !mobile)
+}
+
 /// Whether one person cannot have come from any known place to the presenter's in the time between.
 fn cannot_have_travelled(presenter: Seen<'_>, known: &[Seen<'_>], bounds: &TravelBounds) -> bool {
-    let Some(place) = presenter.context.located() else {
+    let Some(place) = surely_located(presenter.context) else {
         return false;
     };
     let apart = |seen: &Seen<'_>| (presenter.time - seen.time).abs();
     let located: Vec<(&Seen<'_>, &Place)> = known
         .iter()
         .filter(|seen| apart(seen) <= TRAVEL_AGE_MAX_MS)
-        .filter_map(|seen| seen.context.located().map(|place| (seen, place)))
+        .filter_map(|seen| surely_located(seen.context).map(|place| (seen, place)))
         .collect();
     let Some(nearest) = located.iter().map(|(seen, _)| apart(seen)).min() else {
         return false;

@@ -7,6 +7,7 @@ use super::Summary;
 use super::recent::Recent;
 use crate::app::parts;
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::enrich::Tables;
 use crate::model::{Action, ActionKind, Decision, Enriched, Output};
 use crate::pipeline::Worker;
@@ -57,6 +58,10 @@ impl Lane {
             };
             self.summary.actions[slot] += 1;
         }
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.worker.engine
     }
 
     pub(super) fn summary(&self) -> Summary {

@@ -5,6 +5,7 @@
 //! gathers what is asked before anything is enforced. Memory does not grow with the input.
 
 pub mod diff;
+pub mod explain;
 mod feed;
 pub mod figures;
 

@@ -10,7 +10,7 @@ use crate::model::Reject;
 /// Rejected records shown one by one; the rest is counted.
 const REJECTS_SHOWN: u64 = 10;
 
-pub(super) struct Aside<'a> {
+pub(in crate::cli) struct Aside<'a> {
     err: &'a mut dyn Write,
     bar: ProgressBar,
     rejects: u64,
@@ -18,7 +18,7 @@ pub(super) struct Aside<'a> {
 
 impl<'a> Aside<'a> {
     /// Without a size, as of standard input, there is no telling how far it is, and no bar.
-    pub(super) fn new(bytes: u64, err: &'a mut dyn Stream) -> Self {
+    pub(in crate::cli) fn new(bytes: u64, err: &'a mut dyn Stream) -> Self {
         let seen = err.is_terminal() && bytes > 0;
         Self {
             err,
@@ -31,7 +31,7 @@ impl<'a> Aside<'a> {
         }
     }
 
-    pub(super) fn progress(&self, bytes: u64, events: u64) {
+    pub(in crate::cli) fn progress(&self, bytes: u64, events: u64) {
         self.bar.set_position(bytes);
         let seconds = self.bar.elapsed().as_secs().max(1);
         let rate = HumanCount(events / seconds);
@@ -39,7 +39,7 @@ impl<'a> Aside<'a> {
             .set_message(format!("{} events, {rate}/s", HumanCount(events)));
     }
 
-    pub(super) fn rejected(&mut self, reject: &Reject) -> io::Result<()> {
+    pub(in crate::cli) fn rejected(&mut self, reject: &Reject) -> io::Result<()> {
         self.rejects += 1;
         if self.rejects > REJECTS_SHOWN {
             return Ok(());
@@ -52,7 +52,7 @@ impl<'a> Aside<'a> {
         self.bar.suspend(|| writeln!(err, "{line}"))
     }
 
-    pub(super) fn finish(self) -> io::Result<()> {
+    pub(in crate::cli) fn finish(self) -> io::Result<()> {
         self.bar.finish_and_clear();
         match self.rejects.checked_sub(REJECTS_SHOWN) {
             None | Some(0) => Ok(()),

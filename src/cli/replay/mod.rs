@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::decode::Decoder;
 use crate::model::Text;
 use crate::rules::RuleSet;
-use aside::Aside;
+pub(super) use aside::Aside;
 
 /// Run recorded events through decode, engine and response policy, in event time; performs nothing.
 #[derive(Debug, Args)]
@@ -30,12 +30,8 @@ pub(super) struct Arguments {
     /// Configuration file.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
-    /// Rules to use in place of those the configuration names: a file or a folder.
-    #[arg(long, value_name = "DIR")]
-    rules: Option<PathBuf>,
-    /// Form of the records: tokenwarden, keycloak, auth0, or the mapping of a source in the configuration.
-    #[arg(long, value_name = "NAME")]
-    format: Option<String>,
+    #[command(flatten)]
+    records: Records,
     /// Other rules (a file or a folder) to compare with: prints which detections and actions would appear, vanish or change.
     #[arg(long, value_name = "DIR")]
     diff: Option<PathBuf>,
@@ -45,9 +41,6 @@ pub(super) struct Arguments {
     summary: bool,
     #[arg(long, value_enum, default_value_t = Form::Text)]
     output: Form,
-    /// Zone of log lines that name none (IANA name, e.g. Europe/Berlin); UTC unless given.
-    #[arg(long, value_name = "TZ")]
-    timezone: Option<String>,
     /// Exit 1 when something of severity low or above fired.
     #[arg(long)]
     fail_on_detection: bool,
@@ -56,8 +49,22 @@ pub(super) struct Arguments {
     files: Vec<PathBuf>,
 }
 
+/// How recorded events are read, and by which rules they are judged.
+#[derive(Debug, Args)]
+pub(super) struct Records {
+    /// Rules to use in place of those the configuration names: a file or a folder.
+    #[arg(long, value_name = "DIR")]
+    pub(super) rules: Option<PathBuf>,
+    /// Form of the records: tokenwarden, keycloak, auth0, or the mapping of a source in the configuration.
+    #[arg(long, value_name = "NAME")]
+    format: Option<String>,
+    /// Zone of log lines that name none (IANA name, e.g. Europe/Berlin); UTC unless given.
+    #[arg(long, value_name = "TZ")]
+    timezone: Option<String>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
+pub(super) enum Form {
     Text,
     Json,
 }
@@ -68,13 +75,13 @@ pub(super) fn run(args: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Resu
         Err(faults) => return super::report(&faults, terminal),
     };
     let (rules, other) = match (
-        parts::rule_set(&config, args.rules.as_ref()),
+        parts::rule_set(&config, args.records.rules.as_ref()),
         diff_rules(args, &config),
     ) {
         (Ok(rules), Ok(other)) => (rules, other),
         (Err(faults), _) | (_, Err(faults)) => return super::report(&faults, terminal),
     };
-    let (source, decoder) = match form(args, &config) {
+    let (source, decoder) = match args.records.decoder(&args.files, &config) {
         Ok(form) => form,
         Err(why) => {
             writeln!(terminal.err, "tokenwarden: {why}")?;
@@ -111,31 +118,34 @@ fn diff_rules(
         .transpose()
 }
 
-/// Which decoder reads the files: the one named, else that of the configuration's only source, else the canonical one.
-fn form(args: &Arguments, config: &Config) -> Result<(Text, Arc<dyn Decoder>), String> {
-    let timezone: Option<Text> = args.timezone.as_deref().map(Into::into);
-    if args
-        .files
-        .iter()
-        .filter(|file| file.as_os_str() == "-")
-        .count()
-        > 1
-    {
-        return Err("`-` (standard input) can be read once only".to_owned());
+impl Records {
+    /// Which decoder reads the files: the one named, else that of the configuration's only source, else the canonical one.
+    pub(super) fn decoder(
+        &self,
+        files: &[PathBuf],
+        config: &Config,
+    ) -> Result<(Text, Arc<dyn Decoder>), String> {
+        let timezone: Option<Text> = self.timezone.as_deref().map(Into::into);
+        if files.iter().filter(|file| file.as_os_str() == "-").count() > 1 {
+            return Err("`-` (standard input) can be read once only".to_owned());
+        }
+        let with_mapping = |wanted: Option<&str>| {
+            config.sources.iter().find(|source| match wanted {
+                Some("mapping") => {
+                    matches!(source.decode.format, crate::config::Format::Mapping(_))
+                }
+                Some(_) => false,
+                None => config.sources.len() == 1,
+            })
+        };
+        if let Some(source) = with_mapping(self.format.as_deref()) {
+            let mut decode = source.decode.clone();
+            decode.timezone = timezone.or(decode.timezone);
+            return parts::decoder(&decode, &replay_key(), None)
+                .map(|decoder| (source.name.clone(), decoder));
+        }
+        let format = self.format.as_deref().unwrap_or("tokenwarden");
+        parts::named_decoder(format, timezone, replay_key())
+            .map(|decoder| ("replay".into(), decoder))
     }
-    let with_mapping = |wanted: Option<&str>| {
-        config.sources.iter().find(|source| match wanted {
-            Some("mapping") => matches!(source.decode.format, crate::config::Format::Mapping(_)),
-            Some(_) => false,
-            None => config.sources.len() == 1,
-        })
-    };
-    if let Some(source) = with_mapping(args.format.as_deref()) {
-        let mut decode = source.decode.clone();
-        decode.timezone = timezone.or(decode.timezone);
-        return parts::decoder(&decode, &replay_key(), None)
-            .map(|decoder| (source.name.clone(), decoder));
-    }
-    let format = args.format.as_deref().unwrap_or("tokenwarden");
-    parts::named_decoder(format, timezone, replay_key()).map(|decoder| ("replay".into(), decoder))
 }

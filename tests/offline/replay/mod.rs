@@ -1,12 +1,13 @@
 //! `tokenwarden replay` as a user runs it: files in, lines out, in this process.
 //!
 //! `recordings` is the acceptance on what a real server recorded; `reuse_table` has every row of the table that decides;
-//! `everyday` what honest people do, `hostile` what others try; `response` what is decided about a finding; `surface` the contract of the command; `backtest` what it says of other rules and of a log as a whole.
+//! `everyday` what honest people do, `hostile` what others try; `response` what is decided about a finding; `surface` the contract of the command; `backtest` what it says of other rules and of a log as a whole; `explain` why a rule fired or did not.
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 mod backtest;
 mod everyday;
+mod explain;
 mod hostile;
 mod log;
 mod recordings;

@@ -1,0 +1,159 @@
+//! An explanation as a tree for people.
+
+use std::io::Write;
+
+use super::super::clean;
+use crate::app::replay::explain::Explanation;
+use crate::engine::{Explained, Outcome};
+use crate::model::{Action, Detection, Enriched, Evidence, Value};
+use crate::rules::context::Context;
+use crate::rules::words::{self, who};
+
+/// Members of evidence that the family's own timeline tells better.
+const SHOWN_ABOVE: &[&str] = &["timeline"];
+
+pub(super) fn print(explanation: &Explanation, out: &mut dyn Write) -> anyhow::Result<()> {
+    event(&explanation.event, out)?;
+    if let Some(family) = &explanation.family {
+        writeln!(out, "\nFamily {}", line(&family.whose))?;
+        for presentation in &family.timeline {
+            writeln!(out, "  {}", story_line(presentation))?;
+        }
+    }
+    writeln!(out, "\nRules")?;
+    for explained in &explanation.rules {
+        rule(explained, &explanation.decided, out)?;
+    }
+    Ok(())
+}
+
+fn event(enriched: &Enriched, out: &mut dyn Write) -> anyhow::Result<()> {
+    let event = &enriched.event;
+    let outcome = event.reason.map_or_else(
+        || event.outcome.to_string(),
+        |reason| format!("{} ({reason})", event.outcome),
+    );
+    let head = format!(
+        "Event {}: {}, {outcome}, {}",
+        event.event_id, event.kind, event.time
+    );
+    writeln!(out, "{}", clean(&head))?;
+    let whose = Evidence::new()
+        .with_some("user_id", event.user_id.as_ref())
+        .with_some("client_id", event.client_id.as_ref())
+        .with_some("session_id", event.session_id.as_ref())
+        .with_some("token_id", event.token_id.as_ref())
+        .with_some("new_token_id", event.new_token_id.as_ref())
+        .with_some("error", event.error.as_ref());
+    for (name, said) in [("about", whose), ("from", who(&Context::of(enriched)))] {
+        if !said.0.is_empty() {
+            writeln!(out, "  {name:<6} {}", line(&said))?;
+        }
+    }
+    Ok(())
+}
+
+fn rule(
+    explained: &Explained,
+    decided: &[(Detection, Vec<Action>)],
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let name = &explained.rule.name;
+    match &explained.outcome {
+        Outcome::Unasked(why) => writeln!(out, "  {name:<28} not asked: {why}")?,
+        Outcome::Silent if explained.notes.is_empty() => {
+            writeln!(
+                out,
+                "  {name:<28} silent: nothing in the event for it to judge"
+            )?;
+        }
+        Outcome::Silent => writeln!(out, "  {name:<28} silent")?,
+        Outcome::Fired(_) => writeln!(out, "  {name:<28} FIRED")?,
+    }
+    for note in &explained.notes {
+        let values = line(&note.values);
+        let values = if values.is_empty() {
+            values
+        } else {
+            format!(" ({values})")
+        };
+        writeln!(out, "      - {}{values}", clean(&note.why))?;
+    }
+    if let Outcome::Fired(findings) = &explained.outcome {
+        for finding in findings {
+            let severity = explained.rule.severity.min(finding.at_most);
+            writeln!(out, "      {severity}: {}", clean(&finding.summary))?;
+            tree(&finding.evidence, 8, out)?;
+        }
+    }
+    for (detection, actions) in decided.iter().filter(|(d, _)| d.rule == *name) {
+        writeln!(out, "      detection {}", detection.id)?;
+        for action in actions {
+            let why = clean(&action.reason);
+            writeln!(out, "        {} {}: {why}", action.decision, action.kind)?;
+        }
+    }
+    Ok(())
+}
+
+/// Evidence, a member a line; what is nested stands below.
+pub(super) fn tree(evidence: &Evidence, indent: usize, out: &mut dyn Write) -> anyhow::Result<()> {
+    let members = evidence.0.iter();
+    for (name, value) in members.filter(|(name, _)| !SHOWN_ABOVE.contains(&&**name)) {
+        match value {
+            Value::Map(inner) => {
+                writeln!(out, "{:indent$}{name}: {}", "", line(inner))?;
+            }
+            Value::List(items) if items.iter().any(|item| matches!(item, Value::Map(_))) => {
+                writeln!(out, "{:indent$}{name}:", "")?;
+                for item in items {
+                    writeln!(out, "{:indent$}  {}", "", scalar(item))?;
+                }
+            }
+            value => writeln!(out, "{:indent$}{name}: {}", "", scalar(value))?,
+        }
+    }
+    Ok(())
+}
+
+/// One presentation: when, what the server answered, which token, and from whom.
+fn story_line(presentation: &Evidence) -> String {
+    let said = |name: &str| presentation.get(name).map(scalar);
+    let short = |name: &str| said(name).map(|token| words::short(&token));
+    let tokens = match (short("token"), short("issued")) {
+        (Some(token), Some(issued)) => format!("{token} -> {issued}"),
+        (token, issued) => token
+            .or(issued.map(|issued| format!("-> {issued}")))
+            .unwrap_or_default(),
+    };
+    let from = [
+        "ip_address",
+        "declared",
+        "place",
+        "agent",
+        "device_id",
+        "key_thumbprint",
+    ];
+    let from: Vec<String> = from.into_iter().filter_map(said).collect();
+    let when = said("time").unwrap_or_default();
+    let answer = said("answer").unwrap_or_default();
+    format!("{when:<24}  {answer:<8}  {tokens:<23}  {}", from.join(", "))
+}
+
+/// Evidence in one line.
+fn line(evidence: &Evidence) -> String {
+    let member = |(name, value): &(crate::model::Text, Value)| format!("{name} {}", scalar(value));
+    let members: Vec<String> = evidence.0.iter().map(member).collect();
+    members.join(", ")
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::Bool(value) => value.to_string(),
+        Value::Integer(value) => value.to_string(),
+        Value::Number(value) => value.to_string(),
+        Value::Text(value) => clean(value),
+        Value::List(items) => items.iter().map(scalar).collect::<Vec<_>>().join(" "),
+        Value::Map(inner) => line(inner),
+    }
+}
