@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Client, Clients};
 use crate::model::{ClientType, Mode, Text};
-use crate::rules::case::{ClientFacts, FamilyKind, UserKind, millis};
+use crate::rules::case::{ClientFacts, FamilyKind, KeyedKind, UserKind, millis};
 use crate::rules::kinds::Stage;
 use crate::rules::kinds::composite::Composite;
 use crate::rules::kinds::storm::Storm;
@@ -17,6 +17,7 @@ pub(super) struct Compiled {
     families: Vec<Arc<Rule>>,
     users: Vec<Arc<Rule>>,
     rates: Vec<Arc<Rule>>,
+    keyed: Vec<Arc<Rule>>,
     storms: Vec<Arc<Rule>>,
     risks: Vec<Arc<Rule>>,
     /// Settling times of each rule and its variants, each once.
@@ -30,6 +31,7 @@ impl Compiled {
             families: Vec::new(),
             users: Vec::new(),
             rates: Vec::new(),
+            keyed: Vec::new(),
             storms: Vec::new(),
             risks: Vec::new(),
             settles: HashMap::new(),
@@ -40,6 +42,7 @@ impl Compiled {
                 Stage::Family(_) => &mut compiled.families,
                 Stage::User(_) => &mut compiled.users,
                 Stage::Rate(_) => &mut compiled.rates,
+                Stage::Keyed(_) => &mut compiled.keyed,
                 Stage::Storm(_) => &mut compiled.storms,
                 Stage::Risk(_) => &mut compiled.risks,
             };
@@ -97,6 +100,18 @@ impl Compiled {
             .iter()
             .flat_map(|rule| self.settles(rule))
             .copied()
+    }
+
+    /// The generic rules.
+    pub(super) fn keyed<'a>(
+        &'a self,
+        client_id: Option<&'a str>,
+        tenant: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a dyn KeyedKind)> {
+        variants(&self.keyed, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
+            Stage::Keyed(kind) => Some((rule, kind)),
+            _ => None,
+        })
     }
 
     /// The rules that count reuses.
@@ -171,7 +186,7 @@ fn settles(rule: &Arc<Rule>) -> Vec<i64> {
     let settle = |rule: &Arc<Rule>| match rule.detect.stage() {
         Stage::Family(kind) => Some(millis(kind.settle())),
         Stage::User(kind) => Some(millis(kind.settle())),
-        Stage::Rate(_) | Stage::Storm(_) | Stage::Risk(_) => None,
+        Stage::Rate(_) | Stage::Keyed(_) | Stage::Storm(_) | Stage::Risk(_) => None,
     };
     let all = std::iter::once(rule).chain(rule.variants.all());
     let mut settles: Vec<i64> = all.filter_map(settle).collect();

@@ -9,9 +9,9 @@ use super::account::User;
 use super::family::Family;
 use super::lineage::Facts;
 use super::resolve::scoped;
-use super::{Engine, rate, risk};
+use super::{Engine, keyed, rate, risk};
 use crate::model::{Enriched, Evidence, Mode, Subject, limits};
-use crate::rules::case::{At, UserCase, millis};
+use crate::rules::case::{At, KeyedCase, KeyedKind, UserCase, millis};
 use crate::rules::context::Context;
 use crate::rules::kinds::velocity::Counts;
 use crate::rules::kinds::{Stage, composite, velocity};
@@ -128,6 +128,7 @@ impl Engine {
                 let case = rate::case(counts, client, &event.event, &presenter);
                 Ok(velocity.judge(&case, time, trace))
             }
+            Stage::Keyed(kind) => self.ask_keyed(rule, kind, event, trace),
             Stage::Storm(storm) => {
                 let client = event
                     .event
@@ -158,6 +159,51 @@ impl Engine {
                 Ok(findings)
             }
         }
+    }
+
+    /// A generic rule about an event that it has taken; else why it has not.
+    fn ask_keyed(
+        &self,
+        rule: &Rule,
+        kind: &dyn KeyedKind,
+        event: &Enriched,
+        trace: &mut Trace,
+    ) -> Result<Vec<Finding>, &'static str> {
+        let presenter = Arc::new(Context::of(event));
+        let sources = keyed::sources(&self.state, &self.compiled);
+        let facts = sources.all(event, &presenter);
+        let mut fulfilled = None;
+        for (step, condition) in keyed::steps(kind) {
+            match condition.matches(event, &facts) {
+                Ok(true) => fulfilled = Some(step),
+                Ok(false) => trace.note(|| {
+                    let values = Evidence::new().with("condition", condition.source());
+                    ("the event does not fulfil the condition".to_owned(), values)
+                }),
+                Err(error) => {
+                    let values = || Evidence::new().with("condition", condition.source());
+                    trace.note(|| (error.to_string(), values()));
+                    return Err("its condition has no answer for this event");
+                }
+            }
+        }
+        let step = fulfilled.ok_or("the event is none that it counts")?;
+        let values = keyed::key_values(kind.by(), event);
+        let values = values.ok_or("the event lacks a field of its key")?;
+        let key = keyed::memory_key(rule, &event.event, &values);
+        let record = self.state.keyed.get(key);
+        let record = record.ok_or("nothing is remembered of the key")?;
+        let party = keyed::party_of(&sources, event);
+        let case = KeyedCase {
+            step,
+            event,
+            presenter: &presenter,
+            party: &party,
+            facts: &|| facts.clone(),
+            thefts: keyed::thefts_of(&self.state.thefts, &event.event),
+        };
+        let judged = kind.judge(&record.memory, &case, trace);
+        Ok(judged.into_iter().map(|(finding, _)| finding).collect())
     }
 
     fn family_of(&self, event: &Enriched) -> Result<(u64, &Family), &'static str> {

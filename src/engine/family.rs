@@ -131,6 +131,11 @@ impl Family {
         *self.id == *id || self.ledger.entries().iter().any(names)
     }
 
+    /// Whether the server had issued or accepted one of its tokens by then.
+    pub(super) fn was_accepted_before(&self, time: i64) -> bool {
+        self.accepted_since.is_some_and(|since| since < time)
+    }
+
     /// Takes over what was filed under another key for the same family.
     pub(super) fn absorb(&mut self, other: Self) {
         if !self.named && (other.named || other.id_time < self.id_time) {

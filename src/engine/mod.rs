@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! event --> rename (only after a change of the token key)
-//!       --> resolve (token or session -> family) --> lineage (family) --> account (user) --> network, client --> risk --> found
+//!       --> resolve (token or session -> family) --> lineage (family) --> account (user) --> network, client --> keyed (whatever a rule says) --> risk --> found
 //! ```
 //!
 //! In: events, ticks and our own doings, in order of arrival. Out: what the rules found, for the response policy.
@@ -15,8 +15,10 @@
 mod account;
 mod compiled;
 mod explain;
+mod facts;
 mod family;
 mod found;
+mod keyed;
 mod lineage;
 mod rate;
 mod rename;
@@ -37,7 +39,7 @@ pub use found::{Found, stable_id};
 use crate::config::Clients;
 use crate::model::{
     ActionKind, Afterwards, Enriched, EventType, Input, NetworkClass, OwnEvent, OwnEventKind,
-    Target, Timestamp,
+    Target, Text, Timestamp,
 };
 use crate::rules::context::Context;
 use crate::rules::kinds::velocity::{By, Velocity};
@@ -57,6 +59,7 @@ pub struct Engine {
     lateness_of: HashMap<u32, i64>,
     state: State,
     counters: Counters,
+    errors: keyed::Errors,
 }
 
 /// What became of the input, counted since the start of this process.
@@ -83,7 +86,7 @@ pub struct Sizes {
 const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
 const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
 /// Version of the snapshot's form; another one is not read, and the state is rebuilt.
-const SNAPSHOT_VERSION: u32 = 4;
+const SNAPSHOT_VERSION: u32 = 5;
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -97,6 +100,7 @@ impl Engine {
             lateness_of: HashMap::new(),
             state: State::new(),
             counters: Counters::default(),
+            errors: keyed::Errors::new(),
         }
     }
 
@@ -132,6 +136,7 @@ impl Engine {
             }
         };
         self.answer_questions(out);
+        keyed::note_thefts(&mut self.state, &out[before..]);
         risk::follow(&mut self.state, &self.compiled, before, out);
         self.sweep();
         if muted {
@@ -181,6 +186,11 @@ impl Engine {
         self.counters
     }
 
+    /// How often a condition of a rule had no answer since the start of this process, by the rule's name.
+    pub fn rule_errors(&self) -> impl Iterator<Item = (&Text, u64)> {
+        self.errors.iter().map(|(rule, count)| (rule, *count))
+    }
+
     pub fn sizes(&self) -> Sizes {
         let state = &self.state;
         Sizes {
@@ -189,7 +199,7 @@ impl Engine {
             users: state.users.len(),
             networks: state.networks.len(),
             clients: state.clients.len(),
-            waiting: state.questions.len(),
+            waiting: state.questions.len() + state.aside.len(),
             evicted: state.families.evicted()
                 + state.renamed.evicted()
                 + state.resolve.evicted()
@@ -199,6 +209,9 @@ impl Engine {
                 + state.ended.evicted()
                 + state.reuses.evicted()
                 + state.risks.evicted()
+                + state.keyed.evicted()
+                + state.thefts.evicted()
+                + state.aside.hurried()
                 + state.questions.hurried(),
         }
     }
@@ -259,6 +272,7 @@ impl Engine {
         let time = event.event.time.as_millisecond();
         lineage::ended(&mut self.state, &event.event);
         if !matches!(event.event.kind, EventType::Issue | EventType::Refresh) {
+            self.keyed(event, late, out);
             return true;
         }
         let context = Arc::new(Context::of(event));
@@ -281,7 +295,13 @@ impl Engine {
             self.account(presented, family, late, out);
             self.rates(presented, family, late, out);
         }
+        self.keyed(event, late, out);
         true
+    }
+
+    fn keyed(&mut self, event: &Enriched, late: bool, out: &mut Vec<Found>) {
+        let errors = &mut self.errors;
+        keyed::seen(&mut self.state, &self.compiled, errors, (event, late), out);
     }
 
     fn account(
@@ -428,6 +448,7 @@ impl Engine {
     }
 
     fn answer_questions(&mut self, out: &mut Vec<Found>) {
+        keyed::settled(&mut self.state, &self.compiled, &mut self.errors, out);
         while let Some((cut, waiting)) = self.state.due() {
             match waiting {
                 Waiting::Family(key) => {
@@ -454,6 +475,9 @@ impl Engine {
         self.state.ended.forget_before(horizon);
         self.state.reuses.forget_before(horizon);
         self.state.risks.forget_before(horizon);
+        self.state.thefts.forget_before(horizon);
+        // These say themselves how long they are of use.
+        self.state.keyed.forget_before(now);
     }
 }
 

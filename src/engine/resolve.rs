@@ -163,6 +163,12 @@ impl Resolve {
         self.tokens.get(token_key(event, token)).is_some()
     }
 
+    /// Whether the server itself has shown that it knows the token: it issued it, or accepted it.
+    pub(super) fn issued_or_used(&self, event: &Event, token: &Text) -> bool {
+        let known = self.tokens.get(token_key(event, token));
+        known.is_some_and(|known| !known.refused_only)
+    }
+
     /// The family that a token belongs to; one that nobody has seen yet will begin a family of its own.
     pub(super) fn of_token(&self, token: u64) -> u64 {
         self.lookup(token).unwrap_or(token)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::User;
 use super::family::Family;
+use super::keyed::{Aside, Keyed, Thefts};
 use super::rate::Rate;
 use super::rename::Renamed;
 use super::repeats::Repeats;
@@ -29,6 +30,10 @@ pub(super) struct State {
     pub(super) ended: Table<Ended>,
     pub(super) reuses: Table<ClientReuses>,
     pub(super) risks: Table<Box<Risk>>,
+    /// Of the generic rules.
+    pub(super) keyed: Table<Box<Keyed>>,
+    pub(super) aside: Aside,
+    pub(super) thefts: Table<Thefts>,
     pub(super) questions: Questions,
     /// Event time at which old state was last swept out.
     pub(super) swept_at: i64,
@@ -100,6 +105,9 @@ impl State {
             ended: Table::new(limits::ENDED_MAX),
             reuses: Table::new(limits::CLIENTS_MAX),
             risks: Table::new(limits::RISKS_MAX),
+            keyed: Table::new(limits::KEYED_MAX),
+            aside: Aside::default(),
+            thefts: Table::new(limits::THEFTS_MAX),
             questions: Questions::default(),
             swept_at: 0,
             nothing_performed: false,

@@ -312,3 +312,23 @@ pub const SUMMARY_NAMES_MAX: usize = 1000;
 pub const SUMMARY_ADDRESSES_MAX: usize = 10_000;
 /// From so many users on an address is one that people share, and not a large household.
 pub const SHARED_USERS_MIN: u64 = 50;
+/// Keys of generic rules that the engine remembers something of: some 200 bytes each where little happens.
+pub const KEYED_MAX: usize = 4_000_000;
+/// Entries of one such key (64 bytes each): a limit of 200 values in a window of eight parts fits.
+pub const KEYED_HITS_MAX: usize = 4096;
+/// The greatest limit of a generic rule: each value stands at least once in the memory of its key.
+pub const KEYED_COUNT_MAX: u32 = 2000;
+/// How long an event waits for facts that may excuse it: rows of one server come up to 200 ms out of order, those of two
+/// tables a second.
+pub const KEYED_SETTLE: Duration = Duration::from_secs(2);
+/// Events that wait so (about 1 KiB each): ten seconds of a guesser who tries 5,000 tokens a second. Beyond it the oldest
+/// is judged at once.
+pub const KEYED_WAITING_MAX: usize = 50_000;
+/// What is usual at a key is known by its last seven days; the day before them may still be read by a late event.
+pub const KEYED_USUAL_KEPT: Duration = Duration::from_hours(9 * 24);
+/// Values remembered of one key of a `first_seen` rule; the one seen longest ago goes first.
+pub const KEYED_VALUES_MAX: usize = 20;
+/// Steps of a sequence.
+pub const KEYED_STEPS_MAX: usize = 8;
+/// Users of whom a theft was found: what was learnt of them just before does not count.
+pub const THEFTS_MAX: usize = 100_000;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Event, Text};
 
 /// An event with what the enrichment tables knew about it when it was decoded.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Enriched {
     pub event: Event,
     pub network: Option<Network>,

@@ -9,12 +9,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::context::Context;
+use super::expr::Expression;
+use super::fields::{Facts, KeyField};
 use super::finding::Finding;
 use super::kinds::impossible_travel::Sightings;
+use super::kinds::keyed::Memory;
 use super::kinds::velocity::Counts;
 use super::ledger::{Entry, Ledger};
 use super::trace::Trace;
-use crate::model::{Rotation, Text};
+use crate::model::{Enriched, Rotation, Text, TokenKind};
 
 /// A kind that judges one family.
 pub trait FamilyKind {
@@ -37,6 +40,71 @@ pub trait FamilyKind {
 pub trait UserKind {
     fn settle(&self) -> Duration;
     fn judge(&self, case: &UserCase<'_>, at: At, trace: &mut Trace) -> Vec<Finding>;
+}
+
+/// A kind that picks events by conditions and remembers a little of each key: the engine keeps the memory.
+pub trait KeyedKind {
+    /// What keeps the memories apart.
+    fn by(&self) -> &[KeyField];
+
+    /// The conditions by number, from 0 on: an event is taken once for each that it fulfils.
+    fn condition(&self, step: usize) -> Option<&Expression>;
+
+    /// Whether such an event begins the memory of its key; else it only joins one.
+    fn begins(&self, _step: usize) -> bool {
+        true
+    }
+
+    /// Whether such an event is put aside first, for facts that may still come.
+    fn waits(&self, step: usize) -> bool;
+
+    /// How long after its last event a memory is of use.
+    fn kept_for(&self) -> Duration;
+
+    /// Whether a finding is about the event that completed it and not about all events of the key.
+    fn is_about_event(&self) -> bool {
+        false
+    }
+
+    /// Files the event and judges what it may have decided. A party stands where the finding is another event's.
+    fn take(&self, memory: &mut Memory, case: &KeyedCase<'_>) -> Vec<Judged>;
+
+    /// Judges the same over what is remembered, and says why.
+    fn judge(&self, memory: &Memory, case: &KeyedCase<'_>, trace: &mut Trace) -> Vec<Judged>;
+}
+
+/// A finding, and whose the event is that completed it, where that is another than the one at hand.
+pub type Judged = (Finding, Option<Party>);
+
+/// Whose an event is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Party {
+    pub user_id: Option<Text>,
+    pub client_id: Option<Text>,
+    pub family_id: Option<Text>,
+    pub session_id: Option<Text>,
+    pub token_kind: Option<TokenKind>,
+}
+
+/// One event of a key.
+#[derive(Clone, Copy)]
+pub struct KeyedCase<'a> {
+    /// Which condition it fulfils.
+    pub step: usize,
+    pub event: &'a Enriched,
+    pub presenter: &'a Arc<Context>,
+    pub party: &'a Party,
+    /// What the engine knows of the event; asked for only where it decides something.
+    pub facts: &'a dyn Fn() -> Facts,
+    /// When thefts from the event's user were found, in milliseconds.
+    pub thefts: &'a [i64],
+}
+
+impl KeyedCase<'_> {
+    /// Event time in milliseconds.
+    pub fn time(&self) -> i64 {
+        self.event.event.time.as_millisecond()
+    }
 }
 
 /// A question: the event time that it is about, and up to where facts may be read. Milliseconds since 1970.

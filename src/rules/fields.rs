@@ -62,6 +62,12 @@ pub struct Facts {
     pub family_known: bool,
     /// How the context stands to those known of the family; absent where nothing was presented.
     pub context: Option<Standing>,
+    /// The same by proof key, device id and kind of client alone: what an address cannot change.
+    pub device: Option<Standing>,
+    /// The family was used from the presenter's network before.
+    pub network_known: bool,
+    /// Something about the family is in question: a refusal, a token again, another client or key.
+    pub disputed: bool,
     /// How many generations the presented token is behind the newest; absent where it is not known.
     pub generation_gap: Option<u64>,
     /// What the configuration says of the client.
@@ -154,6 +160,9 @@ fields! {
         "facts.token_known" Kind::Truth, truth(facts.token_known), "the ledger has seen this token issued or used", needs TokenId;
         "facts.family_known" Kind::Truth, truth(facts.family_known), "the ledger has seen this family before";
         "facts.context" Kind::Choice(Standing::NAMES), name(facts.context?.as_str()), "how the presenter stands to those known of the family";
+        "facts.device" Kind::Choice(Standing::NAMES), name(facts.device?.as_str()), "the same by proof key, device id and kind of client alone";
+        "facts.network_known" Kind::Truth, truth(facts.network_known), "the family was used from this network before", needs IpAddress;
+        "facts.disputed" Kind::Truth, truth(facts.disputed), "a refusal, a repeat or another client puts the family in question";
         "facts.generation_gap" Kind::Integer, whole(facts.generation_gap?), "generations by which the token is behind the newest";
     }
 }
@@ -204,6 +213,11 @@ impl Field {
             return "`tokenwarden rules fields` lists them".to_owned();
         }
         format!("known there: {}", members.join(", "))
+    }
+
+    /// Whether only the engine knows it, from what it has seen: an event that comes late may change it.
+    pub fn is_fact(&self) -> bool {
+        self.name.starts_with("facts.")
     }
 
     /// Its value at this event; `None` is a value that nobody told.

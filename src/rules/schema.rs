@@ -177,9 +177,13 @@ pub fn definitions() -> Map<String, Value> {
 fn parameters(mut detect: Detect) -> Map<String, Value> {
     let mut describer = Describer::default();
     detect.parameters(&mut describer);
-    let described = describer.parameters.into_iter();
+    properties(&describer.parameters)
+}
+
+fn properties(described: &[Parameter]) -> Map<String, Value> {
     described
-        .map(|it| (it.key.to_owned(), parameter(&it)))
+        .iter()
+        .map(|it| (it.key.to_owned(), parameter(it)))
         .collect()
 }
 
@@ -205,6 +209,17 @@ fn parameter(parameter: &Parameter) -> Value {
         Form::Choice(names) => json!({"description": about, "enum": names, "default": default}),
         Form::Texts => {
             json!({"description": about, "type": ["array", "null"], "items": {"$ref": "#/$defs/line"}})
+        }
+        Form::Condition | Form::Field { many: false } => {
+            json!({"description": about, "$ref": "#/$defs/line"})
+        }
+        Form::Field { many: true } => json!({"description": about, "$ref": "#/$defs/lines"}),
+        Form::Group(of) => {
+            json!({"description": about, "type": ["object", "null"], "properties": properties(of), "additionalProperties": false})
+        }
+        Form::Groups(range, of) => {
+            let each = json!({"type": "object", "properties": properties(of), "additionalProperties": false});
+            json!({"description": about, "type": "array", "minItems": range.start(), "maxItems": range.end(), "items": each})
         }
     }
 }

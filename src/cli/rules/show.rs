@@ -153,6 +153,17 @@ fn bounds(form: &parameters::Form) -> String {
         parameters::Form::Flag => "`true` or `false`.".to_owned(),
         parameters::Form::Choice(names) => format!("One of {}.", names.join(", ")),
         parameters::Form::Texts => "A list of texts.".to_owned(),
+        parameters::Form::Condition => "A condition (`tokenwarden rules fields`).".to_owned(),
+        parameters::Form::Field { many: false } => {
+            "A field (`tokenwarden rules fields`).".to_owned()
+        }
+        parameters::Form::Field { many: true } => {
+            "One field or several (`tokenwarden rules fields`).".to_owned()
+        }
+        parameters::Form::Group(_) => "A mapping.".to_owned(),
+        parameters::Form::Groups(range, _) => {
+            format!("A list of {} to {} mappings.", range.start(), range.end())
+        }
     }
 }
 

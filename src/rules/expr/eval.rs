@@ -100,6 +100,19 @@ impl Row for Seen<'_> {
     }
 }
 
+/// An event of which facts may still come: only those that are true already cannot change any more.
+pub(super) struct Open<'a> {
+    pub event: &'a Enriched,
+    pub so_far: &'a Facts,
+}
+
+impl Row for Open<'_> {
+    fn read(&self, field: &'static Field) -> Option<Value<'_>> {
+        let value = field.read(self.event, self.so_far);
+        value.filter(|value| !field.is_fact() || *value == Value::Truth(true))
+    }
+}
+
 impl Truth {
     pub(super) fn of(&self, row: &impl Row) -> Answer {
         match self {

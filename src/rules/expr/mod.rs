@@ -38,6 +38,8 @@ struct Compiled {
     truth: eval::Truth,
     fields: Vec<&'static Field>,
     can_match: bool,
+    reads_facts: bool,
+    asks_for_facts: bool,
 }
 
 /// What is wrong with the source of an expression, and where.
@@ -83,6 +85,8 @@ impl Expression {
             }
         });
         let can_match = satisfy::can_be_true(&truth);
+        let reads_facts = fields.iter().any(|field| field.is_fact());
+        let dense: String = source.split_whitespace().collect();
         let source = source.to_owned();
         Self {
             compiled: Arc::new(Compiled {
@@ -90,6 +94,8 @@ impl Expression {
                 truth,
                 fields,
                 can_match,
+                reads_facts,
+                asks_for_facts: dense.contains("has(facts."),
             }),
         }
     }
@@ -108,6 +114,23 @@ impl Expression {
     pub fn matches(&self, event: &Enriched, facts: &Facts) -> Result<bool, RunError> {
         let row = eval::Seen { event, facts };
         Ok(self.compiled.truth.of(&row)? == Some(true))
+    }
+
+    /// Whether it reads what only the engine knows, and what may still change.
+    pub fn reads_facts(&self) -> bool {
+        self.compiled.reads_facts
+    }
+
+    /// Whether the event may come to fulfil the condition, given the facts so far: those that are true stay true, all
+    /// others are open. An error is an answer that is still to be had.
+    pub fn may_match(&self, event: &Enriched, so_far: &Facts) -> bool {
+        let row = eval::Open { event, so_far };
+        self.compiled.asks_for_facts
+            || self
+                .compiled
+                .truth
+                .of(&row)
+                .map_or(true, |truth| truth != Some(false))
     }
 
     /// What it reads, in the order in which it is written.

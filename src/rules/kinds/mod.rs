@@ -3,11 +3,12 @@
 pub mod composite;
 pub mod device_change;
 pub mod impossible_travel;
+pub mod keyed;
 pub mod lineage;
 pub mod storm;
 pub mod velocity;
 
-use super::case::{FamilyKind, UserKind};
+use super::case::{FamilyKind, KeyedKind, UserKind};
 use super::finding::Class;
 use super::needs::Need;
 use super::parameters::Parameters;
@@ -75,6 +76,7 @@ pub enum Stage<'a> {
     Family(&'a dyn FamilyKind),
     User(&'a dyn UserKind),
     Rate(&'a velocity::Velocity),
+    Keyed(&'a dyn KeyedKind),
     Storm(&'a storm::Storm),
     Risk(&'a composite::Composite),
 }
@@ -94,6 +96,14 @@ rule_kinds! {
     "impossible_travel" => ImpossibleTravel(impossible_travel::ImpossibleTravel) [Place] User,
     /// More refreshes of any subject than the access token's lifetime explains.
     "velocity" => Velocity(velocity::Velocity) [Rate] Rate,
+    /// More events of one key than a limit.
+    "threshold" => Threshold(keyed::threshold::Threshold) [Rate] Keyed,
+    /// More different values at one key than a limit.
+    "distinct" => Distinct(keyed::distinct::Distinct) [Rate] Keyed,
+    /// A value that is new to a key with a history.
+    "first_seen" => FirstSeen(keyed::first_seen::FirstSeen) [Place] Keyed,
+    /// One thing after the other at one key.
+    "sequence" => Sequence(keyed::sequence::Sequence) [Rate] Keyed,
     /// Reuses in many families of one client at once.
     "storm" => Storm(storm::Storm) [Lineage] Storm,
     /// Findings of other rules that together say more than each alone.

@@ -1,0 +1,616 @@
+//! The stage of the generic rules: they pick events by a condition and remember a little of each key.
+//!
+//! An event is taken at once, unless the condition leaves the answer to facts that may still come (the token turns out to
+//! be known): then it is put aside for the settling time and asked again over what is known by then. Which events are put
+//! aside decides the condition itself, with all facts open but those that cannot change: most events are ruled out by
+//! their type and outcome, and cost no more than that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::compiled::Compiled;
+use super::facts::Sources;
+use super::found::{Found, Whose, stable_id};
+use super::millis;
+use super::rate::release;
+use super::resolve::scoped;
+use super::state::State;
+use super::table::{Aged, key_of};
+use crate::model::{Enriched, Event, Subject, Text, limits};
+use crate::rules::case::{KeyedCase, KeyedKind, Party};
+use crate::rules::context::Context;
+use crate::rules::expr::{Expression, RunError};
+use crate::rules::fields::KeyField;
+use crate::rules::kinds::keyed::Memory;
+use crate::rules::{Finding, Rule};
+
+/// What is remembered of one key of one rule.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Keyed {
+    pub(super) memory: Memory,
+    released: Vec<u64>,
+    /// Event time until which it is of use: what is of use longest stays longest.
+    kept_until: i64,
+}
+
+impl Aged for Keyed {
+    fn last_seen(&self) -> i64 {
+        self.kept_until
+    }
+}
+
+/// When thefts from a user were found.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Thefts {
+    /// Event times in milliseconds, oldest first; bounded.
+    pub(super) times: Vec<i64>,
+}
+
+/// Thefts remembered of one user.
+const THEFTS_OF_USER_MAX: usize = 8;
+
+impl Aged for Thefts {
+    fn last_seen(&self) -> i64 {
+        self.times.last().copied().unwrap_or(i64::MIN)
+    }
+}
+
+/// Events put aside, in order of the time at which they are asked again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Aside {
+    events: BTreeMap<(i64, u64), (Box<Enriched>, bool)>,
+    /// Asked before their time, for want of room.
+    hurried: u64,
+}
+
+impl Aside {
+    fn take(&mut self, now: i64, most: usize) -> Option<(Box<Enriched>, bool)> {
+        let (due, _) = *self.events.first_key_value()?.0;
+        let is_hurried = due > now && self.events.len() > most;
+        self.hurried += u64::from(is_hurried);
+        (due <= now || is_hurried).then(|| self.events.pop_first().map(|(_, held)| held))?
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(super) fn hurried(&self) -> u64 {
+        self.hurried
+    }
+}
+
+/// How often a rule had no answer, by its name.
+pub(super) type Errors = BTreeMap<Text, u64>;
+
+/// Shows a new event to the rules; what must wait is put aside.
+pub(super) fn seen(
+    state: &mut State,
+    compiled: &Compiled,
+    errors: &mut Errors,
+    (event, late): (&Enriched, bool),
+    out: &mut Vec<Found>,
+) {
+    let mut waits = false;
+    let mut context = None;
+    let sources = sources(state, compiled);
+    let of_client = sources.of_client(event);
+    let mut glance = None;
+    let mut taken: Vec<(&Arc<Rule>, &dyn KeyedKind, usize)> = Vec::new();
+    let mut begun: Vec<(&Arc<Rule>, &dyn KeyedKind)> = Vec::new();
+    let (client_id, tenant) = (
+        event.event.client_id.as_deref(),
+        event.event.tenant.as_deref(),
+    );
+    for (rule, kind) in compiled.keyed(client_id, tenant) {
+        for (step, condition) in steps(kind) {
+            if !kind.waits(step) {
+                if fulfils(condition.matches(event, &of_client), rule, errors) {
+                    taken.push((rule, kind, step));
+                }
+                continue;
+            }
+            if condition.may_match(event, &of_client) {
+                let so_far = glance.get_or_insert_with(|| sources.at_a_glance(event));
+                if condition.may_match(event, so_far) {
+                    waits = true;
+                    if kind.begins(step) {
+                        begun.push((rule, kind));
+                    }
+                }
+            }
+        }
+    }
+    let applies = |rule: &Rule| compiled.applies(&rule.name, event.event.client_id.as_deref());
+    for (rule, kind) in begun {
+        if applies(rule) {
+            begin(state, rule, kind, event);
+        }
+    }
+    for (rule, kind, step) in taken {
+        if applies(rule) {
+            let context = context.get_or_insert_with(|| Arc::new(Context::of(event)));
+            take(
+                state,
+                compiled,
+                (rule, kind, step),
+                (event, context, late),
+                out,
+            );
+        }
+    }
+    if waits {
+        let due = event
+            .event
+            .time
+            .as_millisecond()
+            .saturating_add(millis(limits::KEYED_SETTLE));
+        let id = scoped("event", &event.event, &[&event.event.event_id]);
+        state
+            .aside
+            .events
+            .insert((due, id), (Box::new(event.clone()), late));
+    }
+}
+
+/// Asks the rules about the events that have waited long enough.
+pub(super) fn settled(
+    state: &mut State,
+    compiled: &Compiled,
+    errors: &mut Errors,
+    out: &mut Vec<Found>,
+) {
+    while let Some((event, late)) = {
+        let now = state.now();
+        state.aside.take(now, limits::KEYED_WAITING_MAX)
+    } {
+        let context = Arc::new(Context::of(&event));
+        let facts = sources(state, compiled).all(&event, &context);
+        let (client_id, tenant) = (
+            event.event.client_id.as_deref(),
+            event.event.tenant.as_deref(),
+        );
+        for (rule, kind) in compiled.keyed(client_id, tenant) {
+            for (step, condition) in steps(kind).filter(|(step, _)| kind.waits(*step)) {
+                if fulfils(condition.matches(&event, &facts), rule, errors)
+                    && compiled.applies(&rule.name, event.event.client_id.as_deref())
+                {
+                    take(
+                        state,
+                        compiled,
+                        (rule, kind, step),
+                        (&event, &context, late),
+                        out,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Remembers from whom something was stolen: what was learnt of that user just before may be the thief's.
+pub(super) fn note_thefts(state: &mut State, found: &[Found]) {
+    for found in found.iter().filter(|found| found.may_revoke) {
+        let detection = &found.detection;
+        let Some(user) = &detection.user_id else {
+            continue;
+        };
+        let scope = [
+            &*detection.issuer,
+            detection.tenant.as_deref().unwrap_or(""),
+            user,
+        ];
+        let thefts = state
+            .thefts
+            .get_or_insert_with(thefts_key(scope), Thefts::default);
+        let time = detection.time.as_millisecond();
+        if let Err(at) = thefts.times.binary_search(&time) {
+            thefts.times.insert(at, time);
+        }
+        if thefts.times.len() > THEFTS_OF_USER_MAX {
+            thefts.times.remove(0);
+        }
+    }
+}
+
+fn thefts_key([issuer, tenant, user]: [&str; 3]) -> u64 {
+    super::table::key("thefts", &[issuer, tenant, user])
+}
+
+/// When thefts from the event's user were found.
+pub(super) fn thefts_of<'a>(state: &'a super::table::Table<Thefts>, event: &Event) -> &'a [i64] {
+    let user = event.user_id.as_deref();
+    let scope = |user| [&*event.issuer, event.tenant.as_deref().unwrap_or(""), user];
+    let known = user.and_then(|user| state.get(thefts_key(scope(user))));
+    known.map_or(&[], |thefts| &thefts.times)
+}
+
+/// The conditions of a kind with their numbers.
+pub(super) fn steps(kind: &dyn KeyedKind) -> impl Iterator<Item = (usize, &Expression)> {
+    (0..).map_while(|step| Some((step, kind.condition(step)?)))
+}
+
+pub(super) fn sources<'a>(state: &'a State, compiled: &'a Compiled) -> Sources<'a> {
+    Sources {
+        resolve: &state.resolve,
+        families: &state.families,
+        compiled,
+    }
+}
+
+/// A condition without an answer counts as an error of its rule, and the rule goes on with the next event.
+fn fulfils(answer: Result<bool, RunError>, rule: &Rule, errors: &mut Errors) -> bool {
+    answer.unwrap_or_else(|_| {
+        match errors.get_mut(&rule.name) {
+            Some(count) => *count += 1,
+            None => {
+                errors.insert(rule.name.clone(), 1);
+            }
+        }
+        false
+    })
+}
+
+/// The values of the key; `None` where the event lacks one of them.
+pub(super) fn key_values(by: &[KeyField], event: &Enriched) -> Option<Vec<Text>> {
+    by.iter().map(|field| field.of(event)).collect()
+}
+
+pub(super) fn memory_key(rule: &Rule, event: &Event, values: &[Text]) -> u64 {
+    let tenant = event.tenant.as_deref().unwrap_or("");
+    let scope = ["keyed", &rule.name, &event.issuer, tenant];
+    key_of(scope.into_iter().chain(values.iter().map(|value| &**value)))
+}
+
+/// Whose the event is, as far as it says or its family is known.
+pub(super) fn party_of(sources: &Sources<'_>, event: &Enriched) -> Party {
+    let family = sources.family(event);
+    let or = |told: &Option<Text>, known: Option<&Text>| told.clone().or_else(|| known.cloned());
+    Party {
+        user_id: or(
+            &event.event.user_id,
+            family.and_then(|f| f.user_id.as_ref()),
+        ),
+        client_id: or(
+            &event.event.client_id,
+            family.and_then(|f| f.client_id.as_ref()),
+        ),
+        family_id: family.map(|family| family.id.clone()),
+        session_id: or(
+            &event.event.session_id,
+            family.and_then(|f| f.session_id.as_ref()),
+        ),
+        token_kind: event.event.token_kind,
+    }
+}
+
+/// An event that is put aside may begin a memory, which those that come meanwhile then join.
+fn begin(state: &mut State, rule: &Rule, kind: &dyn KeyedKind, event: &Enriched) {
+    if let Some(values) = key_values(kind.by(), event) {
+        let key = memory_key(rule, &event.event, &values);
+        let record = state.keyed.get_or_insert_with(key, Box::default);
+        record.touch(kind, event);
+    }
+}
+
+impl Keyed {
+    fn touch(&mut self, kind: &dyn KeyedKind, event: &Enriched) {
+        let kept = millis(kind.kept_for()).saturating_add(millis(limits::LATENESS_DEFAULT));
+        let until = event.event.time.as_millisecond().saturating_add(kept);
+        self.kept_until = self.kept_until.max(until);
+    }
+}
+
+fn take(
+    state: &mut State,
+    compiled: &Compiled,
+    (rule, kind, step): (&Arc<Rule>, &dyn KeyedKind, usize),
+    (event, context, late): (&Enriched, &Arc<Context>, bool),
+    out: &mut Vec<Found>,
+) {
+    let Some(values) = key_values(kind.by(), event) else {
+        return;
+    };
+    let key = memory_key(rule, &event.event, &values);
+    let State {
+        keyed,
+        resolve,
+        families,
+        thefts,
+        ..
+    } = state;
+    let sources = Sources {
+        resolve,
+        families,
+        compiled,
+    };
+    let record = if kind.begins(step) {
+        keyed.get_or_insert_with(key, Box::default)
+    } else {
+        let Some(record) = keyed.get_mut(key) else {
+            return;
+        };
+        record
+    };
+    record.touch(kind, event);
+    let party = if kind.is_about_event() {
+        party_of(&sources, event)
+    } else {
+        Party::default()
+    };
+    let facts = || sources.all(event, context);
+    let case = KeyedCase {
+        step,
+        event,
+        presenter: context,
+        party: &party,
+        facts: &facts,
+        thefts: thefts_of(thefts, &event.event),
+    };
+    for (finding, party) in kind.take(&mut record.memory, &case) {
+        let party = party.unwrap_or_else(|| party_of(&sources, event));
+        let found = found(rule, kind, (event, &values), &party, finding, late);
+        if release(&mut record.released, &found.detection.id) {
+            out.push(found);
+        }
+    }
+}
+
+fn found(
+    rule: &Arc<Rule>,
+    kind: &dyn KeyedKind,
+    (event, values): (&Enriched, &[Text]),
+    party: &Party,
+    finding: Finding,
+    late: bool,
+) -> Found {
+    let issuer = &event.event.issuer;
+    let tenant = event.event.tenant.as_deref().unwrap_or("");
+    let count = values.len().to_string();
+    let about = finding.about.iter().map(String::as_str);
+    let parts: Vec<&str> = [&*rule.name, "keyed", issuer, tenant, &count]
+        .into_iter()
+        .chain(values.iter().map(|value| &**value))
+        .chain(about)
+        .collect();
+    let is_about_event = kind.is_about_event();
+    let keyed_by = |name: &str| kind.by().iter().any(|field| field.name() == name);
+    let named = |id: &Option<Text>, by: bool| id.clone().filter(|_| is_about_event || by);
+    // Of all events of a key those of one user, family or session are meant only if the key says which.
+    let user_id = named(&party.user_id, keyed_by("event.user_id"));
+    let family_id = named(&party.family_id, keyed_by("event.family_id"));
+    let session_id = named(
+        &party.session_id,
+        keyed_by("event.session_id") || family_id.is_some(),
+    );
+    let subject = match &family_id {
+        Some(family) if finding.may_revoke => Subject::Family(family.clone()),
+        _ => subject(kind.by(), values, party),
+    };
+    let whose = Whose {
+        subject,
+        issuer,
+        tenant: event.event.tenant.as_ref(),
+        user_id: user_id.as_ref(),
+        client_id: party.client_id.as_ref(),
+        family_id: family_id.as_ref(),
+        session_id: session_id.as_ref(),
+        token_kind: party.token_kind.filter(|_| family_id.is_some()),
+    };
+    Found::new(rule, stable_id(&parts), whose, finding, late)
+}
+
+/// Whom the key names; else the client.
+fn subject(by: &[KeyField], values: &[Text], party: &Party) -> Subject {
+    let named = by.iter().zip(values).find_map(|(field, value)| {
+        let value = value.clone();
+        Some(match field.name() {
+            "event.user_id" => Subject::User(value),
+            "event.family_id" => Subject::Family(value),
+            "event.client_id" => Subject::Client(value),
+            "event.ip_address" => Subject::Network(value),
+            name if name.starts_with("network.") => Subject::Network(value),
+            _ => return None,
+        })
+    });
+    let client = || party.client_id.clone().unwrap_or_else(|| "-".into());
+    named.unwrap_or_else(|| Subject::Client(client()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Clients;
+    use crate::engine::{Engine, Outcome};
+    use crate::model::{EventType, Input, Reason, Timestamp};
+    use crate::rules::{RuleSet, parse};
+
+    const RULES: &str = r#"
+version: 1
+rules:
+  - name: guesses
+    description: d
+    severity: low
+    detect:
+      distinct:
+        when: 'event.outcome == "failure" && !facts.token_known'
+        by: event.client_id
+        count: event.token_id
+        within: 1m
+        over: 3
+  - name: then
+    description: d
+    severity: low
+    detect:
+      sequence:
+        by: event.client_id
+        within: 1m
+        steps:
+          - { when: 'event.outcome == "failure"', distinct: event.token_id, at_least: 3 }
+          - { when: 'event.outcome == "success" && event.type == "refresh"' }
+  - name: ratio
+    description: d
+    severity: low
+    detect:
+      threshold: { when: '10 / event.generation == 5', by: event.client_id, within: 1m, over: 0 }
+"#;
+
+    fn rules() -> RuleSet {
+        parse(&[(Path::new("t.yaml"), RULES)], &[]).expect("rules")
+    }
+
+    fn engine() -> Engine {
+        Engine::new(&rules(), Clients::default(), limits::LATENESS_DEFAULT)
+    }
+
+    fn event(ms: i64, kind: EventType, reason: Option<Reason>, token: &str) -> Enriched {
+        let time = Timestamp::from_millisecond(1_795_000_000_000 + ms).unwrap();
+        let outcome = match reason {
+            Some(_) => crate::model::Outcome::Failure,
+            None => crate::model::Outcome::Success,
+        };
+        let mut event = Event::new(format!("{token}@{ms}"), time, kind, outcome, "app");
+        event.reason = reason;
+        event.client_id = Some("web".into());
+        match kind {
+            EventType::Issue => event.new_token_id = Some(token.into()),
+            _ => event.token_id = Some(token.into()),
+        }
+        Enriched {
+            event,
+            network: None,
+            place: None,
+            agent: None,
+        }
+    }
+
+    fn guess(ms: i64, token: &str) -> Enriched {
+        event(ms, EventType::Refresh, Some(Reason::UnknownToken), token)
+    }
+
+    fn give(engine: &mut Engine, event: &Enriched, found: &mut Vec<Found>) {
+        let input = Input::Event {
+            partition: 0,
+            event: Box::new(event.clone()),
+            muted: false,
+            arrived_at: None,
+        };
+        engine.apply(&input, found);
+    }
+
+    /// Rule and id of all that is found, sorted.
+    fn found(engine: &mut Engine, events: &[Enriched]) -> Vec<(Text, Text)> {
+        let mut found = Vec::new();
+        for event in events {
+            give(engine, event, &mut found);
+        }
+        engine.apply(&Input::Ended { partition: 0 }, &mut found);
+        let mut ids: Vec<(Text, Text)> = found
+            .iter()
+            .map(|f| (f.rule.name.clone(), f.detection.id.clone()))
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    fn attack() -> Vec<Enriched> {
+        let mut events: Vec<Enriched> = (0..12)
+            .map(|n| guess(n * 7000, &format!("g{}", n % 9)))
+            .collect();
+        events.push(event(90_000, EventType::Refresh, None, "t"));
+        events
+    }
+
+    #[test]
+    fn the_order_of_arrival_within_the_lateness_does_not_matter() {
+        let events = attack();
+        let forwards = found(&mut engine(), &events);
+        let names: Vec<&str> = forwards.iter().map(|(rule, _)| &**rule).collect();
+        assert_eq!(names, ["guesses", "then"]);
+        for step in [1, 3, 5, 7, 11] {
+            let shuffled: Vec<Enriched> = (0..events.len())
+                .map(|n| events[(n * step + step) % events.len()].clone())
+                .collect();
+            assert_eq!(found(&mut engine(), &shuffled), forwards, "{step}");
+        }
+        let backwards: Vec<Enriched> = events.into_iter().rev().collect();
+        assert_eq!(found(&mut engine(), &backwards), forwards);
+    }
+
+    #[test]
+    fn a_snapshot_in_between_changes_nothing() {
+        let events = attack();
+        let whole = found(&mut engine(), &events);
+        for cut in 0..events.len() {
+            let mut before = engine();
+            let mut out = Vec::new();
+            for event in &events[..cut] {
+                give(&mut before, event, &mut out);
+            }
+            let mut after = engine();
+            assert!(after.restore(&before.snapshot()));
+            let mut ids = found(&mut after, &events[cut..]);
+            ids.extend(
+                out.iter()
+                    .map(|f| (f.rule.name.clone(), f.detection.id.clone())),
+            );
+            ids.sort_unstable();
+            assert_eq!(ids, whole, "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_turns_out_to_be_known_within_the_settling_time_is_no_guess() {
+        let with_issue_after = |ms: i64| {
+            let mut events: Vec<Enriched> =
+                (0..4).map(|n| guess(n * 1000, &format!("g{n}"))).collect();
+            // Time passes by whatever event.
+            events.push(event(2999 + ms, EventType::Login, None, "other"));
+            events.push(event(3000 + ms, EventType::Issue, None, "g3"));
+            found(&mut engine(), &events)
+        };
+        assert_eq!(with_issue_after(200), []);
+        assert_eq!(with_issue_after(2500).len(), 1);
+    }
+
+    #[test]
+    fn a_condition_without_an_answer_is_counted_and_stops_nothing_else() {
+        let mut engine = engine();
+        let mut none = event(0, EventType::Refresh, None, "t0");
+        none.event.generation = Some(0);
+        let mut two = event(1000, EventType::Refresh, None, "t1");
+        two.event.generation = Some(2);
+        let fired = found(&mut engine, &[none.clone(), two]);
+        assert_eq!(fired.len(), 1, "{fired:?}");
+        let errors: Vec<(&str, u64)> = engine.rule_errors().map(|(rule, n)| (&**rule, n)).collect();
+        assert_eq!(errors, [("ratio", 1)]);
+        let explained = engine.explain(&rules(), &none);
+        let why = explained
+            .iter()
+            .find(|e| &*e.rule.name == "ratio")
+            .map(|e| &e.outcome);
+        assert!(matches!(why, Some(Outcome::Unasked(why)) if why.contains("no answer")));
+    }
+
+    #[test]
+    fn an_explanation_tells_the_count_and_the_limit() {
+        let mut engine = engine();
+        let events: Vec<Enriched> = (0..3).map(|n| guess(n * 1000, &format!("g{n}"))).collect();
+        assert_eq!(found(&mut engine, &events), []);
+        let explained = engine.explain(&rules(), &events[2]);
+        let guesses = explained
+            .iter()
+            .find(|e| &*e.rule.name == "guesses")
+            .unwrap();
+        assert!(matches!(guesses.outcome, Outcome::Silent));
+        let values = format!("{:?}", guesses.notes.last().unwrap().values);
+        assert!(
+            values.contains("count") && values.contains("limit"),
+            "{values}"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! Events of one key, as far as a rule counts them: a set in order of event time, pruned and bounded.
+//!
+//! What says the same as another (the same value, about the same time) is kept as one entry with its first and its last
+//! time, so that a client in a loop pushes nothing out. A window that ends at an event holds the value exactly if it holds
+//! one of the two. Why no sketch: a person is told the number, and acts on it.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::super::case::Party;
+use crate::model::{Text, limits};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hits {
+    /// Ordered by first time, then step and values, so that equal sets are equal lists.
+    hits: VecDeque<Hit>,
+}
+
+/// One value about one time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Hit {
+    /// Event time in milliseconds.
+    pub(super) first: i64,
+    pub(super) last: i64,
+    /// Hashes of what is counted.
+    pub(super) values: [u64; 2],
+    pub(super) step: u8,
+    /// Of the first.
+    pub(super) event_id: Text,
+    pub(super) completes: Option<Box<Completion>>,
+}
+
+/// Who completed a sequence.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    pub(super) party: Party,
+    /// Another key, device or kind of client than those known of the family, and let in.
+    pub(super) foreign: bool,
+    pub(super) presenter: std::sync::Arc<super::super::super::context::Context>,
+}
+
+/// How a rule wants its events kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keep {
+    /// Equal values within so many milliseconds are one entry.
+    pub(super) grain: i64,
+    /// Older than this beside the newest are of no use.
+    pub(super) age: i64,
+    pub(super) entries: usize,
+}
+
+impl Keep {
+    /// For windows of this length that hold up to so many values.
+    pub(super) fn new(within: i64, values: u32) -> Self {
+        const PARTS: i64 = 8;
+        // Each value can stand in every part of the window, and in what comes late.
+        let entries = (values as usize + 1).saturating_mul(PARTS as usize + 4);
+        Self {
+            grain: (within / PARTS).max(1),
+            age: within.saturating_add(lateness_ms().saturating_mul(2)),
+            entries: entries.clamp(64, limits::KEYED_HITS_MAX),
+        }
+    }
+}
+
+/// How late an event may come and still count.
+pub(super) fn lateness_ms() -> i64 {
+    i64::try_from(limits::LATENESS_DEFAULT.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Hits {
+    pub(super) fn add(&mut self, mut hit: Hit, keep: Keep) {
+        if let Some(same) = self.same_about(&hit, keep.grain)
+            && let Some(known) = self.hits.remove(same)
+        {
+            if known.first <= hit.first {
+                (hit.first, hit.event_id) = (known.first, known.event_id);
+            }
+            hit.last = hit.last.max(known.last);
+        }
+        let order = |h: &Hit| (h.first, h.step, h.values);
+        let at = self.hits.partition_point(|h| order(h) < order(&hit));
+        self.hits.insert(at, hit);
+        let newest = self.hits.back().map_or(0, |h| h.first);
+        let old = |h: &Hit| h.last < newest.saturating_sub(keep.age);
+        while self.hits.front().is_some_and(old) || self.hits.len() > keep.entries {
+            self.hits.pop_front();
+        }
+    }
+
+    fn same_about(&self, hit: &Hit, grain: i64) -> Option<usize> {
+        let from = hit.first.div_euclid(grain) * grain;
+        let start = self.hits.partition_point(|h| h.first < from);
+        let same = |h: &Hit| {
+            h.values == hit.values
+                && h.step == hit.step
+                && h.completes.is_none()
+                && hit.completes.is_none()
+        };
+        let about = self
+            .hits
+            .range(start..)
+            .take_while(|h| h.first < from.saturating_add(grain));
+        about
+            .enumerate()
+            .find(|(_, h)| same(h))
+            .map(|(i, _)| start + i)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Hit> {
+        self.hits.iter()
+    }
+
+    pub fn len(&self) -> usize {
+        self.hits.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.hits.is_empty()
+    }
+}
+
+impl Hit {
+    /// Whether the value was there in the window after `from`, up to `to`.
+    pub(super) const fn is_within(&self, from: i64, to: i64) -> bool {
+        (self.first > from && self.first <= to) || (self.last > from && self.last <= to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hit(time: i64, value: u64) -> Hit {
+        Hit {
+            first: time,
+            last: time,
+            values: [value, 0],
+            step: 0,
+            event_id: format!("e{time}").into(),
+            completes: None,
+        }
+    }
+
+    fn of(hits: impl IntoIterator<Item = Hit>, keep: Keep) -> Hits {
+        let mut all = Hits::default();
+        for hit in hits {
+            all.add(hit, keep);
+        }
+        all
+    }
+
+    #[test]
+    fn a_loop_over_one_value_stays_small_and_the_order_of_arrival_does_not_matter() {
+        let keep = Keep::new(80_000, 5);
+        let all: Vec<Hit> = (0..5000)
+            .map(|n| hit(n * 10, 1 + u64::from(n % 100 == 0)))
+            .collect();
+        let forwards = of(all.clone(), keep);
+        let backwards = of(all.into_iter().rev(), keep);
+        assert_eq!(forwards, backwards);
+        assert!(forwards.len() <= 12, "{}", forwards.len());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_old_goes() {
+        let keep = Keep::new(60_000, 5);
+        let many = of((0..10_000).map(|n| hit(n, n.unsigned_abs())), keep);
+        assert_eq!(many.len(), keep.entries);
+        let old = of([hit(0, 1), hit(10 * keep.age, 2)], keep);
+        assert_eq!(old.len(), 1);
+    }
+}
