@@ -305,25 +305,24 @@ fn write_nuisances(nuisances: &[Nuisance], out: &mut dyn Write) -> io::Result<()
         "Exceptions to think about (look at some of the findings first)"
     )?;
     for it in nuisances {
-        let (who, how) = match &it.who {
-            Who::Client(client) => {
-                let client = named(client);
-                let how = format!("clients: {{ {client}: {{ exempt_from: [{}] }} }}", it.rule);
-                (format!("client {client}"), how)
-            }
-            Who::Network(network) => {
-                let how = "declare it under `networks` with the class that it has".to_owned();
-                (format!("network {network}"), how)
-            }
+        let (who, matched) = match &it.who {
+            Who::Client(client) => (
+                format!("client {}", clean(client)),
+                format!("client_id: {}", named(client)),
+            ),
+            Who::Network(network) => (format!("network {network}"), format!("network: {network}")),
         };
         let (some, all) = (number(it.detections), number(it.of));
         wrapped(
-            &format!(
-                "{}: {some} of {all} mild findings are of {who}; {how}",
-                it.rule
-            ),
+            &format!("{}: {some} of {all} mild findings are of {who}", it.rule),
             out,
         )?;
+        writeln!(
+            out,
+            "    overrides: {{ {}: {{ exceptions: [{{ match: {{ {matched} }},",
+            it.rule
+        )?;
+        writeln!(out, "      reason: ..., owner: ..., expires: ... }}] }} }}")?;
     }
     writeln!(out)
 }
