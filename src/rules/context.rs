@@ -310,6 +310,15 @@ fn cannot_have_travelled(presenter: Seen<'_>, known: &[Seen<'_>], bounds: &Trave
         })
 }
 
+/// Whether two presentations are further apart than one person travels, by places that are beyond doubt.
+pub fn cannot_be_one(a: Seen<'_>, b: Seen<'_>, bounds: &TravelBounds) -> bool {
+    let places = surely_located(a.context).zip(surely_located(b.context));
+    a.context.network_differs(b.context)
+        && (a.time - b.time).abs() <= TRAVEL_AGE_MAX_MS
+        && places
+            .is_some_and(|(here, there)| too_fast(here, there, (a.time - b.time).abs(), bounds))
+}
+
 /// Whether the way between two places takes longer than the time between, GeoIP error subtracted at both ends.
 pub fn too_fast(a: &Place, b: &Place, apart_ms: i64, bounds: &TravelBounds) -> bool {
     a.effective_distance_km(b).is_some_and(|distance| {

@@ -17,7 +17,7 @@ use super::super::parameters::Parameters;
 use super::super::trace::Trace;
 use super::super::words::{instant, place_name, span};
 use super::Kind;
-use crate::model::{Clue, Evidence, NetworkClass, Severity, Text};
+use crate::model::{Clue, Evidence, NetworkClass, Place, Severity, Text};
 
 /// Parameters of an impossible-travel rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +29,8 @@ pub struct ImpossibleTravel {
     pub present: Duration,
     /// Places closer than this are one.
     pub cluster_km: f64,
+    /// A place is the user's own when it was first seen longer ago than this.
+    pub habit_after: Duration,
     pub settle: Duration,
 }
 
@@ -39,6 +41,7 @@ impl Default for ImpossibleTravel {
             age_max: Duration::from_hours(24),
             present: Duration::from_hours(1),
             cluster_km: 50.0,
+            habit_after: Duration::from_hours(24),
             settle: Duration::from_secs(2),
         }
     }
@@ -52,6 +55,11 @@ impl Kind for ImpossibleTravel {
             "Places closer than this are one.",
             0.0..=40_000.0,
             &mut self.cluster_km,
+        );
+        p.duration(
+            "habit_after",
+            "Between two places that were both first seen longer ago than this nobody is asked how fast: they are the user's own.",
+            &mut self.habit_after,
         );
         p.duration(
             "age_max",
@@ -85,7 +93,24 @@ impl Kind for ImpossibleTravel {
 
 /// Where a user was seen; ordered by time, so that arrival does not matter. Bounded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Sightings(Vec<Sighting>);
+pub struct Sightings {
+    recent: Vec<Sighting>,
+    /// Home, office, the exit of the carrier: far longer ago than the sightings reach.
+    places: Vec<KnownPlace>,
+}
+
+/// A place with when it was first and last seen, in milliseconds of event time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct KnownPlace {
+    place: Place,
+    first: i64,
+    last: i64,
+}
+
+/// Places remembered of one user; the one not seen for longest goes.
+const PLACES_MAX: usize = 8;
+/// Places closer than this are remembered as one.
+const REMEMBERED_KM: f64 = 50.0;
 
 /// One successful use from a located address.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,29 +129,61 @@ const DENSE_MS: i64 = 5 * 60 * 1000;
 
 impl Sightings {
     pub fn add(&mut self, mut sighting: Sighting) {
-        if let Some(same) = self.0.iter().rev().find(|s| s.context == sighting.context) {
+        self.remember(&sighting);
+        if let Some(same) = self
+            .recent
+            .iter()
+            .rev()
+            .find(|s| s.context == sighting.context)
+        {
             sighting.context = same.context.clone();
         }
         let at = self
-            .0
+            .recent
             .partition_point(|s| (s.time, &s.event_id) < (sighting.time, &sighting.event_id));
-        self.0.insert(at, sighting);
+        self.recent.insert(at, sighting);
         self.thin();
-        if self.0.len() > SIGHTINGS_MAX {
-            self.0.remove(0);
+        if self.recent.len() > SIGHTINGS_MAX {
+            self.recent.remove(0);
         }
+    }
+
+    fn remember(&mut self, sighting: &Sighting) {
+        let Some(place) = sighting.context.located() else {
+            return;
+        };
+        if let Some(known) = self.places.iter_mut().find(|known| known.is_at(place)) {
+            known.first = known.first.min(sighting.time);
+            known.last = known.last.max(sighting.time);
+            return;
+        }
+        self.places.push(KnownPlace {
+            place: place.clone(),
+            first: sighting.time,
+            last: sighting.time,
+        });
+        if self.places.len() > PLACES_MAX {
+            let stalest = (0..self.places.len()).min_by_key(|&i| self.places[i].last);
+            stalest.map(|stalest| self.places.swap_remove(stalest));
+        }
+    }
+
+    /// Whether the place was first seen before `time`.
+    fn known_since(&self, place: &Place, time: i64) -> bool {
+        let mut at_place = self.places.iter().filter(|known| known.is_at(place));
+        at_place.any(|known| known.first < time)
     }
 
     /// Of three sightings in one network within a few minutes the middle one goes.
     fn thin(&mut self) {
         let mut i = 1;
-        while i + 1 < self.0.len() {
-            let (before, this, after) = (&self.0[i - 1], &self.0[i], &self.0[i + 1]);
+        while i + 1 < self.recent.len() {
+            let (before, this, after) = (&self.recent[i - 1], &self.recent[i], &self.recent[i + 1]);
             let dense = after.time - before.time <= DENSE_MS
                 && before.context.network == this.context.network
                 && this.context.network == after.context.network;
             if dense {
-                self.0.remove(i);
+                self.recent.remove(i);
             } else {
                 i += 1;
             }
@@ -134,11 +191,17 @@ impl Sightings {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Sighting> {
-        self.0.iter()
+        self.recent.iter()
     }
 
     pub fn last_time(&self) -> Option<i64> {
-        self.0.last().map(|s| s.time)
+        self.recent.last().map(|s| s.time)
+    }
+}
+
+impl KnownPlace {
+    fn is_at(&self, place: &Place) -> bool {
+        self.place.distance_km(place) < REMEMBERED_KM
     }
 }
 
@@ -153,7 +216,7 @@ impl UserKind for ImpossibleTravel {
         let travelled = visible
             .iter()
             .filter(|s| s.time == at.time)
-            .find_map(|to| self.travelled(&visible, to, trace));
+            .find_map(|to| self.travelled(case.sightings, &visible, to, trace));
         travelled.map(|t| self.describe(&t)).into_iter().collect()
     }
 }
@@ -174,6 +237,7 @@ const BUCKET_MS: i64 = 3_600_000;
 impl ImpossibleTravel {
     fn travelled<'a>(
         &self,
+        sightings: &Sightings,
         visible: &[&'a Sighting],
         to: &'a Sighting,
         trace: &mut Trace,
@@ -191,7 +255,7 @@ impl ImpossibleTravel {
         for from in before.into_iter().filter(|s| s.time >= since) {
             let there = from.context.located()?;
             let apart = to.time - from.time;
-            if let Some(why) = self.reachable(to, from) {
+            if let Some(why) = self.excuse(sightings, to, from) {
                 trace.note(|| {
                     let values = Evidence::new()
                         .with("from", place_name(&from.context))
@@ -219,7 +283,12 @@ impl ImpossibleTravel {
     }
 
     /// Why one person can have been at both, if so.
-    fn reachable(&self, to: &Sighting, from: &Sighting) -> Option<&'static str> {
+    fn excuse(
+        &self,
+        sightings: &Sightings,
+        to: &Sighting,
+        from: &Sighting,
+    ) -> Option<&'static str> {
         let (place, there) = (to.context.located()?, from.context.located()?);
         if !to.context.network_differs(&from.context) {
             Some("the same network is the same place, whatever GeoIP says")
@@ -229,6 +298,13 @@ impl ImpossibleTravel {
             Some("two addresses of one mobile carrier say nothing about speed")
         } else if !too_fast(place, there, to.time - from.time, &self.bounds) {
             Some("one person can travel from there in the time")
+        } else if [place, there]
+            .into_iter()
+            .all(|p| sightings.known_since(p, to.time - millis(self.habit_after)))
+        {
+            Some(
+                "both places have been the user's own for longer: home and the exit of an office or a carrier",
+            )
         } else {
             None
         }
@@ -236,6 +312,7 @@ impl ImpossibleTravel {
 
     fn describe(&self, travelled: &Travelled<'_>) -> Finding {
         let Travelled { from, to, .. } = *travelled;
+        let mobile = is_mobile(from) || is_mobile(to);
         let summary = format!(
             "{} to {} in {}: {:.0} km/h",
             place_name(&from.context),
@@ -247,10 +324,15 @@ impl ImpossibleTravel {
             about: vec![(to.time / BUCKET_MS).to_string()],
             time: to.time,
             event_id: Some(to.event_id.clone()),
-            at_most: Severity::Critical,
-            ask: Ask::Response,
+            at_most: if mobile {
+                Severity::Info
+            } else {
+                Severity::Critical
+            },
+            ask: if mobile { Ask::Nothing } else { Ask::Response },
             may_revoke: false,
-            confidence: confidence(travelled),
+            // A mobile carrier's addresses come out far from the phone: 0.3 of the weight of a line (detection-rules 7.1).
+            confidence: if mobile { 0.3 } else { 1.0 },
             presenter: Arc::clone(&to.context),
             foreign_network: to.context.network.as_ref().map(|n| n.prefix),
             summary,
@@ -265,19 +347,9 @@ impl ImpossibleTravel {
     }
 }
 
-/// A mobile carrier's addresses come out far from the phone: 0.3 of the weight of a fixed line (detection-rules 7.1).
-fn confidence(travelled: &Travelled<'_>) -> f64 {
-    let is_mobile = |s: &Sighting| {
-        s.context
-            .network
-            .as_ref()
-            .is_some_and(|n| n.class == Some(NetworkClass::Mobile))
-    };
-    if is_mobile(travelled.from) || is_mobile(travelled.to) {
-        0.3
-    } else {
-        1.0
-    }
+fn is_mobile(sighting: &Sighting) -> bool {
+    let network = sighting.context.network.as_ref();
+    network.is_some_and(|network| network.class == Some(NetworkClass::Mobile))
 }
 
 fn end(sighting: &Sighting) -> Evidence {

@@ -2,7 +2,8 @@
 //!
 //! Plain Keycloak carries the address only, so that a thief in another network is merely unknown. One client that moves
 //! between two networks cannot look like this: whoever presents the successor got the answer to the disputed token, and
-//! whoever presents the disputed token (or a successor on another branch) meanwhile in another network did not.
+//! whoever presents the disputed token (or a successor on another branch) meanwhile in another network did not. Nor can it be
+//! one person when the two are further apart than anybody travels, whatever device both claim to be.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,10 +20,16 @@ pub(super) struct Proof {
     pub(super) completed: usize,
 }
 
-/// The first time that networks X, Y, X alternate within the proof window over the disputed token and its successors,
-/// one side holding a successor that the other side's presentation did not issue.
+/// The first time that networks X, Y, X alternate within the proof window over the disputed token and its successors, or that
+/// two places are presented from which no one person can be at both, one side holding a successor that the other side's
+/// presentation did not issue.
 pub(super) fn proved(view: &View<'_>, token: TokenHash) -> Option<Proof> {
-    Presentations::of(view, token).alternation()
+    let presentations = Presentations::of(view, token);
+    let proofs = [presentations.alternation(), presentations.parted()];
+    proofs
+        .into_iter()
+        .flatten()
+        .min_by_key(|proof| proof.completed)
 }
 
 /// A set of presentations by their number: the ledger has room for fewer than there are bits.
@@ -39,6 +46,8 @@ struct Presentations {
     elsewhere: Vec<Set>,
     /// For each: those whose holder cannot be its own.
     apart: Vec<Set>,
+    /// For each: those from where nobody can have come in the time.
+    unreachable: Vec<Set>,
 }
 
 impl Presentations {
@@ -54,6 +63,7 @@ impl Presentations {
             .map(|(i, _)| i)
             .collect();
         let elsewhere = |&one: &usize| set(&entries, |other| view.network_differs(one, other));
+        let unreachable = |&one: &usize| set(&entries, |other| view.unreachable(one, other));
         let lineage = Lineage::of(view, token, &entries);
         let holds = |&holder: &usize| {
             let held = view.entry(holder).token.filter(|t| successors.contains(t));
@@ -71,9 +81,22 @@ impl Presentations {
             times: entries.iter().map(|&i| view.entry(i).time).collect(),
             window: millis(view.bounds.proof_window),
             elsewhere: entries.iter().map(elsewhere).collect(),
+            unreachable: entries.iter().map(unreachable).collect(),
             apart: (0..entries.len()).map(mirrored).collect(),
             entries,
         }
+    }
+
+    fn parted(&self) -> Option<Proof> {
+        (0..self.entries.len()).find_map(|later| {
+            let before = self.apart[later] & self.unreachable[later] & (bit(later) - 1);
+            let earlier = (0..later).find(|&earlier| before & bit(earlier) != 0)?;
+            Some(Proof {
+                one: self.entries[later],
+                other: self.entries[earlier],
+                completed: self.entries[later],
+            })
+        })
     }
 
     fn alternation(&self) -> Option<Proof> {

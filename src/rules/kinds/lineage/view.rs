@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::super::case::{ClientFacts, Ends, FamilyCase, millis};
-use super::super::super::context::{Basis, Seen, Standing, TravelBounds, standing};
+use super::super::super::context::{Basis, Seen, Standing, TravelBounds, cannot_be_one, standing};
 use super::super::super::ledger::{Answer, Entry, Ledger, TokenHash};
 use crate::model::Rotation;
 
@@ -276,5 +276,10 @@ impl<'a> View<'a> {
 
     pub(super) fn network_differs(&self, a: usize, b: usize) -> bool {
         self.seen(a).context.network_differs(self.seen(b).context)
+    }
+
+    /// Whether one person cannot have been at both.
+    pub(super) fn unreachable(&self, a: usize, b: usize) -> bool {
+        cannot_be_one(self.seen(a), self.seen(b), &self.bounds.travel)
     }
 }
