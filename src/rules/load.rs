@@ -33,6 +33,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     "family-fork",
     "client-mismatch",
     "binding-mismatch",
+    "use-after-revocation",
     "impossible-travel",
     "refresh-velocity",
     "device-change",
