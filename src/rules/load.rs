@@ -34,6 +34,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     "client-mismatch",
     "binding-mismatch",
     "use-after-revocation",
+    "use-after-credential-change",
     "impossible-travel",
     "refresh-velocity",
     "device-change",

@@ -95,6 +95,8 @@ rule_kinds! {
     "device_change" => DeviceChange(device_change::DeviceChange) [Device] Family,
     /// A use after the family, its session, consent or user had been ended.
     "use_after_revocation" => UseAfterRevocation(lifecycle::use_after_revocation::UseAfterRevocation) [Lifecycle] Family,
+    /// A family from before its user changed the password or second factor goes on.
+    "use_after_credential_change" => UseAfterCredentialChange(lifecycle::use_after_credential_change::UseAfterCredentialChange) [Lifecycle] Family,
     /// Two places of one user, too little time between.
     "impossible_travel" => ImpossibleTravel(impossible_travel::ImpossibleTravel) [Place] User,
     /// More refreshes of any subject than the access token's lifetime explains.

@@ -6,4 +6,5 @@
 //! each kind names it. What this daemon ended is no measure and never accuses (DESIGN S6).
 
 mod seen;
+pub mod use_after_credential_change;
 pub mod use_after_revocation;
