@@ -35,6 +35,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     "binding-mismatch",
     "use-after-revocation",
     "use-after-credential-change",
+    "disabled-user-refresh",
     "impossible-travel",
     "refresh-velocity",
     "device-change",

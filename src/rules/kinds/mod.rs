@@ -97,6 +97,8 @@ rule_kinds! {
     "use_after_revocation" => UseAfterRevocation(lifecycle::use_after_revocation::UseAfterRevocation) [Lifecycle] Family,
     /// A family from before its user changed the password or second factor goes on.
     "use_after_credential_change" => UseAfterCredentialChange(lifecycle::use_after_credential_change::UseAfterCredentialChange) [Lifecycle] Family,
+    /// A disabled or deleted user refreshes.
+    "disabled_user" => DisabledUser(lifecycle::disabled_user::DisabledUser) [Lifecycle] Family,
     /// Two places of one user, too little time between.
     "impossible_travel" => ImpossibleTravel(impossible_travel::ImpossibleTravel) [Place] User,
     /// More refreshes of any subject than the access token's lifetime explains.

@@ -5,6 +5,7 @@
 //! accuses may come late: the engine asks again when it does. What excuses must have come when the question has settled;
 //! each kind names it. What this daemon ended is no measure and never accuses (DESIGN S6).
 
+pub mod disabled_user;
 mod seen;
 pub mod use_after_credential_change;
 pub mod use_after_revocation;
