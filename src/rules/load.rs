@@ -36,6 +36,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     "use-after-revocation",
     "use-after-credential-change",
     "disabled-user-refresh",
+    "lifetime",
     "impossible-travel",
     "refresh-velocity",
     "device-change",

@@ -99,6 +99,8 @@ rule_kinds! {
     "use_after_credential_change" => UseAfterCredentialChange(lifecycle::use_after_credential_change::UseAfterCredentialChange) [Lifecycle] Family,
     /// A disabled or deleted user refreshes.
     "disabled_user" => DisabledUser(lifecycle::disabled_user::DisabledUser) [Lifecycle] Family,
+    /// A family is honoured longer than its server is set to.
+    "lifetime" => Lifetime(lifecycle::lifetime::Lifetime) [Lifecycle] Family,
     /// Two places of one user, too little time between.
     "impossible_travel" => ImpossibleTravel(impossible_travel::ImpossibleTravel) [Place] User,
     /// More refreshes of any subject than the access token's lifetime explains.
