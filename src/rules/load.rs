@@ -37,6 +37,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     "use-after-credential-change",
     "disabled-user-refresh",
     "lifetime",
+    "dormant-wake-up",
     "impossible-travel",
     "refresh-velocity",
     "device-change",

@@ -159,3 +159,6 @@ pub(super) fn let_in(state: &State, family: &Family) -> Vec<i64> {
         .map(|user| user.let_in.clone())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

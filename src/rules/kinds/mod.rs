@@ -101,6 +101,8 @@ rule_kinds! {
     "disabled_user" => DisabledUser(lifecycle::disabled_user::DisabledUser) [Lifecycle] Family,
     /// A family is honoured longer than its server is set to.
     "lifetime" => Lifetime(lifecycle::lifetime::Lifetime) [Lifecycle] Family,
+    /// A family that nobody used for weeks is used again.
+    "dormant_wake_up" => DormantWakeUp(lifecycle::dormant_wake_up::DormantWakeUp) [Lifecycle] Family,
     /// Two places of one user, too little time between.
     "impossible_travel" => ImpossibleTravel(impossible_travel::ImpossibleTravel) [Place] User,
     /// More refreshes of any subject than the access token's lifetime explains.

@@ -6,6 +6,7 @@
 //! each kind names it. What this daemon ended is no measure and never accuses (DESIGN S6).
 
 pub mod disabled_user;
+pub mod dormant_wake_up;
 pub mod lifetime;
 mod seen;
 pub mod use_after_credential_change;
