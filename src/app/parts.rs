@@ -91,7 +91,7 @@ pub fn engine(config: &Config, rules: &RuleSet) -> Engine {
         .map(|s| s.lateness)
         .max()
         .unwrap_or(limits::LATENESS_DEFAULT);
-    Engine::new(rules, config.clients.clone(), lateness)
+    Engine::new(rules, config.clients.clone(), lateness).with_tenants(config.tenants.clone())
 }
 
 pub fn policy(config: &Config) -> Policy {

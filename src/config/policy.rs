@@ -36,6 +36,8 @@ pub struct Client {
     pub max_reuse: u32,
     /// Where events do not carry it.
     pub access_token_ttl: Option<Duration>,
+    /// How long the server honours a family at most, however often it is refreshed; absent: not told.
+    pub refresh_token_lifetime: Option<Duration>,
     /// Rules that do not apply.
     pub exempt_from: Vec<Text>,
     /// Ceiling; the lowest of all that apply wins.
@@ -50,6 +52,7 @@ impl Default for Client {
             reuse_grace: Duration::from_secs(30),
             max_reuse: 0,
             access_token_ttl: None,
+            refresh_token_lifetime: None,
             exempt_from: Vec::new(),
             mode: None,
         }

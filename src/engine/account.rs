@@ -29,6 +29,8 @@ pub(super) struct User {
     pub(super) counts: Counts,
     pub(super) released: Vec<u64>,
     pub(super) last_seen: i64,
+    /// Event times of the newest families that the server began for the user, oldest first; bounded.
+    pub(super) let_in: Vec<i64>,
 }
 
 impl Aged for User {
@@ -50,6 +52,22 @@ impl User {
             counts: Counts::default(),
             released: Vec::new(),
             last_seen: i64::MIN,
+            let_in: Vec::new(),
+        }
+    }
+}
+
+/// Begun families remembered of one user: a few more than begin while a question about a disabled user waits.
+const LET_IN_MAX: usize = 4;
+
+impl User {
+    /// The server began a family for the user: it does not hold the user for disabled.
+    pub(super) fn was_let_in(&mut self, time: i64) {
+        if let Err(at) = self.let_in.binary_search(&time) {
+            self.let_in.insert(at, time);
+        }
+        if self.let_in.len() > LET_IN_MAX {
+            self.let_in.remove(0);
         }
     }
 }

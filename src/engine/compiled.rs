@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{Client, Clients};
+use crate::config::{Client, Clients, Tenants};
 use crate::model::{ClientType, Mode, Text};
-use crate::rules::case::{ClientFacts, FamilyKind, KeyedKind, UserKind, millis};
+use crate::rules::case::{ClientFacts, FamilyKind, KeyedKind, TenantFacts, UserKind, millis};
 use crate::rules::kinds::Stage;
 use crate::rules::kinds::composite::Composite;
 use crate::rules::kinds::storm::Storm;
@@ -23,10 +23,11 @@ pub(super) struct Compiled {
     /// Settling times of each rule and its variants, each once.
     settles: HashMap<Text, Vec<i64>>,
     clients: Clients,
+    tenants: Tenants,
 }
 
 impl Compiled {
-    pub(super) fn new(rules: &RuleSet, clients: Clients) -> Self {
+    pub(super) fn new(rules: &RuleSet, clients: Clients, tenants: Tenants) -> Self {
         let mut compiled = Self {
             families: Vec::new(),
             users: Vec::new(),
@@ -36,6 +37,7 @@ impl Compiled {
             risks: Vec::new(),
             settles: HashMap::new(),
             clients,
+            tenants,
         };
         for rule in rules.rules.iter().filter(|rule| rule.mode != Mode::Off) {
             let stage = match rule.detect.stage() {
@@ -50,6 +52,10 @@ impl Compiled {
             compiled.settles.insert(rule.name.clone(), settles(rule));
         }
         compiled
+    }
+
+    pub(super) fn know(&mut self, tenants: Tenants) {
+        self.tenants = tenants;
     }
 
     /// The rules that judge families, as they are for a client in a tenant.
@@ -163,10 +169,17 @@ impl Compiled {
             grace: client.reuse_grace,
             max_reuse: client.max_reuse,
             access_token_ttl: client.access_token_ttl,
+            refresh_token_lifetime: client.refresh_token_lifetime,
             own_addresses: matches!(
                 client.client_type,
                 ClientType::Backend | ClientType::Confidential
             ),
+        }
+    }
+
+    pub(super) fn tenant(&self, tenant: Option<&str>) -> TenantFacts {
+        TenantFacts {
+            credential_change_revokes: self.tenants.get(tenant).credential_change_revokes,
         }
     }
 }

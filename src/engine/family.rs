@@ -35,7 +35,16 @@ pub(super) struct Family {
     accepted_since: Option<i64>,
     /// Event time of the newest accepted refresh, for the time between refreshes.
     pub(super) refreshed_at: Option<i64>,
+    /// Event time at which it was last listed with its user and session; absent where either is new.
+    listed_at: Option<i64>,
+    /// Its scope says that it outlives the browser session, whatever else the source tells of its kind.
+    offline_access: bool,
 }
+
+/// A family that is used is listed again so often: well before what nobody touches is swept out.
+const LISTED_FOR_MS: i64 = 30 * 24 * 3_600_000;
+/// OpenID Connect Core, section 11.
+const OFFLINE_ACCESS: &str = "offline_access";
 
 impl Aged for Family {
     fn last_seen(&self) -> i64 {
@@ -67,7 +76,30 @@ impl Family {
             last_seen: time,
             accepted_since: None,
             refreshed_at: None,
+            listed_at: None,
+            offline_access: false,
         }
+    }
+
+    /// Event time of the first issue or accepted refresh.
+    pub(super) fn began(&self) -> Option<i64> {
+        self.accepted_since
+    }
+
+    /// Whether its tokens hang on the browser session, as far as the source says.
+    pub(super) fn kind(&self) -> Option<TokenKind> {
+        let by_scope = self.offline_access.then_some(TokenKind::Offline);
+        self.token_kind.or(by_scope)
+    }
+
+    /// Whether its user or its session does not know of it. What was only ever refused may be anybody's claim.
+    pub(super) fn unlisted(&self) -> bool {
+        let long_ago = |at: i64| self.last_seen.saturating_sub(at) > LISTED_FOR_MS;
+        self.accepted_since.is_some() && self.listed_at.is_none_or(long_ago)
+    }
+
+    pub(super) fn listed(&mut self) {
+        self.listed_at = Some(self.last_seen);
     }
 
     /// Files the event; `false` when the ledger has it already.
@@ -79,6 +111,7 @@ impl Family {
         context: Arc<Context>,
     ) -> bool {
         self.believe(event, time);
+        self.offline_access |= event.succeeded() && grants_offline_access(event);
         self.first_seen = self.first_seen.min(time);
         self.last_seen = self.last_seen.max(time);
         self.token_kind = self.token_kind.or(event.token_kind);
@@ -115,9 +148,20 @@ impl Family {
         if earliest {
             self.accepted_since = Some(time);
         }
-        take(&mut self.user_id, event.user_id.as_ref(), earliest);
-        take(&mut self.client_id, event.client_id.as_ref(), earliest);
-        take(&mut self.session_id, event.session_id.as_ref(), earliest);
+        self.learn(
+            [&event.user_id, &event.client_id, &event.session_id],
+            earliest,
+        );
+    }
+
+    /// Whose it is: user, client and session.
+    fn learn(&mut self, [user, client, session]: [&Option<Text>; 3], replaces: bool) {
+        let other_user = take(&mut self.user_id, user.as_ref(), replaces);
+        take(&mut self.client_id, client.as_ref(), replaces);
+        let other_session = take(&mut self.session_id, session.as_ref(), replaces);
+        if other_user || other_session {
+            self.listed_at = None;
+        }
     }
 
     fn disbelieve(&mut self) {
@@ -152,11 +196,14 @@ impl Family {
         }
         if mine.is_none() || theirs.is_some() {
             let earlier = theirs.is_some_and(|theirs| mine.is_none_or(|mine| theirs < mine));
-            take(&mut self.user_id, other.user_id.as_ref(), earlier);
-            take(&mut self.client_id, other.client_id.as_ref(), earlier);
-            take(&mut self.session_id, other.session_id.as_ref(), earlier);
+            self.learn(
+                [&other.user_id, &other.client_id, &other.session_id],
+                earlier,
+            );
         }
         self.accepted_since = [mine, theirs].into_iter().flatten().min();
+        self.listed_at = None;
+        self.offline_access |= other.offline_access;
         self.token_kind = self.token_kind.or(other.token_kind);
         self.access_token_ttl = self.access_token_ttl.or(other.access_token_ttl);
         self.refreshed_at = self.refreshed_at.max(other.refreshed_at);
@@ -165,12 +212,21 @@ impl Family {
     }
 }
 
-fn take(mine: &mut Option<Text>, theirs: Option<&Text>, replaces: bool) {
-    if let Some(theirs) = theirs
-        && (mine.is_none() || replaces)
-    {
+fn grants_offline_access(event: &Event) -> bool {
+    let mut scope = event.scope.iter().flat_map(|scope| scope.split(' '));
+    scope.any(|granted| granted == OFFLINE_ACCESS)
+}
+
+/// Whether it is another one now.
+fn take(mine: &mut Option<Text>, theirs: Option<&Text>, replaces: bool) -> bool {
+    let Some(theirs) = theirs.filter(|_| mine.is_none() || replaces) else {
+        return false;
+    };
+    let is_another = mine.as_ref() != Some(theirs);
+    if is_another {
         *mine = Some(theirs.clone());
     }
+    is_another
 }
 
 fn id_of(event: &Event) -> Text {

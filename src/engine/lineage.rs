@@ -5,12 +5,15 @@ use std::sync::Arc;
 use super::compiled::Compiled;
 use super::family::Family;
 use super::found::{Found, Whose, stable_id};
+use super::lifecycle;
 use super::rate::release;
 use super::resolve::{Resolved, scoped};
 use super::state::{Ended, State, Waiting};
 use super::table::key;
 use crate::model::{Afterwards, Enriched, Event, EventType, Initiator, Subject, limits};
-use crate::rules::case::{At, ClientFacts, Ends, FamilyCase, FamilyKind, millis};
+use crate::rules::case::{
+    At, ClientFacts, Ends, FamilyCase, FamilyKind, Measure, TenantFacts, millis,
+};
 use crate::rules::context::Context;
 use crate::rules::{Finding, Rule, Trace};
 
@@ -31,6 +34,7 @@ pub(super) fn presented(
     if !family.add(&event.event, time, resolved.used_before, context.clone()) {
         return None;
     }
+    lifecycle::list(state, key);
     ask_now(state, compiled, key, late, out);
     wait_or_ask(state, compiled, key, time, late, out);
     Some(key)
@@ -52,6 +56,10 @@ fn join(state: &mut State, resolved: Resolved, time: i64) -> u64 {
         (other, resolved.family)
     };
     state.resolve.join(absorbed, survivor, time);
+    if let Some(ended) = state.ended.remove(absorbed) {
+        let known = state.ended.get_or_insert_with(survivor, Ended::default);
+        known.absorb(ended);
+    }
     if let Some(absorbed) = state.families.remove(absorbed) {
         match state.families.get_mut(survivor) {
             Some(family) => family.absorb(*absorbed),
@@ -71,7 +79,7 @@ fn ask_now(state: &mut State, compiled: &Compiled, key: u64, late: bool, out: &m
 }
 
 /// Questions about this event and about those after it wait until they have settled.
-fn wait_or_ask(
+pub(super) fn wait_or_ask(
     state: &mut State,
     compiled: &Compiled,
     key: u64,
@@ -164,14 +172,28 @@ fn judge(
 /// What a case borrows besides the family itself.
 pub(super) struct Facts {
     client: ClientFacts,
+    tenant: TenantFacts,
     pub(super) ends: Ends,
+    measures: Vec<Measure>,
+    session: Option<u64>,
+    user_let_in: Vec<i64>,
 }
 
 impl Facts {
     pub(super) fn of(state: &State, compiled: &Compiled, family: &Family, key: u64) -> Self {
+        let (ends, measures) = ends(state, family, key);
         Self {
             client: compiled.facts(family.client_id.as_deref()),
-            ends: ends(state, family, key),
+            tenant: compiled.tenant(family.tenant.as_deref()),
+            ends,
+            // Read only where something was done: most families have never seen any of it.
+            session: measures.first().and(lifecycle::keys_of(family).1),
+            user_let_in: if measures.is_empty() {
+                Vec::new()
+            } else {
+                lifecycle::let_in(state, family)
+            },
+            measures,
         }
     }
 
@@ -180,7 +202,13 @@ impl Facts {
             id: &family.id,
             ledger: &family.ledger,
             client: &self.client,
+            tenant: self.tenant,
             ends: &self.ends,
+            measures: &self.measures,
+            began: family.began(),
+            session: self.session,
+            token_kind: family.kind(),
+            user_let_in: &self.user_let_in,
         }
     }
 }
@@ -206,22 +234,16 @@ fn of_family(rule: &Arc<Rule>, family: &Family, finding: Finding, late: bool) ->
     Found::new(rule, stable_id(&parts), whose, finding, late)
 }
 
-/// When the family, its session or its user was ended since the family began.
-fn ends(state: &State, family: &Family, key: u64) -> Ends {
-    let session = family
-        .session_id
-        .as_deref()
-        .map(|id| ended_key(family.scope(), "session", id));
-    let user = family
-        .user_id
-        .as_deref()
-        .map(|id| ended_key(family.scope(), "user", id));
+/// When the family, its session or its user was ended since the family began, and what else was done to them.
+fn ends(state: &State, family: &Family, key: u64) -> (Ends, Vec<Measure>) {
+    let (user, session) = lifecycle::keys_of(family);
     let consent = (family.user_id.as_deref().zip(family.client_id.as_deref()))
         .map(|(user, client)| consent_key(family.scope(), user, client));
     let mut ends = Ends {
         assumed: state.nothing_performed,
         ..Ends::default()
     };
+    let mut measures = Vec::new();
     for ended in [Some(key), session, user, consent]
         .into_iter()
         .flatten()
@@ -231,17 +253,23 @@ fn ends(state: &State, family: &Family, key: u64) -> Ends {
             |times: &[i64]| times[times.partition_point(|t| *t < family.first_seen)..].to_vec();
         ends.by_people.extend(since(&ended.by_people));
         ends.by_us.extend(since(&ended.by_us));
+        let measures_since = ended
+            .measures
+            .iter()
+            .filter(|m| m.time >= family.first_seen);
+        measures.extend(measures_since.cloned());
     }
-    ends
+    measures.sort_by_key(|m| (m.time, m.taken, m.reach));
+    (ends, measures)
 }
 
 /// Within the issuer only: an operator's act can stand in a log line that does not name the tenant acted upon.
-fn ended_key((issuer, _): (&str, &str), what: &str, id: &str) -> u64 {
+pub(super) fn ended_key((issuer, _): (&str, &str), what: &str, id: &str) -> u64 {
     key("ended", &[issuer, what, id])
 }
 
 /// What a user let one client do.
-fn consent_key((issuer, _): (&str, &str), user: &str, client: &str) -> u64 {
+pub(super) fn consent_key((issuer, _): (&str, &str), user: &str, client: &str) -> u64 {
     key("ended", &[issuer, "consent", user, client])
 }
 
@@ -316,7 +344,7 @@ pub(super) fn afterwards(
     let (family_key, family) = [named, chained]
         .into_iter()
         .find_map(|key| Some((key, state.families.get(key)?)))?;
-    let ends = ends(state, family, family_key);
+    let (ends, _) = ends(state, family, family_key);
     let mut afterwards = Afterwards {
         ended: ends.by_people.iter().any(|end| *end >= since),
         ..Afterwards::default()

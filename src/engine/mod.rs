@@ -19,6 +19,7 @@ mod facts;
 mod family;
 mod found;
 mod keyed;
+mod lifecycle;
 mod lineage;
 mod rate;
 mod rename;
@@ -36,7 +37,7 @@ use std::time::Duration;
 pub use explain::{Explained, FamilyStory, Outcome};
 pub use found::{Found, stable_id};
 
-use crate::config::Clients;
+use crate::config::{Clients, Tenants};
 use crate::model::{
     ActionKind, Afterwards, Enriched, EventType, Input, NetworkClass, OwnEvent, OwnEventKind,
     Target, Text, Timestamp,
@@ -86,7 +87,7 @@ pub struct Sizes {
 const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
 const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
 /// Version of the snapshot's form; another one is not read, and the state is rebuilt.
-const SNAPSHOT_VERSION: u32 = 5;
+const SNAPSHOT_VERSION: u32 = 6;
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -95,7 +96,7 @@ fn millis(duration: Duration) -> i64 {
 impl Engine {
     pub fn new(rules: &RuleSet, clients: Clients, lateness: Duration) -> Self {
         Self {
-            compiled: Compiled::new(rules, clients),
+            compiled: Compiled::new(rules, clients, Tenants::default()),
             lateness_ms: millis(lateness),
             lateness_of: HashMap::new(),
             state: State::new(),
@@ -104,9 +105,16 @@ impl Engine {
         }
     }
 
+    /// The same, knowing what the operator says about tenants.
+    #[must_use]
+    pub fn with_tenants(mut self, tenants: Tenants) -> Self {
+        self.compiled.know(tenants);
+        self
+    }
+
     /// Other rules, same memory.
-    pub fn replace_rules(&mut self, rules: &RuleSet, clients: Clients) {
-        self.compiled = Compiled::new(rules, clients);
+    pub fn replace_rules(&mut self, rules: &RuleSet, clients: Clients, tenants: Tenants) {
+        self.compiled = Compiled::new(rules, clients, tenants);
     }
 
     /// Takes one input and appends what it released.
@@ -212,6 +220,7 @@ impl Engine {
                 + state.keyed.evicted()
                 + state.thefts.evicted()
                 + state.aside.hurried()
+                + state.members.evicted()
                 + state.questions.hurried(),
         }
     }
@@ -271,6 +280,7 @@ impl Engine {
     fn stages(&mut self, event: &Enriched, late: bool, out: &mut Vec<Found>) -> bool {
         let time = event.event.time.as_millisecond();
         lineage::ended(&mut self.state, &event.event);
+        lifecycle::taken(&mut self.state, &self.compiled, event, late, out);
         if !matches!(event.event.kind, EventType::Issue | EventType::Refresh) {
             self.keyed(event, late, out);
             return true;
@@ -327,6 +337,9 @@ impl Engine {
             .state
             .users
             .get_or_insert_with(key, || Box::new(User::new(user_id.clone(), event)));
+        if event.event.kind == EventType::Issue {
+            user.was_let_in(time);
+        }
         if time >= user.last_seen {
             user.last_seen = time;
             let (family_id, client_id, session_id) =
@@ -478,6 +491,7 @@ impl Engine {
         self.state.thefts.forget_before(horizon);
         // These say themselves how long they are of use.
         self.state.keyed.forget_before(now);
+        self.state.members.forget_before(horizon);
     }
 }
 

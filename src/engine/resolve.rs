@@ -127,6 +127,15 @@ impl Resolve {
         presented.or(issued).or(named).or_else(of_session)
     }
 
+    /// The family of a token that was revoked. One that nobody has seen yet is kept: what issued it may come later.
+    pub(super) fn revoked(&mut self, event: &Event, token: &Text, time: i64) -> u64 {
+        let token = token_key(event, token);
+        if self.tokens.get(token).is_none() {
+            self.learn(token, token, time, true);
+        }
+        self.of_token(token)
+    }
+
     /// Records that two families are one; `absorbed` answers as `survivor` from now on.
     pub(super) fn join(&mut self, absorbed: u64, survivor: u64, time: i64) {
         let alias = self.aliases.get_or_insert_with(absorbed, || Alias {

@@ -15,6 +15,7 @@ use super::risk::{ClientReuses, Risk};
 use super::table::{Aged, Table};
 use super::time::EngineTime;
 use crate::model::limits;
+use crate::rules::case::Measure;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct State {
@@ -34,6 +35,8 @@ pub(super) struct State {
     pub(super) keyed: Table<Box<Keyed>>,
     pub(super) aside: Aside,
     pub(super) thefts: Table<Thefts>,
+    /// Users and sessions, with the families that belong to them.
+    pub(super) members: Table<Members>,
     pub(super) questions: Questions,
     /// Event time at which old state was last swept out.
     pub(super) swept_at: i64,
@@ -62,8 +65,21 @@ pub(super) struct Ended {
     pub(super) by_people: Vec<i64>,
     /// By this daemon, oldest first; bounded.
     pub(super) by_us: Vec<i64>,
+    /// What was done, oldest first; bounded. Narrower than the ends above: these accuse, those excuse.
+    pub(super) measures: Vec<Measure>,
     pub(super) last_seen: i64,
 }
+
+/// Families of one user or session.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Members {
+    /// Keys, in order of arrival; bounded, the newest stay.
+    pub(super) families: Vec<u64>,
+    pub(super) last_seen: i64,
+}
+
+/// Families of one user or session that are asked again about what was done to them: kiosks and test users have more.
+const MEMBER_FAMILIES_MAX: usize = 64;
 
 /// Ends remembered of one family, session or user, of each kind; the newest stay.
 const ENDS_MAX: usize = 8;
@@ -82,6 +98,59 @@ impl Ended {
             times.remove(0);
         }
         self.last_seen = self.last_seen.max(time);
+    }
+
+    /// Files a measure, among those of its kind; `false` when it was known.
+    pub(super) fn take(&mut self, measure: Measure) -> bool {
+        if self.measures.contains(&measure) {
+            return false;
+        }
+        let order = |m: &Measure| (m.time, m.taken, m.reach, m.session);
+        let (time, taken) = (measure.time, measure.taken);
+        let at = self
+            .measures
+            .partition_point(|m| order(m) <= order(&measure));
+        self.measures.insert(at, measure);
+        let alike = |m: &&Measure| m.taken == taken;
+        if self.measures.iter().filter(alike).count() > ENDS_MAX
+            && let Some(oldest) = self.measures.iter().position(|m| m.taken == taken)
+        {
+            self.measures.remove(oldest);
+        }
+        self.last_seen = self.last_seen.max(time);
+        true
+    }
+
+    /// Takes over what was filed under another key for the same family.
+    pub(super) fn absorb(&mut self, other: Self) {
+        for (times, ours) in [(other.by_people, false), (other.by_us, true)] {
+            for time in times {
+                self.add(time, ours);
+            }
+        }
+        for measure in other.measures {
+            self.take(measure);
+        }
+        self.last_seen = self.last_seen.max(other.last_seen);
+    }
+}
+
+impl Members {
+    pub(super) fn add(&mut self, family: u64, time: i64) {
+        self.last_seen = self.last_seen.max(time);
+        if self.families.contains(&family) {
+            return;
+        }
+        if self.families.len() == MEMBER_FAMILIES_MAX {
+            self.families.remove(0);
+        }
+        self.families.push(family);
+    }
+}
+
+impl Aged for Members {
+    fn last_seen(&self) -> i64 {
+        self.last_seen
     }
 }
 
@@ -108,6 +177,7 @@ impl State {
             keyed: Table::new(limits::KEYED_MAX),
             aside: Aside::default(),
             thefts: Table::new(limits::THEFTS_MAX),
+            members: Table::new(limits::MEMBERS_MAX),
             questions: Questions::default(),
             swept_at: 0,
             nothing_performed: false,

@@ -57,6 +57,8 @@ pub const RISKS_MAX: usize = 1_000_000;
 /// Questions that wait for their settling time; some 40 bytes each. Only a partition that stands still while another goes
 /// on lets so many gather: a minute and a half of 40,000 events a second. Beyond it the oldest is answered at once.
 pub const QUESTIONS_MAX: usize = 4_000_000;
+/// Users and sessions whose families are listed, so that what is done to them reaches each; some 60 bytes each.
+pub const MEMBERS_MAX: usize = 16_000_000;
 /// Sessions and users known to have been ended.
 pub const ENDED_MAX: usize = 2_000_000;
 /// A configuration or rule file. The longest one imagined (a thousand declared clients) is near 200 KiB.

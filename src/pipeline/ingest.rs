@@ -352,9 +352,10 @@ impl Loop {
             }
             Control::Reload(reload) => {
                 self.observer.reloaded(&reload);
+                let tenants = reload.allowed.tenants.clone();
                 self.worker
                     .engine
-                    .replace_rules(&reload.rules, reload.clients);
+                    .replace_rules(&reload.rules, reload.clients, tenants);
                 self.worker.policy.replace(reload.allowed);
                 self.worker.replace_forms(reload.forms);
                 self.worker.replace_tables(reload.tables);

@@ -17,7 +17,7 @@ use super::kinds::keyed::Memory;
 use super::kinds::velocity::Counts;
 use super::ledger::{Entry, Ledger};
 use super::trace::Trace;
-use crate::model::{Enriched, Rotation, Text, TokenKind};
+use crate::model::{Enriched, Initiator, Rotation, Text, TokenKind};
 
 /// A kind that judges one family.
 pub trait FamilyKind {
@@ -120,7 +120,18 @@ pub struct FamilyCase<'a> {
     pub id: &'a Text,
     pub ledger: &'a Ledger,
     pub client: &'a ClientFacts,
+    pub tenant: TenantFacts,
     pub ends: &'a Ends,
+    /// What was done to it from outside since it began, oldest first.
+    pub measures: &'a [Measure],
+    /// Event time of the earliest that the server accepted of it.
+    pub began: Option<i64>,
+    /// The browser session it belongs to, as `Measure::session` names it.
+    pub session: Option<u64>,
+    /// Whether its tokens hang on that session, where the source says so.
+    pub token_kind: Option<TokenKind>,
+    /// When the server lately began families for its user, oldest first.
+    pub user_let_in: &'a [i64],
 }
 
 /// One user.
@@ -151,8 +162,17 @@ pub struct ClientFacts {
     pub max_reuse: u32,
     /// Where events do not carry it.
     pub access_token_ttl: Option<Duration>,
+    /// How long the server honours a family at most, however often it is refreshed.
+    pub refresh_token_lifetime: Option<Duration>,
     /// Server-side: its addresses are its own, not the user's.
     pub own_addresses: bool,
+}
+
+/// What the configuration says about the tenant, likewise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TenantFacts {
+    /// A changed password or second factor ends the user's families.
+    pub credential_change_revokes: bool,
 }
 
 /// When the family, its session or its user was ended, in milliseconds of event time.
@@ -164,6 +184,67 @@ pub struct Ends {
     pub by_us: Vec<i64>,
     /// Nothing is performed (`replay`): what was decided counts as done, whatever the log shows afterwards.
     pub assumed: bool,
+}
+
+/// What was done to a family from outside: to itself, its session, what its user allowed its client, or its user.
+///
+/// By whomever, but for this daemon. Unlike [`Ends`], which excuse what was refused and may be taken widely, these accuse
+/// what was accepted: each reaches only what its event names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// Event time in milliseconds.
+    pub time: i64,
+    pub taken: Taken,
+    pub reach: Reach,
+    pub by: Option<Initiator>,
+    /// Meant for tokens of this kind alone.
+    pub only: Option<TokenKind>,
+    /// The session that did it, or that it was done to.
+    pub session: Option<u64>,
+    /// From where users changed their own credentials.
+    pub context: Option<Arc<Context>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Taken {
+    LoggedOut,
+    Revoked,
+    CredentialsChanged,
+    Disabled,
+    Enabled,
+}
+
+/// How much a measure was meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Reach {
+    Family,
+    Session,
+    /// All families of one user at one client.
+    Consent,
+    User,
+}
+
+impl Taken {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LoggedOut => "logged out",
+            Self::Revoked => "revoked",
+            Self::CredentialsChanged => "credentials changed",
+            Self::Disabled => "disabled",
+            Self::Enabled => "enabled",
+        }
+    }
+}
+
+impl Reach {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Family => "family",
+            Self::Session => "session",
+            Self::Consent => "consent",
+            Self::User => "user",
+        }
+    }
 }
 
 impl<'a> FamilyCase<'a> {

@@ -200,6 +200,11 @@ impl Ledger {
         self.disputed
     }
 
+    /// Event time up to which accepted presentations may be missing.
+    pub const fn folded_until(&self) -> Option<i64> {
+        self.folded_until
+    }
+
     /// Whether there is more than one context to compare.
     pub fn varies(&self) -> bool {
         self.contexts.len() > 1

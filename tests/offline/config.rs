@@ -515,8 +515,9 @@ fn with_the_tables_there_nobody_is_blind_for_want_of_them() {
     std::fs::write(&path, text).expect("written");
     let (_, printed) = check(&path.display().to_string());
     assert!(!printed.contains("no geoip.city"), "{printed}");
-    let only = "  blind        impossible-travel on own, to VPN exits, which then count as places: no geoip.anonymous_ip";
-    assert!(printed.contains(only), "{printed}");
+    let rest = "  blind        dormant-wake-up on own, to rented and anonymous networks: no geoip.anonymous_ip\n               \
+                impossible-travel on own, to VPN exits, which then count as places: no geoip.anonymous_ip\n";
+    assert!(printed.contains(rest), "{printed}");
 
     std::fs::write(folder.path().join("no.mmdb"), "not a database").expect("written");
     let (_, printed) = check(&path.display().to_string());

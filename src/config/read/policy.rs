@@ -169,6 +169,9 @@ fn client(node: &Node, default: &Client, faults: &mut Faults) -> Option<Client> 
         access_token_ttl: map
             .optional("access_token_ttl", faults, Node::duration_above_zero)
             .or(default.access_token_ttl),
+        refresh_token_lifetime: map
+            .optional("refresh_token_lifetime", faults, Node::duration_above_zero)
+            .or(default.refresh_token_lifetime),
         exempt_from: map.or("exempt_from", default.exempt_from.clone(), faults, texts),
         mode: map.optional("mode", faults, mode).or(default.mode),
     };

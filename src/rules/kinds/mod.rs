@@ -4,6 +4,7 @@ pub mod composite;
 pub mod device_change;
 pub mod impossible_travel;
 pub mod keyed;
+pub mod lifecycle;
 pub mod lineage;
 pub mod storm;
 pub mod velocity;
@@ -92,6 +93,16 @@ rule_kinds! {
     "binding_mismatch" => BindingMismatch(lineage::binding_mismatch::BindingMismatch) [Binding] Family,
     /// Another kind of device or client within one family.
     "device_change" => DeviceChange(device_change::DeviceChange) [Device] Family,
+    /// A use after the family, its session, consent or user had been ended.
+    "use_after_revocation" => UseAfterRevocation(lifecycle::use_after_revocation::UseAfterRevocation) [Lifecycle] Family,
+    /// A family from before its user changed the password or second factor goes on.
+    "use_after_credential_change" => UseAfterCredentialChange(lifecycle::use_after_credential_change::UseAfterCredentialChange) [Lifecycle] Family,
+    /// A disabled or deleted user refreshes.
+    "disabled_user" => DisabledUser(lifecycle::disabled_user::DisabledUser) [Lifecycle] Family,
+    /// A family is honoured longer than its server is set to.
+    "lifetime" => Lifetime(lifecycle::lifetime::Lifetime) [Lifecycle] Family,
+    /// A family that nobody used for weeks is used again.
+    "dormant_wake_up" => DormantWakeUp(lifecycle::dormant_wake_up::DormantWakeUp) [Lifecycle] Family,
     /// Two places of one user, too little time between.
     "impossible_travel" => ImpossibleTravel(impossible_travel::ImpossibleTravel) [Place] User,
     /// More refreshes of any subject than the access token's lifetime explains.

@@ -120,16 +120,18 @@ fn refused_after_a_logout_is_its_aftermath_until_the_family_lives_again() {
         )
         .refused(41.0 * MINUTE, at(FRANKFURT), "u-t2", "other");
     assert!(replay(ENFORCED, &ended).detections().is_empty());
-    let disabled = |log: Log, minute: f64| {
-        let members = json!({"type": "user_disable", "user_id": "u", "initiator": "admin"});
+    let operator = |log: Log, minute: f64, what: &str| {
+        let members = json!({"type": what, "user_id": "u", "initiator": "admin"});
         log.event(minute * MINUTE, HOME, members)
     };
-    let enabled_again = disabled(Log::begun("u", HOME), 25.0)
+    let disabled = |log: Log, minute: f64| operator(log, minute, "user_disable");
+    let for_a_while = |log: Log| operator(disabled(log, 25.0), 27.0, "user_enable");
+    let enabled_again = for_a_while(Log::begun("u", HOME))
         .refresh(30.0 * MINUTE, HOME, "u-t2", "u-t3")
         .refused(41.0 * MINUTE, at(FRANKFURT), "u-t2", "other");
     revoked(&replay(ENFORCED, &enabled_again));
     let twice = disabled(
-        disabled(Log::begun("u", HOME), 25.0).refresh(30.0 * MINUTE, HOME, "u-t2", "u-t3"),
+        for_a_while(Log::begun("u", HOME)).refresh(30.0 * MINUTE, HOME, "u-t2", "u-t3"),
         40.0,
     )
     .refused(41.0 * MINUTE, at(FRANKFURT), "u-t2", "other");
