@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn the_order_of_arrival_does_not_matter_and_memory_is_bounded() {
         let all: Vec<(u64, i64)> = (0..400)
-            .map(|n| (n.unsigned_abs() % 19, n * DAY / 4))
+            .map(|n: i64| (n.unsigned_abs() % 19, n * DAY / 4))
             .collect();
         let forwards = learnt(all.clone());
         let backwards = learnt(all.into_iter().rev());
@@ -347,7 +347,7 @@ mod tests {
             let since = |known: &Known| known.known_since(value, 100 * DAY, &kind, &[]);
             assert_eq!(since(&forwards), since(&backwards));
         }
-        let many = learnt((0..200).map(|n| (n.unsigned_abs(), n * 1000)));
+        let many = learnt((0..200).map(|n: i64| (n.unsigned_abs(), n * 1000)));
         assert_eq!(many.values.len(), limits::KEYED_VALUES_MAX);
     }
 }
