@@ -44,6 +44,7 @@ pub(super) const CLUES: &[Clue] = &[
     Clue::ClientId,
     Clue::IpAddress,
     Clue::UserAgent,
+    Clue::Scope,
 ];
 
 struct Auth0 {

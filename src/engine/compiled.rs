@@ -174,6 +174,7 @@ impl Compiled {
                 client.client_type,
                 ClientType::Backend | ClientType::Confidential
             ),
+            native: client.client_type == ClientType::Native,
         }
     }
 

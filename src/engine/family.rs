@@ -1,12 +1,14 @@
 //! The state of one family: its ledger, who it belongs to, and what has been said about it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::table::Aged;
 use crate::model::{Event, EventType, Text, TokenKind};
 use crate::rules::context::Context;
+use crate::rules::kinds::scope_widening::Scopes;
 use crate::rules::kinds::velocity::Counts;
 use crate::rules::ledger::{Answer, Entry, Ledger, NewEntry, TokenHash};
 
@@ -25,8 +27,10 @@ pub(super) struct Family {
     pub(super) token_kind: Option<TokenKind>,
     pub(super) ledger: Ledger,
     pub(super) counts: Counts,
-    /// Lifetime of its access tokens in seconds, as last told.
-    pub(super) access_token_ttl: Option<u32>,
+    /// The scopes that were granted and named.
+    pub(super) scopes: Scopes,
+    /// Lifetime of its access tokens in seconds, as its newest event told, and when that was.
+    access_token_ttl: Option<(i64, u32)>,
     /// Hashes of the detections released.
     pub(super) released: Vec<u64>,
     pub(super) first_seen: i64,
@@ -70,6 +74,7 @@ impl Family {
             token_kind: None,
             ledger: Ledger::default(),
             counts: Counts::default(),
+            scopes: Scopes::default(),
             access_token_ttl: None,
             released: Vec::new(),
             first_seen: time,
@@ -115,7 +120,9 @@ impl Family {
         self.first_seen = self.first_seen.min(time);
         self.last_seen = self.last_seen.max(time);
         self.token_kind = self.token_kind.or(event.token_kind);
-        self.access_token_ttl = event.access_token_ttl.or(self.access_token_ttl);
+        let told = event.access_token_ttl.map(|ttl| (time, ttl));
+        self.access_token_ttl = self.access_token_ttl.max(told);
+        self.scopes.add(event);
         self.ledger.add(NewEntry {
             time,
             answer: answer_of(event),
@@ -164,6 +171,11 @@ impl Family {
         }
     }
 
+    pub(super) fn access_token_ttl(&self) -> Option<Duration> {
+        let (_, seconds) = self.access_token_ttl?;
+        Some(Duration::from_secs(seconds.into()))
+    }
+
     fn disbelieve(&mut self) {
         (self.user_id, self.client_id, self.session_id) = (None, None, None);
     }
@@ -205,7 +217,8 @@ impl Family {
         self.listed_at = None;
         self.offline_access |= other.offline_access;
         self.token_kind = self.token_kind.or(other.token_kind);
-        self.access_token_ttl = self.access_token_ttl.or(other.access_token_ttl);
+        self.scopes.absorb(other.scopes);
+        self.access_token_ttl = self.access_token_ttl.max(other.access_token_ttl);
         self.refreshed_at = self.refreshed_at.max(other.refreshed_at);
         self.counts.absorb(&other.counts);
         self.released.extend(other.released);

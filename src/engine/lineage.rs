@@ -209,6 +209,8 @@ impl Facts {
             session: self.session,
             token_kind: family.kind(),
             user_let_in: &self.user_let_in,
+            scopes: &family.scopes,
+            access_token_ttl: family.access_token_ttl().or(self.client.access_token_ttl),
         }
     }
 }

@@ -49,7 +49,7 @@ impl Enricher {
     }
 
     pub fn enrich(&mut self, mut event: Event) -> Enriched {
-        let shared = [&mut event.tenant, &mut event.client_id];
+        let shared = [&mut event.tenant, &mut event.client_id, &mut event.scope];
         for name in shared.into_iter().flatten().chain([&mut event.issuer]) {
             share(&mut self.names, name);
         }

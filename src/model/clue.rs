@@ -18,6 +18,7 @@ pub enum Clue {
     DeviceId,
     Ja4,
     KeyThumbprint,
+    Scope,
     /// Where an address is; no source tells it, a lookup table does.
     City,
     /// Whether an address is the exit of a VPN or proxy; likewise.
@@ -37,6 +38,7 @@ names!(Clue {
     DeviceId = "device_id",
     Ja4 = "ja4",
     KeyThumbprint = "key_thumbprint",
+    Scope = "scope",
     City = "geoip.city",
     AnonymousIp = "geoip.anonymous_ip",
 });

@@ -38,6 +38,8 @@ pub const LEDGER_ENTRIES_MAX: usize = 96;
 pub const LEDGER_NAMED_ENTRIES: usize = 12;
 /// Of these so many may be refusals, which anybody with a dead token can cause.
 pub const LEDGER_REFUSALS_MAX: usize = 16;
+/// Different sets of scopes remembered of one family: apps that name another set for each of their services have a handful.
+pub const FAMILY_SCOPES_MAX: usize = 8;
 /// Contexts remembered of presentations older than that.
 pub const LEDGER_SETTLED_MAX: usize = 16;
 /// Event ids are remembered for one to two of these, in event time: far longer than any redelivery seen.

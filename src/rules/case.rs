@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::context::Context;
+use super::context::{Context, Seen};
 use super::expr::Expression;
 use super::fields::{Facts, KeyField};
-use super::finding::Finding;
+use super::finding::{Ask, Finding};
 use super::kinds::impossible_travel::Sightings;
 use super::kinds::keyed::Memory;
+use super::kinds::scope_widening::Scopes;
 use super::kinds::velocity::Counts;
-use super::ledger::{Entry, Ledger};
+use super::ledger::{Answer, Entry, Ledger};
 use super::trace::Trace;
-use crate::model::{Enriched, Initiator, Rotation, Text, TokenKind};
+use crate::model::{Enriched, Evidence, Initiator, Rotation, Severity, Text, TokenKind};
 
 /// A kind that judges one family.
 pub trait FamilyKind {
@@ -132,6 +133,9 @@ pub struct FamilyCase<'a> {
     pub token_kind: Option<TokenKind>,
     /// When the server lately began families for its user, oldest first.
     pub user_let_in: &'a [i64],
+    pub scopes: &'a Scopes,
+    /// As its newest event told, else as the configuration says.
+    pub access_token_ttl: Option<Duration>,
 }
 
 /// One user.
@@ -166,6 +170,8 @@ pub struct ClientFacts {
     pub refresh_token_lifetime: Option<Duration>,
     /// Server-side: its addresses are its own, not the user's.
     pub own_addresses: bool,
+    /// An app on one device, which never becomes another operating system.
+    pub native: bool,
 }
 
 /// What the configuration says about the tenant, likewise.
@@ -264,6 +270,39 @@ impl<'a> FamilyCase<'a> {
 
     pub fn context(&self, entry: &Entry) -> &'a Arc<Context> {
         self.ledger.shared_context(entry)
+    }
+
+    /// Accepted refreshes at exactly `time`.
+    pub fn refreshes_at(&self, time: i64) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        let entries = self.entries_at(time).iter();
+        entries.filter(|entry| entry.answer == Answer::Accepted)
+    }
+
+    /// What was accepted before `time`, oldest first; of what the ledger no longer holds, each context once.
+    pub fn accepted_before(&self, time: i64) -> impl Iterator<Item = Seen<'a>> + Clone + use<'a> {
+        let ledger = self.ledger;
+        let accepted = self.entries_before(time).iter();
+        let accepted = accepted.filter(|entry| entry.answer.accepted());
+        let settled = ledger.settled_before(time);
+        settled.chain(accepted.map(move |entry| ledger.seen(entry)))
+    }
+
+    /// A finding about one presentation, as grave as its rule; what is less so, the kind takes back.
+    pub fn finding(&self, entry: &Entry, summary: String, evidence: Evidence) -> Finding {
+        let token = entry.token.map(|hash| hash.to_string());
+        Finding {
+            about: vec![token.unwrap_or_else(|| self.id.to_string())],
+            time: entry.time,
+            event_id: entry.event_id().cloned(),
+            at_most: Severity::Critical,
+            ask: Ask::Response,
+            may_revoke: false,
+            confidence: 1.0,
+            presenter: Arc::clone(self.context(entry)),
+            foreign_network: None,
+            summary,
+            evidence,
+        }
     }
 }
 

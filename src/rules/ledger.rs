@@ -233,7 +233,7 @@ impl Ledger {
     }
 
     /// Contexts of accepted presentations so old that their entries had to go, first seen before `time`.
-    pub fn settled_before(&self, time: i64) -> impl Iterator<Item = Seen<'_>> {
+    pub fn settled_before(&self, time: i64) -> impl Iterator<Item = Seen<'_>> + Clone {
         self.settled
             .iter()
             .filter(move |s| s.first < time)

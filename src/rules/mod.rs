@@ -7,6 +7,7 @@
 
 pub mod case;
 pub mod context;
+pub mod device;
 pub mod exception;
 pub mod expr;
 pub mod fields;

@@ -8,6 +8,8 @@ mod coverage;
 mod events;
 mod expect;
 mod read;
+#[cfg(test)]
+mod shuffled;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -42,6 +42,7 @@ pub(super) const CLUES: &[Clue] = &[
     Clue::UserId,
     Clue::ClientId,
     Clue::IpAddress,
+    Clue::Scope,
 ];
 
 struct Keycloak {

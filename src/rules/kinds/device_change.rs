@@ -1,27 +1,33 @@
 //! `device_change`: a family's kind of device or client changes.
 //!
 //! Compares parsed tuples (client application, OS family, device class), never version strings: an update is not another
-//! device. A change alone proves nothing (a webview beside the system browser), so that it is recorded and adds to what
-//! other rules know; a missing user agent is unknown, not different.
+//! device, and a tablet that asks for desktop pages is none either. A change alone proves nothing (a webview beside the
+//! system browser), so that it is recorded and adds to what other rules know; most where a native app has become another
+//! operating system. A missing user agent is unknown, not different.
+//!
+//! A TLS fingerprint changes with every other update, and so only corroborates: alone it is a mere record. A change to a
+//! program is one fact with what `automation_client` finds: both are of the class `device`, which counts it once.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::case::{At, FamilyCase, FamilyKind};
+use super::super::context::Context;
 use super::super::finding::{Ask, Finding};
-use super::super::ledger::{Answer, Entry};
+use super::super::ledger::Entry;
 use super::super::needs::Need;
 use super::super::parameters::Parameters;
 use super::super::trace::Trace;
 use super::super::words::who;
 use super::Kind;
-use crate::model::{Agent, Clue, Evidence, Severity};
+use crate::model::{Agent, Clue, Evidence, Severity, Text};
 
 /// Parameters of a device-change rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceChange {
     /// Accepted presentations with a user agent before a change means anything.
     pub history_min: u32,
+    /// Clients that show a webview beside the system browser.
+    pub webview_clients: Vec<Text>,
     pub settle: Duration,
 }
 
@@ -29,6 +35,7 @@ impl Default for DeviceChange {
     fn default() -> Self {
         Self {
             history_min: 2,
+            webview_clients: Vec::new(),
             settle: Duration::from_secs(2),
         }
     }
@@ -41,6 +48,11 @@ impl Kind for DeviceChange {
             "Accepted presentations with a user agent before a change means anything.",
             1..=60,
             &mut self.history_min,
+        );
+        p.texts(
+            "webview_clients",
+            "Clients that show a webview beside the system browser: another application on the same operating system is no change.",
+            &mut self.webview_clients,
         );
         p.duration(
             "settle",
@@ -70,11 +82,9 @@ impl FamilyKind for DeviceChange {
     }
 
     fn judge(&self, case: &FamilyCase<'_>, at: At, trace: &mut Trace) -> Vec<Finding> {
-        let accepted = case
-            .entries_at(at.time)
-            .iter()
-            .find(|e| e.answer == Answer::Accepted);
-        let change = accepted.and_then(|entry| self.change(case, entry, trace));
+        let change = case
+            .refreshes_at(at.time)
+            .find_map(|entry| self.change(case, entry, trace));
         change
             .map(|change| describe(case, &change))
             .into_iter()
@@ -95,8 +105,37 @@ struct Change<'a> {
     entry: &'a Entry,
     from: &'a Agent,
     to: &'a Agent,
-    /// The same claimed client with another TLS fingerprint.
-    fingerprint_only: bool,
+    what: What,
+    /// The TLS fingerprint is new too; `None` where one side carries none.
+    other_fingerprint: Option<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// A native app on another operating system.
+    OsOfNative,
+    Kind,
+    /// The same claimed client.
+    FingerprintOnly,
+}
+
+impl What {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::OsOfNative => "operating system of a native app",
+            Self::Kind => "kind of client",
+            Self::FingerprintOnly => "TLS fingerprint",
+        }
+    }
+
+    /// As a share of the weight of the first (0.7): another kind of client 0.5.
+    const fn confidence(self) -> f64 {
+        match self {
+            Self::OsOfNative => 1.0,
+            Self::Kind => 5.0 / 7.0,
+            Self::FingerprintOnly => 0.3,
+        }
+    }
 }
 
 impl DeviceChange {
@@ -107,61 +146,76 @@ impl DeviceChange {
         entry: &'a Entry,
         trace: &mut Trace,
     ) -> Option<Change<'a>> {
-        let to = case.ledger.context(entry).agent.as_ref()?;
-        let before: Vec<&Entry> = case
-            .entries_before(entry.time)
-            .iter()
-            .filter(|e| e.answer.accepted() && case.ledger.context(e).agent.is_some())
+        let context: &Context = case.context(entry);
+        let to = context.agent.as_ref()?;
+        let before = case.accepted_before(entry.time);
+        let agents = before
+            .clone()
+            .filter_map(|seen| seen.context.agent.as_ref());
+        let history = agents.clone().count();
+        let prints: Vec<&Text> = before
+            .filter_map(|seen| seen.context.ja4.as_ref())
             .collect();
-        if before.len() < self.history_min as usize {
-            trace.note(|| {
-                let values = Evidence::new()
-                    .with("history", before.len())
-                    .with("history_min", self.history_min);
-                (
-                    "too little history to call anything a change".to_owned(),
-                    values,
-                )
-            });
-            return None;
-        }
-        let agents = || {
-            before
-                .iter()
-                .filter_map(|e| case.ledger.context(e).agent.as_ref())
+        let ja4 = context.ja4.as_ref().filter(|_| !prints.is_empty());
+        let other_fingerprint = ja4.map(|ja4| !prints.contains(&ja4));
+        let what = if history < self.history_min as usize {
+            Err("too little history to call anything a change")
+        } else if agents.clone().all(|known| known.is_another_kind_than(to)) {
+            self.kind_of_change(case, entry, agents.clone(), to)
+        } else if other_fingerprint == Some(true) {
+            Ok(What::FingerprintOnly)
+        } else {
+            Err("this kind of client is known of the family; a version is no kind")
         };
-        let from = agents().next_back()?;
-        let change = |fingerprint_only| {
-            Some(Change {
+        match what {
+            Ok(what) => Some(Change {
                 entry,
-                from,
+                from: agents.last()?,
                 to,
-                fingerprint_only,
-            })
-        };
-        if agents().all(|agent| agent.is_another_kind_than(to)) {
-            return change(false);
+                what,
+                other_fingerprint,
+            }),
+            Err(why) => {
+                trace.note(|| {
+                    let values = Evidence::new()
+                        .with("agent", to.to_string())
+                        .with("history", history)
+                        .with("history_min", self.history_min)
+                        .with_some("ja4", context.ja4.as_ref());
+                    (why.to_owned(), values)
+                });
+                None
+            }
         }
-        let ja4 = case.ledger.context(entry).ja4.as_ref();
-        let mut prints = before
-            .iter()
-            .filter_map(|e| case.ledger.context(e).ja4.as_ref())
-            .peekable();
-        let is_new = |ja4| prints.peek().is_some() && prints.all(|known| known != ja4);
-        if ja4.is_some_and(is_new) {
-            return change(true);
-        }
-        trace.note(|| {
-            let values = Evidence::new()
-                .with("agent", to.to_string())
-                .with_some("ja4", ja4);
-            (
-                "this kind of client is known of the family; a version is no kind".to_owned(),
-                values,
-            )
-        });
-        None
     }
+
+    fn kind_of_change<'a>(
+        &self,
+        case: &FamilyCase<'_>,
+        entry: &Entry,
+        mut known: impl Iterator<Item = &'a Agent>,
+        to: &Agent,
+    ) -> Result<What, &'static str> {
+        let same_system = known.any(|agent| may_be_one_system(agent, to));
+        let shows_webviews = entry.is_of_one_of(&self.webview_clients) && !to.automation;
+        match (same_system, shows_webviews) {
+            (true, true) => Err("the rule lists the client: a webview beside the system browser"),
+            (false, _) if case.client.native => Ok(What::OsOfNative),
+            _ => Ok(What::Kind),
+        }
+    }
+}
+
+/// Whether two user agents can be of one operating system. The library of Apple's systems names none of them, and an app may
+/// not say at all.
+fn may_be_one_system(a: &Agent, b: &Agent) -> bool {
+    let apple = |os: &str| matches!(os, "iOS" | "macOS");
+    let (a, b) = (&*a.os_family, &*b.os_family);
+    a == b
+        || a == "Other"
+        || b == "Other"
+        || (a == "Darwin" && apple(b))
+        || (b == "Darwin" && apple(a))
 }
 
 fn describe(case: &FamilyCase<'_>, change: &Change<'_>) -> Finding {
@@ -169,34 +223,28 @@ fn describe(case: &FamilyCase<'_>, change: &Change<'_>) -> Finding {
         entry,
         from,
         to,
-        fingerprint_only,
+        what,
+        other_fingerprint,
     } = *change;
     let name = entry.token_name().unwrap_or_else(|| case.id.clone());
-    let hash = entry
-        .token
-        .map_or_else(|| case.id.to_string(), |hash| hash.to_string());
-    let what = if fingerprint_only {
-        "TLS fingerprint"
-    } else {
-        "kind of client"
+    let summary = format!("Another {} in one family: {to} after {from}", what.as_str());
+    let evidence = Evidence::new()
+        .with("from", from.to_string())
+        .with("to", to.to_string())
+        .with("fingerprint_only", what == What::FingerprintOnly)
+        .with_some("other_fingerprint", other_fingerprint)
+        .with("presented_token", name)
+        .with("presenter", who(case.context(entry)));
+    let finding = Finding {
+        confidence: what.confidence(),
+        ..case.finding(entry, summary, evidence)
     };
-    let presenter = case.context(entry);
+    if what != What::FingerprintOnly {
+        return finding;
+    }
     Finding {
-        about: vec![hash],
-        time: entry.time,
-        event_id: entry.event_id().cloned(),
-        at_most: Severity::Critical,
-        ask: Ask::Response,
-        may_revoke: false,
-        confidence: if fingerprint_only { 0.6 } else { 1.0 },
-        presenter: Arc::clone(presenter),
-        foreign_network: None,
-        summary: format!("Another {what} in one family: {to} after {from}"),
-        evidence: Evidence::new()
-            .with("from", from.to_string())
-            .with("to", to.to_string())
-            .with("fingerprint_only", fingerprint_only)
-            .with("presented_token", name)
-            .with("presenter", who(presenter)),
+        at_most: Severity::Info,
+        ask: Ask::Nothing,
+        ..finding
     }
 }

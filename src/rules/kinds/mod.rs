@@ -1,12 +1,17 @@
 //! The kinds of rules: pure logic over what the engine remembers. A new kind is one file here and one line in the table.
 
+pub mod automation_client;
 pub mod composite;
+pub mod concurrent_places;
 pub mod device_change;
+pub mod early_refresh;
 pub mod impossible_travel;
 pub mod keyed;
 pub mod lifecycle;
 pub mod lineage;
+pub mod scope_widening;
 pub mod storm;
+pub mod suspicious_network;
 pub mod velocity;
 
 use super::case::{FamilyKind, KeyedKind, UserKind};
@@ -91,6 +96,16 @@ rule_kinds! {
     "client_mismatch" => ClientMismatch(lineage::client_mismatch::ClientMismatch) [Lineage] Family,
     /// A token presented with another proof key, or from another device where that is stable.
     "binding_mismatch" => BindingMismatch(lineage::binding_mismatch::BindingMismatch) [Binding] Family,
+    /// A refresh that names a scope its family was never granted.
+    "scope_widening" => ScopeWidening(scope_widening::ScopeWidening) [Lineage] Family,
+    /// Two networks take turns in one family, and no one device can be in both.
+    "concurrent_places" => ConcurrentPlaces(concurrent_places::ConcurrentPlaces) [Place] Family,
+    /// A family moves to a rented server, Tor, or an anonymous proxy or VPN.
+    "suspicious_network" => SuspiciousNetwork(suspicious_network::SuspiciousNetwork) [Place] Family,
+    /// A program uses the family of a person's browser or app.
+    "automation_client" => AutomationClient(automation_client::AutomationClient) [Device] Family,
+    /// Access tokens are renewed again and again long before they expire.
+    "early_refresh" => EarlyRefresh(early_refresh::EarlyRefresh) [Rate] Family,
     /// Another kind of device or client within one family.
     "device_change" => DeviceChange(device_change::DeviceChange) [Device] Family,
     /// A use after the family, its session, consent or user had been ended.

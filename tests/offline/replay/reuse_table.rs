@@ -8,8 +8,14 @@ use super::log::{
 };
 use super::{Desk, Printed};
 
-const CONFIG: &str =
-    "mode: enforce\nclients: { default: { rotation: enforced, reuse_grace: 30s } }\n";
+/// What other rules say of the same presentations (another network, another kind of client) is not the table's.
+const CONFIG: &str = "mode: enforce
+clients: { default: { rotation: enforced, reuse_grace: 30s } }
+overrides:
+  suspicious-network: { mode: off }
+  concurrent-places: { mode: off }
+  automation-client: { mode: off }
+";
 
 /// How somebody stands to the family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -96,6 +96,7 @@ fn carries(enriched: &Enriched, clue: Clue) -> bool {
         Clue::DeviceId => event.device_id.is_some(),
         Clue::Ja4 => event.ja4.is_some(),
         Clue::KeyThumbprint => event.key_thumbprint.is_some(),
+        Clue::Scope => event.scope.is_some(),
         Clue::City => enriched.place.is_some(),
     }
 }
