@@ -55,6 +55,10 @@ pub enum Value<'a> {
 
 /// What the stages of the engine knew of an event before a rule looks at it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each a field of the expression language"
+)]
 pub struct Facts {
     /// The ledger has seen the presented token issued or used.
     pub token_known: bool,

@@ -7,6 +7,12 @@
 //! same event time. What is right is known to the simulation alone. Seeds are fresh unless given, and printed, so that every
 //! number can be had again.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a report is for printing"
+)]
+
 mod lane;
 mod score;
 mod table;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use tokenwarden::model::{Prefix, Subject, Text};
-use tokenwarden::simulate::population::{Attack, FamilyTruth, Settings, Source, Truth};
+use tokenwarden::model::{Prefix, Subject, Text, Timestamp};
+use tokenwarden::simulate::population::{Attack, FamilyTruth, Oddity, Settings, Source, Truth};
 
 use crate::lane::{Page, Told};
 
@@ -32,7 +32,7 @@ pub(crate) struct Found {
     /// Any observer of the source could prove it, or it was seen by all (a raid).
     pub(crate) provable: u32,
     /// Of these: somebody was told, or the family was ended.
-    pub(crate) found: u32,
+    pub(crate) told: u32,
     /// Of these: the family was ended.
     pub(crate) ended: u32,
     /// Of those that nobody could prove: found all the same.
@@ -79,7 +79,7 @@ impl Score {
 
     pub(crate) fn recall(&self) -> f64 {
         let sum = |part: fn(&Found) -> u32| self.attacks.values().map(part).sum::<u32>();
-        share(sum(|f| f.found), sum(|f| f.provable))
+        share(sum(|f| f.told), sum(|f| f.provable))
     }
 
     /// Honest families ended per 10,000 users and week.
@@ -176,7 +176,7 @@ impl<'a> Judge<'a> {
 
     fn pages(&self, score: &mut Score, verbose: bool) {
         for page in &self.told.pages {
-            if !self.is_about_an_attack(page) {
+            if !self.is_about_an_attack(page) && !self.is_true_of_a_fault(page) {
                 score.false_pages += 1;
                 if verbose {
                     let why = page
@@ -204,10 +204,20 @@ impl<'a> Judge<'a> {
             .iter()
             .filter_map(|family| self.families.get(family));
         let theft = of_user.chain(of_family).any(|family| {
-            let since = family.first_stranger.map(|at| at.as_millisecond());
+            let since = family.first_stranger.map(Timestamp::as_millisecond);
             family.attack.is_some() && since.is_some_and(|since| since <= page.time)
         });
         theft || self.truth.raids.iter().any(|raid| is_about(page, raid))
+    }
+
+    /// A page that speaks of a fault, and there was one: a client in a loop, many clients refused at once.
+    fn is_true_of_a_fault(&self, page: &Page) -> bool {
+        let family = page.family.as_ref().and_then(|id| self.families.get(id));
+        match &*page.rule {
+            "refresh-velocity" => family.is_some_and(|f| f.oddities.contains(&Oddity::RefreshLoop)),
+            "reuse-storm" => page.summary.contains("consider a rollback"),
+            _ => false,
+        }
     }
 
     fn thefts(&self, score: &mut Score, verbose: bool) {
@@ -223,7 +233,7 @@ impl<'a> Judge<'a> {
             found.happened += 1;
             let since = family
                 .first_stranger
-                .map_or(i64::MAX, |at| at.as_millisecond());
+                .map_or(i64::MAX, Timestamp::as_millisecond);
             let revoked = [&family.family_id, &family.first_token]
                 .into_iter()
                 .filter_map(|id| ended.get(id).copied())
@@ -238,7 +248,7 @@ impl<'a> Judge<'a> {
                 None => found.beyond += u32::from(acted.is_some()),
                 Some((proved, proof)) => {
                     found.provable += 1;
-                    found.found += u32::from(acted.is_some());
+                    found.told += u32::from(acted.is_some());
                     found.ended += u32::from(revoked.is_some());
                     if let Some(acted) = acted {
                         score.delays.push(acted - proved.as_millisecond());
@@ -272,7 +282,7 @@ impl<'a> Judge<'a> {
             found.happened += 1;
             found.provable += 1;
             let is_found = self.told.seen.iter().any(|page| is_about(page, raid));
-            found.found += u32::from(is_found);
+            found.told += u32::from(is_found);
             if !is_found && verbose {
                 eprintln!(
                     "  missed raid {} of {} events on {:?} from {:?}",

@@ -80,7 +80,7 @@ fn add(sum: Found, one: &Found) -> Found {
     Found {
         happened: sum.happened + one.happened,
         provable: sum.provable + one.provable,
-        found: sum.found + one.found,
+        told: sum.told + one.told,
         ended: sum.ended + one.ended,
         beyond: sum.beyond + one.beyond,
     }
@@ -93,7 +93,7 @@ fn cell(sum: Found) -> String {
     let unprovable = sum.happened - sum.provable;
     let mut cell = format!(
         "{:.0} % of {}",
-        share(sum.found, sum.provable) * 100.0,
+        share(sum.told, sum.provable) * 100.0,
         sum.provable
     );
     if sum.provable == 0 {

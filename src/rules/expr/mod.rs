@@ -125,12 +125,7 @@ impl Expression {
     /// others are open. An error is an answer that is still to be had.
     pub fn may_match(&self, event: &Enriched, so_far: &Facts) -> bool {
         let row = eval::Open { event, so_far };
-        self.compiled.asks_for_facts
-            || self
-                .compiled
-                .truth
-                .of(&row)
-                .map_or(true, |truth| truth != Some(false))
+        self.compiled.asks_for_facts || self.compiled.truth.of(&row) != Ok(Some(false))
     }
 
     /// What it reads, in the order in which it is written.

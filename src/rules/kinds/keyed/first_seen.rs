@@ -164,16 +164,12 @@ impl Known {
 impl KnownValue {
     fn see(&mut self, time: i64, length: i64) {
         let part = |t: i64| t.div_euclid(length);
-        match self
-            .spans
-            .iter_mut()
-            .find(|(first, _)| part(*first) == part(time))
-        {
-            Some((first, last)) => (*first, *last) = ((*first).min(time), (*last).max(time)),
-            None => {
-                let at = self.spans.partition_point(|(first, _)| *first < time);
-                self.spans.insert(at, (time, time));
-            }
+        let same = |(first, _): &&mut (i64, i64)| part(*first) == part(time);
+        if let Some((first, last)) = self.spans.iter_mut().find(same) {
+            (*first, *last) = ((*first).min(time), (*last).max(time));
+        } else {
+            let at = self.spans.partition_point(|(first, _)| *first < time);
+            self.spans.insert(at, (time, time));
         }
         let newest = self.spans.last().map_or(time, |(first, _)| *first);
         self.spans

@@ -53,11 +53,11 @@ pub(super) struct Keep {
 impl Keep {
     /// For windows of this length that hold up to so many values.
     pub(super) fn new(within: i64, values: u32) -> Self {
-        const PARTS: i64 = 8;
+        const PARTS: u16 = 8;
         // Each value can stand in every part of the window, and in what comes late.
-        let entries = (values as usize + 1).saturating_mul(PARTS as usize + 4);
+        let entries = (values as usize + 1).saturating_mul(usize::from(PARTS) + 4);
         Self {
-            grain: (within / PARTS).max(1),
+            grain: (within / i64::from(PARTS)).max(1),
             age: within.saturating_add(lateness_ms().saturating_mul(2)),
             entries: entries.clamp(64, limits::KEYED_HITS_MAX),
         }

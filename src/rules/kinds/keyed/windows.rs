@@ -247,7 +247,7 @@ impl Limits {
         let events = window
             .events
             .iter()
-            .map(|id| crate::model::Value::from(id))
+            .map(crate::model::Value::from)
             .collect::<Vec<_>>();
         let evidence =
             Evidence([evidence.0, self.values(&window).with("events", events).0].concat());

@@ -305,6 +305,7 @@ impl Measure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::scope_widening::Scopes;
     use super::*;
     use crate::model::Rotation;
     use crate::rules::case::{ClientFacts, Ends, TenantFacts};
@@ -337,6 +338,7 @@ mod tests {
             access_token_ttl: None,
             refresh_token_lifetime: None,
             own_addresses: false,
+            native: false,
         };
         let case = FamilyCase {
             id: &"f1".into(),
@@ -349,6 +351,8 @@ mod tests {
             session: None,
             token_kind: kind,
             user_let_in: &[],
+            scopes: &Scopes::default(),
+            access_token_ttl: None,
         };
         let at = At {
             time: 600_000,
