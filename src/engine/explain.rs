@@ -176,10 +176,7 @@ impl Engine {
         for (step, condition) in keyed::steps(kind) {
             match condition.matches(event, &facts) {
                 Ok(true) => fulfilled = Some(step),
-                Ok(false) => trace.note(|| {
-                    let values = Evidence::new().with("condition", condition.source());
-                    ("the event does not fulfil the condition".to_owned(), values)
-                }),
+                Ok(false) => {}
                 Err(error) => {
                     let values = || Evidence::new().with("condition", condition.source());
                     trace.note(|| (error.to_string(), values()));

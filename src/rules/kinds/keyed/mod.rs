@@ -85,21 +85,38 @@ fn needs<'a>(
         .into_iter()
         .filter_map(|key| key.field().clue)
         .collect();
-    all.sort_unstable();
-    all.dedup();
-    let mut part: Vec<Clue> = conditions
+    let read: Vec<Clue> = conditions
         .into_iter()
         .flatten()
         .flat_map(Expression::clues)
-        .filter(|clue| !all.contains(clue))
         .collect();
+    // Who asks why something was refused is about refusals.
+    all.extend(read.iter().filter(|clue| **clue == Clue::Refusals));
+    all.sort_unstable();
+    all.dedup();
+    let mut part = read;
+    part.retain(|clue| !all.contains(clue));
     part.sort_unstable();
     part.dedup();
     let sees_nothing = all.into_iter().map(|clue| Need::all(&[clue]));
     let sees_less = part
         .into_iter()
-        .map(|clue| Need::part(&[clue], "events that it tells apart by this"));
+        .map(|clue| Need::part(&[clue], told_by(clue)));
     sees_nothing.chain(sees_less).collect()
+}
+
+/// What a condition can hardly tell without the clue.
+const fn told_by(clue: Clue) -> &'static str {
+    match clue {
+        Clue::AnonymousIp => "hosting, VPN, proxy and Tor networks that are not declared",
+        Clue::IpAddress => "kinds of network",
+        Clue::City => "places",
+        Clue::UserAgent => "kinds of client",
+        Clue::DeviceId | Clue::KeyThumbprint => "devices",
+        Clue::Ja4 => "TLS fingerprints",
+        Clue::ClientId => "kinds of application",
+        _ => "part of what its condition asks for",
+    }
 }
 
 /// The values of several fields, as a person reads them: `network 198.51.100.0/24`.
