@@ -9,11 +9,26 @@ use crate::model::{
     Agent, DeviceClass, Enriched, Event, EventType, Initiator, Input, Network, Outcome, Prefix,
     Reason, Severity, Text, Timestamp,
 };
-use crate::simulate::Random;
 
 const START_S: i64 = 1_795_000_000;
 const DAY_S: i64 = 24 * 3600;
 const LATENESS: Duration = Duration::from_mins(2);
+
+/// SplitMix64, from a seed: this floor may not use the simulator's.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn below(&mut self, bound: u32) -> u32 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        u32::try_from((mixed ^ (mixed >> 31)) % u64::from(bound)).unwrap()
+    }
+}
 
 /// What one finding says, without which event completed it: rule, session, severity, and whether it may revoke.
 type Said = BTreeSet<(Text, Option<Text>, Severity, bool)>;
