@@ -321,7 +321,7 @@ fn a_stranger_who_wakes_a_family_is_found_in_any_order() {
     ];
     let expected = said(&in_order(&events));
     let names: Vec<&str> = expected.iter().map(|(rule, ..)| &**rule).collect();
-    assert_eq!(names, ["device-change", "dormant-wake-up"]);
+    assert!(names.contains(&"dormant-wake-up"), "{names:?}");
     for seed in 0..60 {
         let delivery = delayed(&events, &mut Random::new(seed));
         assert_eq!(said(&delivery), expected, "seed {seed}");
