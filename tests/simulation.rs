@@ -27,7 +27,7 @@ mod runs;
 #[path = "simulation/world.rs"]
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokenwarden::engine::Found;
 use tokenwarden::model::Value;
@@ -96,10 +96,8 @@ fn model(world: &World, found: &[Found], faults: &mut Vec<String>) {
         .filter_map(|h| h.family)
         .max()
         .unwrap_or(0);
-    let expected: Sentence = (0..families)
-        .flat_map(|family| reference::judge(world, family))
-        .collect();
-    let got: Sentence = found.iter().filter_map(verdict).collect();
+    let expected = gravest((0..families).flat_map(|family| reference::judge(world, family)));
+    let got = gravest(found.iter().filter_map(verdict));
     faults.extend(
         expected
             .difference(&got)
@@ -109,6 +107,16 @@ fn model(world: &World, found: &[Found], faults: &mut Vec<String>) {
         got.difference(&expected)
             .map(|said| format!("the model does not say {said:?}")),
     );
+}
+
+/// Of what several rules, or one rule over time, say about one token the gravest stands.
+fn gravest(said: impl Iterator<Item = (String, Verdict)>) -> Sentence {
+    let mut gravest: BTreeMap<String, Verdict> = BTreeMap::new();
+    for (token, verdict) in said {
+        let known = gravest.entry(token).or_insert(verdict);
+        *known = verdict.max(*known);
+    }
+    gravest.into_iter().collect()
 }
 
 fn verdict(found: &Found) -> Option<(String, Verdict)> {

@@ -21,10 +21,8 @@ pub(super) struct User {
     pub(super) id: Text,
     pub(super) issuer: Text,
     pub(super) tenant: Option<Text>,
-    /// The client and session last seen, for the detection.
+    /// The client last seen: which variants of the rules apply.
     pub(super) client_id: Option<Text>,
-    pub(super) session_id: Option<Text>,
-    pub(super) family_id: Option<Text>,
     pub(super) sightings: Sightings,
     pub(super) counts: Counts,
     pub(super) released: Vec<u64>,
@@ -46,8 +44,6 @@ impl User {
             issuer: event.event.issuer.clone(),
             tenant: event.event.tenant.clone(),
             client_id: None,
-            session_id: None,
-            family_id: None,
             sightings: Sightings::default(),
             counts: Counts::default(),
             released: Vec::new(),
@@ -72,6 +68,9 @@ impl User {
     }
 }
 
+/// Id, client and session of a family.
+pub(super) type OfFamily = (Option<Text>, Option<Text>, Option<Text>);
+
 /// Files where the user was, and asks the rules about users once the question has settled.
 ///
 /// Servers that refresh on behalf of users are where they are: their addresses are not the user's.
@@ -80,6 +79,7 @@ pub(super) fn sighted(
     compiled: &Compiled,
     user: u64,
     (event, context): (&Enriched, &Arc<Context>),
+    of_family: OfFamily,
     late: bool,
     out: &mut Vec<Found>,
 ) {
@@ -95,10 +95,14 @@ pub(super) fn sighted(
     let Some(record) = state.users.get_mut(user) else {
         return;
     };
+    let (family_id, of_client, of_session) = of_family;
     record.sightings.add(Sighting {
         time,
         event_id: event.event.event_id.clone(),
         context: context.clone(),
+        family_id,
+        client_id: event.event.client_id.clone().or(of_client),
+        session_id: event.event.session_id.clone().or(of_session),
     });
     let since = || {
         record
@@ -161,14 +165,17 @@ fn of_user(rule: &Arc<Rule>, user: &User, finding: Finding, late: bool) -> Found
         .into_iter()
         .chain(about)
         .collect();
+    // The family through which the user was seen there, not the one that was used last.
+    let meant = |s: &&Sighting| Some(&s.event_id) == finding.event_id.as_ref();
+    let seen = user.sightings.iter().find(meant);
     let whose = Whose {
         subject: Subject::User(user.id.clone()),
         issuer: &user.issuer,
         tenant: user.tenant.as_ref(),
         user_id: Some(&user.id),
-        client_id: user.client_id.as_ref(),
-        family_id: user.family_id.as_ref(),
-        session_id: user.session_id.as_ref(),
+        client_id: seen.and_then(|s| s.client_id.as_ref()),
+        family_id: seen.and_then(|s| s.family_id.as_ref()),
+        session_id: seen.and_then(|s| s.session_id.as_ref()),
         token_kind: None,
     };
     Found::new(rule, stable_id(&parts), whose, finding, late)

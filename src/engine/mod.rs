@@ -87,7 +87,7 @@ pub struct Sizes {
 const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
 const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
 /// Version of the snapshot's form; another one is not read, and the state is rebuilt.
-const SNAPSHOT_VERSION: u32 = 7;
+const SNAPSHOT_VERSION: u32 = 8;
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -330,7 +330,13 @@ impl Engine {
         else {
             return;
         };
-        let of_family = known.map(|f| (f.id.clone(), f.client_id.clone(), f.session_id.clone()));
+        let of_family: account::OfFamily = known.map_or((None, None, None), |f| {
+            (
+                Some(f.id.clone()),
+                f.client_id.clone(),
+                f.session_id.clone(),
+            )
+        });
         let time = event.event.time.as_millisecond();
         let key = scoped("user", &event.event, &[&user_id]);
         let user = self
@@ -342,17 +348,14 @@ impl Engine {
         }
         if time >= user.last_seen {
             user.last_seen = time;
-            let (family_id, client_id, session_id) =
-                of_family.map_or((None, None, None), |(f, c, s)| (Some(f), c, s));
-            user.client_id = event.event.client_id.clone().or(client_id);
-            user.session_id = event.event.session_id.clone().or(session_id);
-            user.family_id = family_id;
+            user.client_id = event.event.client_id.clone().or(of_family.1.clone());
         }
         account::sighted(
             &mut self.state,
             &self.compiled,
             key,
             (event, context),
+            of_family,
             late,
             out,
         );

@@ -30,6 +30,7 @@ use lane::Lane;
 use score::Score;
 
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 struct Arguments {
     #[arg(long, default_value = "100000")]
     users: u32,
@@ -84,7 +85,7 @@ fn main() -> anyhow::Result<()> {
                     attacks: args.attacks,
                     ..Settings::default()
                 };
-                for score in live(&args, settings)? {
+                for score in live(&args, &settings)? {
                     eprintln!("{}", score.one_line());
                     scores.push(score);
                 }
@@ -115,7 +116,7 @@ fn seeds(args: &Arguments) -> Vec<u64> {
 }
 
 /// Lives one population; every lane judges it.
-fn live(args: &Arguments, settings: Settings) -> anyhow::Result<Vec<Score>> {
+fn live(args: &Arguments, settings: &Settings) -> anyhow::Result<Vec<Score>> {
     let folder = tempfile::tempdir().context("make a folder for the GeoIP files")?;
     let geoip = folder.path().join("geoip");
     std::fs::create_dir_all(&geoip)?;
@@ -145,12 +146,16 @@ fn live(args: &Arguments, settings: Settings) -> anyhow::Result<Vec<Score>> {
     let truth = population.into_truth();
     let judged = lanes.into_iter().map(|lane| {
         let (name, told) = lane.finish();
-        Score::new(name, &settings, &truth, &told, args.verbose)
+        Score::new(name, settings, &truth, &told, args.verbose)
     });
     Ok(judged.collect())
 }
 
 /// All faults of files that are ours are one too many.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "made to be handed to `map_err`"
+)]
 fn first(faults: Vec<tokenwarden::yaml::Fault>) -> anyhow::Error {
     let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
     anyhow::anyhow!("{}", faults.join("\n"))

@@ -97,13 +97,11 @@ fn cell(sum: Found) -> String {
         sum.provable
     );
     if sum.provable == 0 {
-        cell = "none provable".to_owned();
+        "none provable".clone_into(&mut cell);
     }
     if unprovable > 0 {
-        cell.push_str(&format!(
-            "; {unprovable} not provable, {} found",
-            sum.beyond
-        ));
+        let beyond = sum.beyond;
+        return format!("{cell}; {unprovable} not provable, {beyond} found");
     }
     cell
 }

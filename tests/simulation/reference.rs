@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tokenwarden::model::{Agent, Enriched, EventType, Initiator, Network, Place, Prefix, Reason};
+use tokenwarden::model::{
+    Agent, Enriched, EventType, Initiator, Network, NetworkClass, Place, Prefix, Reason,
+};
 
 use super::world::{Happening, World};
 
@@ -421,11 +423,7 @@ impl Court<'_> {
         places
             .iter()
             .filter(|(s, _)| apart(s) <= nearest.max(3_600_000))
-            .all(|(s, there)| {
-                let km = here.effective_distance_km(there).unwrap_or(0.0);
-                let hours = (apart(s).max(1000) as f64) / 3_600_000.0;
-                km >= 500.0 && km / hours > 1000.0 && networks_differ(me.event, s.event)
-            })
+            .all(|(s, there)| too_fast(here, there, apart(s)) && networks_differ(me.event, s.event))
     }
 
     fn one_context(&self, a: usize, b: usize) -> bool {
@@ -452,7 +450,7 @@ impl Court<'_> {
             && !networks_differ(a, b)
     }
 
-    /// Suspicion, or theft where networks X, Y, X prove two holders of the token and its successors.
+    /// Suspicion, or theft where networks X, Y, X prove two holders of the token and its successors, or places do.
     fn suspected(&self, token: &str) -> Verdict {
         let successors = self.successors(token);
         let about: Vec<usize> = (0..self.known.len())
@@ -461,6 +459,10 @@ impl Court<'_> {
             .collect();
         for (n, &x) in about.iter().enumerate() {
             for (m, &y) in about.iter().enumerate().skip(n + 1) {
+                let two = self.parted(token, x, y) || self.parted(token, y, x);
+                if two && self.cannot_be_one(x, y) {
+                    return Verdict::Theft;
+                }
                 for &z in about.iter().skip(m + 1) {
                     let differ = |a: usize, b: usize| {
                         networks_differ(self.known[a].event, self.known[b].event)
@@ -477,6 +479,16 @@ impl Court<'_> {
             }
         }
         Verdict::Suspected
+    }
+
+    /// Whether the places of two presentations are further apart than anybody travels.
+    fn cannot_be_one(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (self.known[a], self.known[b]);
+        let apart = (a.time - b.time).abs();
+        let places = located(a.event).zip(located(b.event));
+        networks_differ(a.event, b.event)
+            && apart <= DAY_MS
+            && places.is_some_and(|(here, there)| too_fast(here, there, apart))
     }
 
     /// One presents a successor that was never given to the other's network, and the other's token is not of its line.
@@ -506,7 +518,17 @@ impl Court<'_> {
 
 fn located(event: &Enriched) -> Option<&Place> {
     let network = event.network.as_ref()?;
-    event.place.as_ref().filter(|_| network.locates_person())
+    let fixed = network.class != Some(NetworkClass::Mobile);
+    event
+        .place
+        .as_ref()
+        .filter(|_| network.locates_person() && fixed)
+}
+
+fn too_fast(here: &Place, there: &Place, apart_ms: i64) -> bool {
+    let km = here.effective_distance_km(there).unwrap_or(0.0);
+    let hours = (apart_ms.max(1000) as f64) / 3_600_000.0;
+    km >= 500.0 && km / hours > 1000.0
 }
 
 fn networks_differ(a: &Enriched, b: &Enriched) -> bool {

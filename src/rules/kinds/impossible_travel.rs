@@ -120,6 +120,10 @@ pub struct Sighting {
     pub event_id: Text,
     /// Shared with whatever else remembers it.
     pub context: Arc<Context>,
+    /// Through which family, client and session.
+    pub family_id: Option<Text>,
+    pub client_id: Option<Text>,
+    pub session_id: Option<Text>,
 }
 
 /// Sightings kept of one user: enough for several places with a few times each.
