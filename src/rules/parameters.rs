@@ -1,6 +1,6 @@
 //! The parameters of a kind, told once: the same list reads them from a rule file and describes them to people.
 //!
-//! A kind goes through its parameters with a [`Parameters`] at hand. [`Reader`] takes what is written in YAML and leaves the
+//! A kind goes through its parameters with a [`Parameters`] at hand. `Reader` takes what is written in YAML and leaves the
 //! rest at its default; [`Describer`] collects name, meaning, bounds and default for `rules show` and the JSON Schema. Why not
 //! serde: it stops at the first fault and knows no place.
 
