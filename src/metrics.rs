@@ -122,6 +122,8 @@ metrics! {
         detection_latency_seconds: Histogram in LATENCY_S,
         /// Rules that lack what they need to see anything (1), such as a GeoIP file.
         rule_blind: IntGaugeVec["rule"],
+        /// Events for which a condition of the rule had no answer (such as a division by zero), so that the rule left them out.
+        rule_errors_total: IntCounterVec["rule"],
         /// Exceptions of a rule that have ended, or will within 14 days.
         rule_exceptions_expiring: IntGaugeVec["rule"],
         /// Incidents opened, by severity at that time.
@@ -160,7 +162,8 @@ metrics! {
         engine_batch_duration_seconds: Histogram in WORK_S,
         /// Entries that the engine remembers, by table.
         engine_entries: IntGaugeVec["table"],
-        /// Entries that had to be forgotten because a table was full; each may be a detection that does not come.
+        /// Entries forgotten because a table was full, and questions answered before their time because too many waited; each may be
+        /// a detection that does not come.
         engine_evictions_total: IntCounter,
         /// Seconds that one transaction of detections, actions and positions took.
         commit_duration_seconds: Histogram in WORK_S,

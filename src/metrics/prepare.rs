@@ -53,6 +53,7 @@ impl Metrics {
                     .with_label_values(&[rule, severity.as_str()])
             });
             self.rule_blind.with_label_values(&[rule]);
+            self.rule_errors_total.with_label_values(&[rule]);
             self.rule_exceptions_expiring.with_label_values(&[rule]);
         }
         for receiver in &known.receivers {

@@ -413,6 +413,9 @@ impl Loop {
         let mut sizes = engine.sizes();
         sizes.evicted += policy.evicted();
         self.observer.engine(sizes, engine.counters(), engine.now());
+        for (rule, errors) in engine.rule_errors() {
+            self.observer.rule_errors(rule, errors);
+        }
     }
 
     /// A partition has another owner, who judges what was not committed: what it caused here stays out, and nothing more

@@ -31,6 +31,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 struct Nobody;
 
 impl Observer for Nobody {
+    fn rule_errors(&mut self, _: &Text, _: u64) {}
     fn batch(&mut self, _: &RawBatch, _: &Taken, _: Duration) {}
     fn committed(&mut self, _: &Commit, _: CommitReport, _: Timestamp, _: Duration) {}
     fn store_down(&mut self, _: &str) {}

@@ -20,10 +20,12 @@ const DAY: Duration = Duration::from_hours(24);
 const STORE_ERRORS: f64 = 8.0;
 
 /// A source, a revoker and a receiver at ports where nobody listens, a revoker that is refused, an old GeoIP file and
-/// none of the cities, a configuration that cannot be loaded again, and things that were left undone for a while.
+/// none of the cities, a rule that fails, a configuration that cannot be loaded again, and things that were left undone for
+/// a while.
 const FAILING: &str = r#"mode: enforce
 clients: { default: { type: public, rotation: enforced, reuse_grace: 30s } }
 geoip: { asn: asn.mmdb }
+rules: [RULES, odd.yaml]
 response: { act_within: 10m }
 sources:
   - name: audit
@@ -47,6 +49,19 @@ receivers:
 store: { url: "sqlite://tokenwarden.db", snapshot_every: 1h }
 "#;
 
+/// A rule whose condition has no answer where a token lives 300 s, with an exception that has ended.
+const ODD: &str = r#"version: 1
+rules:
+  - name: odd
+    description: Divides by what may be zero.
+    severity: low
+    detect: { threshold: { when: "100 / (event.access_token_ttl - 300) > 1", by: user_id, within: 1m, over: 0 } }
+    exceptions:
+      - { match: { client_id: web }, reason: none any more, owner: nobody, expires: 2026-01-31 }
+"#;
+/// The shipped rules as files.
+const RULES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/rules");
+
 pub(crate) struct Failing {
     home: Home,
     pub(crate) daemon: Daemon,
@@ -56,7 +71,8 @@ pub(crate) struct Failing {
 impl Failing {
     pub(crate) async fn start() -> Self {
         let api = StubApi::start().await;
-        let home = Home::new(&FAILING.replace("API", &api.url));
+        let home = Home::new(&FAILING.replace("API", &api.url).replace("RULES", RULES));
+        home.write("odd.yaml", ODD);
         let built = Timestamp::now() - 60 * DAY;
         write_city_asn(home.path(), &[LONDON_HOME], built).unwrap();
         leave_undone(&home).await;
@@ -76,8 +92,13 @@ impl Failing {
         }
     }
 
-    /// Tokens of both authorization servers are stolen, and nothing can be done about it.
+    /// Tokens of both authorization servers are stolen, and nothing can be done about it; a rule cannot judge an event.
     pub(crate) fn robbed(&self) {
+        let mut unanswerable = Family::new("short-lived", "web", "shop").honest();
+        for event in &mut unanswerable {
+            event["access_token_ttl"] = 300.into();
+        }
+        self.home.append("events.jsonl", &lines(unanswerable));
         for issuer in ["a", "b"] {
             let family = Family {
                 issuer: Some(issuer),
@@ -206,7 +227,7 @@ async fn caught_up(daemon: &mut Daemon) {
         .await;
 }
 
-/// Refreshes of an hour ago.
+/// Refreshes of one moment an hour ago: more than may wait for facts that excuse them, so that some are judged early.
 async fn write_rows(table: &mut SqliteConnection, rows: u32) {
     let time = (Timestamp::now() - Duration::from_hours(1)).as_millisecond();
     let sql = format!(

@@ -56,6 +56,11 @@ pub trait Listener {
 
     /// Each event, before it is judged.
     fn seen(&mut self, _event: &Enriched) {}
+
+    /// At the end: for so many events a condition of the rule had no answer.
+    fn rule_errors(&mut self, _rule: &Text, _errors: u64) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// The key of hashes in a replay: nothing is kept, so that it need not be secret; the same run prints the same bytes.
@@ -97,6 +102,9 @@ impl Replay<'_> {
             }
         }
         listener.progress(feed.bytes());
+        for (rule, errors) in lane.engine().rule_errors() {
+            listener.rule_errors(rule, errors)?;
+        }
         Ok(lane.summary())
     }
 

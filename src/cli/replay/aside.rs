@@ -52,6 +52,16 @@ impl<'a> Aside<'a> {
         self.bar.suspend(|| writeln!(err, "{line}"))
     }
 
+    pub(in crate::cli) fn rule_errors(&mut self, rule: &str, errors: u64) -> io::Result<()> {
+        let err = &mut *self.err;
+        self.bar.suspend(|| {
+            writeln!(
+                err,
+                "rule {rule}: a condition had no answer for {errors} events, which it left out; `explain` tells why"
+            )
+        })
+    }
+
     pub(in crate::cli) fn finish(self) -> io::Result<()> {
         self.bar.finish_and_clear();
         match self.rejects.checked_sub(REJECTS_SHOWN) {

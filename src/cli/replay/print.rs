@@ -9,7 +9,7 @@ use super::shown::{
 };
 use super::{Aside, Form};
 use crate::app::replay::{Listener, Replay};
-use crate::model::{Enriched, Output, Reject, Severity};
+use crate::model::{Enriched, Output, Reject, Severity, Text};
 
 /// Whether something of severity low or above fired.
 pub(super) fn print<'a>(
@@ -67,6 +67,10 @@ impl Listener for Printer<'_> {
 
     fn rejected(&mut self, reject: &Reject) -> anyhow::Result<()> {
         Ok(self.aside.rejected(reject)?)
+    }
+
+    fn rule_errors(&mut self, rule: &Text, errors: u64) -> anyhow::Result<()> {
+        Ok(self.aside.rule_errors(rule, errors)?)
     }
 
     fn progress(&mut self, bytes: u64) {

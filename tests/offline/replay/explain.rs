@@ -119,3 +119,49 @@ fn a_recorded_replay_at_a_real_keycloak_is_explained() {
     assert_eq!(printed.exit, Exit::Success, "{}", printed.err);
     insta::assert_snapshot!(printed.out);
 }
+
+#[test]
+fn a_condition_without_an_answer_is_told_and_stops_nothing() {
+    let rule = |name: &str, condition: &str| {
+        format!(
+            "  - name: {name}\n    description: d\n    severity: low\n    detect:\n      threshold:\n        when: {condition}\n        by: user_id\n        within: 1m\n        over: 0\n"
+        )
+    };
+    let desk = Desk::new("mode: enforce\nrules: [rules.yaml]\n", &[]);
+    let divides = rule("divides", "100 / (event.access_token_ttl - 300) > 1");
+    let counts = rule("counts", "event.type == \"refresh\"");
+    desk.write(
+        "rules.yaml",
+        format!("version: 1\nrules:\n{divides}{counts}"),
+    );
+    let event = |n: u32| {
+        format!(
+            "{{\"event_id\":\"e{n}\",\"time\":\"2026-11-20T10:2{n}:00Z\",\"type\":\"refresh\",\"outcome\":\"success\",\"user_id\":\"u{n}\",\"access_token_ttl\":300}}\n"
+        )
+    };
+    let log = desk.write("log.jsonl", event(1) + &event(2));
+    let replayed = desk.json(&[log.clone()]);
+    assert_eq!(replayed.exit, Exit::Success);
+    assert!(
+        replayed.detections().iter().all(|d| d["rule"] == "counts"),
+        "{}",
+        replayed.out
+    );
+    assert_eq!(replayed.detections().len(), 2, "{}", replayed.out);
+    let told = "rule divides: a condition had no answer for 2 events";
+    assert!(replayed.err.contains(told), "{}", replayed.err);
+    let mut line: Vec<OsString> = ["tokenwarden", "explain", "--event", "e1", "-c"]
+        .map(OsString::from)
+        .into();
+    line.extend([
+        desk.path("config.yaml").into(),
+        "--replay".into(),
+        log.into(),
+    ]);
+    let explained = command(line);
+    assert!(
+        explained.out.contains("division by zero"),
+        "{}",
+        explained.out
+    );
+}
