@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Summary;
 use super::recent::Recent;
+use super::{Ending, Summary};
 use crate::app::parts;
 use crate::config::Config;
 use crate::engine::Engine;
@@ -62,6 +62,24 @@ impl Lane {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.worker.engine
+    }
+
+    pub(super) fn ending(&self, rules: &RuleSet) -> Ending {
+        let errors = self.worker.engine.rule_errors();
+        let mut unused = Vec::new();
+        for rule in &rules.rules {
+            for exception in &rule.exceptions {
+                if self.worker.policy.excepted(&rule.name, exception) == 0 {
+                    unused.push((rule.name.clone(), Arc::clone(exception)));
+                }
+            }
+        }
+        Ending {
+            rule_errors: errors
+                .map(|(rule, errors)| (rule.clone(), errors))
+                .collect(),
+            unused,
+        }
     }
 
     pub(super) fn summary(&self) -> Summary {

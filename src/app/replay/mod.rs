@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::decode::{Decoder, TokenKey};
 use crate::enrich::{Enricher, Tables};
 use crate::model::{Enriched, Output, Reject, Text};
-use crate::rules::RuleSet;
+use crate::rules::{Exception, RuleSet};
 use feed::{Feed, Step};
 use lane::Lane;
 
@@ -57,10 +57,19 @@ pub trait Listener {
     /// Each event, before it is judged.
     fn seen(&mut self, _event: &Enriched) {}
 
-    /// At the end: for so many events a condition of the rule had no answer.
-    fn rule_errors(&mut self, _rule: &Text, _errors: u64) -> anyhow::Result<()> {
+    /// At the end.
+    fn ended(&mut self, _ending: &Ending) -> anyhow::Result<()> {
         Ok(())
     }
+}
+
+/// What is known of the rules themselves after the last event.
+#[derive(Debug, Clone, Default)]
+pub struct Ending {
+    /// For so many events a condition of the rule had no answer.
+    pub rule_errors: Vec<(Text, u64)>,
+    /// Exceptions that covered no finding, with their rules.
+    pub unused: Vec<(Text, Arc<Exception>)>,
 }
 
 /// The key of hashes in a replay: nothing is kept, so that it need not be secret; the same run prints the same bytes.
@@ -102,9 +111,7 @@ impl Replay<'_> {
             }
         }
         listener.progress(feed.bytes());
-        for (rule, errors) in lane.engine().rule_errors() {
-            listener.rule_errors(rule, errors)?;
-        }
+        listener.ended(&lane.ending(&self.rules))?;
         Ok(lane.summary())
     }
 

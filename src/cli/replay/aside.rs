@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::cli::Stream;
-use crate::model::Reject;
+use crate::model::{Reject, Text};
 
 /// Rejected records shown one by one; the rest is counted.
 const REJECTS_SHOWN: u64 = 10;
@@ -52,13 +52,15 @@ impl<'a> Aside<'a> {
         self.bar.suspend(|| writeln!(err, "{line}"))
     }
 
-    pub(in crate::cli) fn rule_errors(&mut self, rule: &str, errors: u64) -> io::Result<()> {
+    pub(in crate::cli) fn rule_errors(&mut self, errors: &[(Text, u64)]) -> io::Result<()> {
         let err = &mut *self.err;
         self.bar.suspend(|| {
-            writeln!(
-                err,
-                "rule {rule}: a condition had no answer for {errors} events, which it left out; `explain` tells why"
-            )
+            errors.iter().try_for_each(|(rule, count)| {
+                writeln!(
+                    err,
+                    "rule {rule}: a condition had no answer for {count} events, which it left out; `explain` tells why"
+                )
+            })
         })
     }
 

@@ -8,8 +8,8 @@ use super::shown::{
     action_line, action_text, detection_line, detection_text, line, summary_line, summary_text,
 };
 use super::{Aside, Form};
-use crate::app::replay::{Listener, Replay};
-use crate::model::{Enriched, Output, Reject, Severity, Text};
+use crate::app::replay::{Ending, Listener, Replay};
+use crate::model::{Enriched, Output, Reject, Severity};
 
 /// Whether something of severity low or above fired.
 pub(super) fn print<'a>(
@@ -69,8 +69,8 @@ impl Listener for Printer<'_> {
         Ok(self.aside.rejected(reject)?)
     }
 
-    fn rule_errors(&mut self, rule: &Text, errors: u64) -> anyhow::Result<()> {
-        Ok(self.aside.rule_errors(rule, errors)?)
+    fn ended(&mut self, ending: &Ending) -> anyhow::Result<()> {
+        Ok(self.aside.rule_errors(&ending.rule_errors)?)
     }
 
     fn progress(&mut self, bytes: u64) {

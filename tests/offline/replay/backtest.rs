@@ -277,3 +277,33 @@ fn summary_suggests_what_to_declare_and_what_to_except() {
     let text = desk.run(&["--summary"], &files);
     insta::assert_snapshot!("summary_advice", steady(&desk, &text));
 }
+
+#[test]
+fn summary_names_the_exceptions_that_covered_nothing() {
+    let exception = |client: &str, owner: &str| {
+        format!(
+            "      - {{ match: {{ client_id: {client} }}, reason: polls, owner: {owner}, expires: 2030-01-31 }}\n"
+        )
+    };
+    let config = format!(
+        "clients: {{ default: {{ rotation: enforced }} }}\noverrides:\n  refresh-velocity:\n    exceptions:\n{}{}",
+        exception("poller", "used"),
+        exception("elsewhere", "unused")
+    );
+    let polled = Who {
+        client: "poller",
+        ..at(NEW_YORK_CAFE)
+    };
+    let log = (0..12).fold(Log::default(), |log, user| {
+        log.and(refreshing(user, polled, 15, 20.0))
+    });
+    let desk = Desk::new(&config, WORLD);
+    let files = [log.sorted().write(&desk)];
+    let lines = desk.run(&["--summary", "--output", "json"], &files);
+    let unused = lines.of_type("unused_exception");
+    assert_eq!(unused.len(), 1, "{}", lines.out);
+    assert_eq!(unused[0]["owner"], "unused");
+    let text = desk.run(&["--summary"], &files);
+    let told = "refresh-velocity: polls (unused, until 2030-01-31)";
+    assert!(text.out.contains(told), "{}", text.out);
+}

@@ -11,17 +11,19 @@ mod nuisance;
 mod shared;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 
 use super::recent::Recent;
-use super::{Listener, Replay, Summary};
+use super::{Ending, Listener, Replay, Summary};
 use crate::app::parts;
 use crate::model::limits::SUMMARY_NAMES_MAX;
 use crate::model::{
     Action, ActionKind, Decision, Detection, Enriched, EventType, NetworkClass, Output, Prefix,
     Reject, Severity, Text, Timestamp,
 };
+use crate::rules::Exception;
 use carried::Carried;
 pub use carried::{Share, Unmet};
 pub use days::Day;
@@ -56,6 +58,8 @@ pub struct Report {
     pub shares: Vec<Share>,
     pub unmet: Vec<Unmet>,
     pub nuisances: Vec<Nuisance>,
+    /// Exceptions that covered no finding, with their rules.
+    pub unused: Vec<(Text, Arc<Exception>)>,
     pub declarations: Vec<Declaration>,
     /// Whether something of severity low or above was found.
     pub fired: bool,
@@ -113,18 +117,20 @@ impl Replay<'_> {
     pub fn figures(&self, listener: &mut dyn Listener) -> anyhow::Result<(Summary, Report)> {
         let mut gathering = Gathering {
             figures: Figures::new(),
+            unused: Vec::new(),
             listener,
         };
         let summary = self.run(&mut gathering)?;
-        let figures = gathering.figures;
+        let (figures, unused) = (gathering.figures, gathering.unused);
         let (tables, _) = parts::tables(self.config);
         let unmet = figures.carried.unmet(self.config, &self.rules, &tables);
-        Ok((summary, figures.report(unmet)))
+        Ok((summary, figures.report(unmet, unused)))
     }
 }
 
 struct Gathering<'a> {
     figures: Figures,
+    unused: Vec<(Text, Arc<Exception>)>,
     listener: &'a mut dyn Listener,
 }
 
@@ -145,6 +151,11 @@ impl Listener for Gathering<'_> {
     fn seen(&mut self, event: &Enriched) {
         self.figures.event(event);
         self.listener.seen(event);
+    }
+
+    fn ended(&mut self, ending: &Ending) -> anyhow::Result<()> {
+        self.unused.clone_from(&ending.unused);
+        self.listener.ended(ending)
     }
 }
 
@@ -308,7 +319,7 @@ impl Figures {
         }
     }
 
-    fn report(self, unmet: Vec<Unmet>) -> Report {
+    fn report(self, unmet: Vec<Unmet>, unused: Vec<(Text, Arc<Exception>)>) -> Report {
         let nuisances = self
             .nuisances
             .found(|who| (self.traffic(who), self.refreshes));
@@ -340,6 +351,7 @@ impl Figures {
             shares: self.carried.shares(),
             unmet,
             nuisances,
+            unused,
             declarations: self.shared.declarations(),
             fired: self.fired,
         }

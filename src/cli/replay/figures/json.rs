@@ -1,6 +1,7 @@
 //! The figures as lines of JSON, by `type`, and at the end the same summary line that a replay has.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -9,6 +10,8 @@ use crate::app::replay::figures::{
     Advice, ClientRow, Day, Declaration, NetworkRow, Nuisance, Report, Traffic, Who,
 };
 use crate::cli::replay::shown::summary_line;
+use crate::model::Text;
+use crate::rules::Exception;
 
 pub(super) fn write(summary: &Summary, report: &Report, out: &mut dyn Write) -> io::Result<()> {
     for line in lines(report) {
@@ -48,6 +51,7 @@ fn lines(report: &Report) -> Vec<Value> {
         }));
     }
     lines.extend(report.nuisances.iter().map(nuisance));
+    lines.extend(report.unused.iter().map(unused));
     lines.extend(report.declarations.iter().map(declaration));
     lines
 }
@@ -114,6 +118,13 @@ fn nuisance(it: &Nuisance) -> Value {
     json!({
         "type": "exception", "rule": it.rule, "client_id": client, "network": network, "detections": it.detections,
         "of": it.of,
+    })
+}
+
+fn unused((rule, it): &(Text, Arc<Exception>)) -> Value {
+    json!({
+        "type": "unused_exception", "rule": rule, "reason": it.reason, "owner": it.owner, "expires": it.expires.to_string(),
+        "place": it.place.to_string(),
     })
 }
 

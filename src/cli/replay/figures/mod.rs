@@ -8,7 +8,7 @@ use std::io::Write;
 use anyhow::Context as _;
 
 use super::{Aside, Form};
-use crate::app::replay::{Listener, Replay};
+use crate::app::replay::{Ending, Listener, Replay};
 use crate::model::{Enriched, Output, Reject};
 
 /// Whether anything fired.
@@ -50,5 +50,9 @@ impl Listener for Beside<'_> {
 
     fn seen(&mut self, _event: &Enriched) {
         self.events += 1;
+    }
+
+    fn ended(&mut self, ending: &Ending) -> anyhow::Result<()> {
+        Ok(self.aside.rule_errors(&ending.rule_errors)?)
     }
 }

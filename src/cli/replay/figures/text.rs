@@ -1,6 +1,7 @@
 //! The figures for a person: tables of at most a hundred columns, each with what follows from it.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use indicatif::HumanCount;
 
@@ -10,6 +11,7 @@ use crate::app::replay::figures::{
 };
 use crate::cli::clean;
 use crate::model::{Mode, Text};
+use crate::rules::Exception;
 
 /// Rules with a column of their own; the others share one.
 const RULES_SHOWN: usize = 8;
@@ -32,6 +34,7 @@ pub(super) fn write(
     write_networks(report, out)?;
     write_blind(report, out)?;
     write_nuisances(&report.nuisances, out)?;
+    write_unused(&report.unused, out)?;
     write_declarations(&report.declarations, out)
 }
 
@@ -323,6 +326,25 @@ fn write_nuisances(nuisances: &[Nuisance], out: &mut dyn Write) -> io::Result<()
             it.rule
         )?;
         writeln!(out, "      reason: ..., owner: ..., expires: ... }}] }} }}")?;
+    }
+    writeln!(out)
+}
+
+fn write_unused(unused: &[(Text, Arc<Exception>)], out: &mut dyn Write) -> io::Result<()> {
+    if unused.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "Exceptions that covered nothing here (remove what nobody needs)"
+    )?;
+    for (rule, it) in unused {
+        let (reason, owner) = (clean(&it.reason), clean(&it.owner));
+        let (place, expires) = (&it.place, it.expires);
+        wrapped(
+            &format!("{rule}: {reason} ({owner}, until {expires}), {place}"),
+            out,
+        )?;
     }
     writeln!(out)
 }
