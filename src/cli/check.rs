@@ -14,7 +14,7 @@ use crate::config::{
     Config, Format, Receiver, ReceiverKind, Revoker, RevokerKind, Source, SourceKind,
 };
 use crate::enrich::Tables;
-use crate::model::Mode;
+use crate::model::{Mode, SHIPPED_RULES};
 use crate::rules::{RULES_VERSION, Rule, RuleSet};
 use crate::yaml::{Fault, Place};
 
@@ -69,7 +69,8 @@ pub(super) fn examine(path: &Path) -> Examined {
     faults.extend(config.iter().flat_map(parts::kafka_faults));
     let warnings = config.as_ref().map(|config| config.warnings.clone());
     // Which rules are meant, only the configuration tells; missing paths are among its faults already.
-    let known = config.filter(|config| config.rules.iter().all(|path| path.exists()));
+    let is_there = |path: &PathBuf| path.as_os_str() == SHIPPED_RULES || path.exists();
+    let known = config.filter(|config| config.rules.iter().all(is_there));
     let loaded = known.and_then(|config| match parts::rule_set(&config, None) {
         Ok(rules) => Some((config, rules)),
         Err(of_rules) => {

@@ -45,7 +45,7 @@ pub struct Config {
     /// SHA-256 of the file's bytes, hex: shown as a metric, so that one can see which configuration runs.
     pub sha256: String,
     pub mode: Mode,
-    /// Files or folders, all of which exist. Empty: the rules that come with the program.
+    /// Files or folders, all of which exist, and [`SHIPPED_RULES`](crate::model::SHIPPED_RULES). Empty: these alone.
     pub rules: Vec<PathBuf>,
     /// Rules newer than this act at most as `alert`; unset: all are as their files say.
     pub rules_version: Option<(u32, Place)>,

@@ -45,5 +45,8 @@ pub use value::{Evidence, Value};
 /// An instant of event time, or of wall time where a name says so. UTC.
 pub type Timestamp = jiff::Timestamp;
 
+/// In place of a path among `rules:`, the rules that come with the program.
+pub const SHIPPED_RULES: &str = "shipped";
+
 /// Shared immutable text: ids, names and provider strings, cloned by reference count.
 pub type Text = std::sync::Arc<str>;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{Rule, RuleSet, overrides as changes, spec};
-use crate::model::Text;
+use crate::model::{SHIPPED_RULES, Text};
 use crate::yaml::{Fault, Faults, Node, Place};
 
 /// A rule file that comes with the program, and the tests that stand beside it.
@@ -62,14 +62,15 @@ pub const SHIPPED: &[Shipped] = shipped![
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const FILES_MAX: usize = 1000;
 
-/// Reads the rules of the configuration; without any, the shipped ones.
+/// Reads the rules of the configuration; without any, or where [`SHIPPED_RULES`] is among the paths, the shipped ones too.
 ///
 /// Faults of all files come back at once.
 pub fn load(paths: &[PathBuf], overrides: &[(Text, Node)]) -> Result<RuleSet, Vec<Fault>> {
     let mut faults = Faults::default();
     let mut rules: Vec<Rule> = Vec::new();
     let mut hashed = Vec::new();
-    if paths.is_empty() {
+    let wants_shipped = |path: &PathBuf| path.as_os_str() == SHIPPED_RULES;
+    if paths.is_empty() || paths.iter().any(wants_shipped) {
         for shipped in SHIPPED {
             hashed.push((shipped.name.into(), sha256(shipped.rules)));
             rules.extend(spec::read(
@@ -79,7 +80,8 @@ pub fn load(paths: &[PathBuf], overrides: &[(Text, Node)]) -> Result<RuleSet, Ve
             ));
         }
     }
-    for file in files(paths, &mut faults) {
+    let others = paths.iter().filter(|path| !wants_shipped(path));
+    for file in files(others, &mut faults) {
         match text_of(&file) {
             Ok(text) => {
                 hashed.push((file.to_string_lossy().into(), sha256(&text)));
@@ -88,9 +90,27 @@ pub fn load(paths: &[PathBuf], overrides: &[(Text, Node)]) -> Result<RuleSet, Ve
             Err(fault) => faults.push(fault),
         }
     }
+    warn_without_shipped(&rules, paths, &mut faults);
     let mut set = changes::compile(rules, overrides, &mut faults);
     set.files = hashed;
     finish(set, faults)
+}
+
+/// Whoever adds a rule of their own hardly means to lose all others.
+fn warn_without_shipped(rules: &[Rule], paths: &[PathBuf], faults: &mut Faults) {
+    let is_shipped = |rule: &Rule| {
+        let file = format!("rules/{}.yaml", rule.name);
+        SHIPPED.iter().any(|shipped| shipped.name == file)
+    };
+    if let Some(first) = paths.first()
+        && !rules.is_empty()
+        && !rules.iter().any(is_shipped)
+    {
+        let warning = Place::start_of(first)
+            .fault("with these rules alone, none of those that come with the program is in force")
+            .with_hint("to add yours to them, write `rules: [shipped, ...]`");
+        faults.warn(warning);
+    }
 }
 
 /// Reads the rules of files whose texts are at hand.
@@ -117,7 +137,7 @@ fn sha256(text: &str) -> Text {
 }
 
 /// Every rule file named or found, in order of name; rule tests stand beside the rules and are none.
-fn files(paths: &[PathBuf], faults: &mut Faults) -> Vec<PathBuf> {
+fn files<'a>(paths: impl Iterator<Item = &'a PathBuf>, faults: &mut Faults) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in paths {
         if !path.is_dir() {

@@ -453,6 +453,27 @@ fn faults_of_rules_are_named_together_with_those_of_the_configuration() {
 }
 
 #[test]
+fn rules_of_ones_own_are_added_to_the_shipped_ones_by_their_word() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let own = "version: 1\nrules:\n  - name: own\n    description: d\n    severity: low\n    detect: { threshold: { when: 'event.type == \"refresh\"', by: user_id, within: 1m, over: 5 } }\n";
+    std::fs::write(folder.path().join("own.yaml"), own).expect("written");
+    let path = folder.path().join("c.yaml");
+    let names = |rules: &str| {
+        std::fs::write(&path, format!("rules: {rules}\n")).expect("written");
+        let config = Config::load(&path).expect("a configuration");
+        let set = tokenwarden::rules::load(&config.rules, &[]).expect("rules");
+        let own = set.rules.iter().any(|rule| &*rule.name == "own");
+        let shipped = set.rules.iter().any(|rule| &*rule.name == "token-reuse");
+        (own, shipped, check(&path.display().to_string()).1)
+    };
+    let warning = "none of those that come with the program is in force";
+    let (own, shipped, printed) = names("[shipped, own.yaml]");
+    assert!(own && shipped && !printed.contains(warning), "{printed}");
+    let (own, shipped, printed) = names("[own.yaml]");
+    assert!(own && !shipped && printed.contains(warning), "{printed}");
+}
+
+#[test]
 fn an_exemption_from_a_rule_that_is_not_there_is_a_warning() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("c.yaml");

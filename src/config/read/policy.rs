@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::model::{NetworkClass, Text};
+use crate::model::{NetworkClass, SHIPPED_RULES, Text};
 use crate::yaml::{Entry, Faults, Map, Node, Place, nearest};
 
 use super::super::{
@@ -22,6 +22,9 @@ pub(super) fn rule_paths(node: &Node, faults: &mut Faults) -> Option<Vec<PathBuf
 /// Kept even when it is not there: a list that became empty would mean the rules that come with the program.
 fn rule_path(node: &Node, faults: &mut Faults) -> Option<PathBuf> {
     let path = node.path(faults)?;
+    if node.as_str() == Some(SHIPPED_RULES) {
+        return Some(SHIPPED_RULES.into());
+    }
     if !path.exists() {
         let message = format!("there is no rule file or folder `{}`", path.display());
         faults.push(node.fault(message));
