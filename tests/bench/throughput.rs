@@ -1,6 +1,6 @@
 //! First numbers: what the daemon costs beside a bare loop that reads the same input in the same run.
 //!
-//! `cargo bench --bench throughput -- replay` (or `kafka --broker HOST:PORT`, `families`, `all`)
+//! `cargo bench --bench throughput -- replay` (or `rules`, `kafka --broker HOST:PORT`, `families`, `all`)
 //!
 //! Absolute rates say more of the machine and its other work than of the program, so every path is measured beside its
 //! baselines, turn by turn, and the ratio of the medians is what to compare. CPU seconds count every thread of the
@@ -11,6 +11,7 @@ mod input;
 mod kafka;
 mod machine;
 mod replay;
+mod rules;
 mod table;
 mod world;
 
@@ -22,7 +23,7 @@ use clap::{Parser, ValueEnum};
 struct Arguments {
     #[arg(value_enum, default_value_t = Subject::All)]
     subject: Subject,
-    /// Events of one turn of `replay` and `kafka`.
+    /// Events of one turn of `replay`, `rules` and `kafka`.
     #[arg(long, default_value = "500000")]
     events: NonZeroU32,
     /// Turns of each path.
@@ -45,6 +46,7 @@ struct Arguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Subject {
     Replay,
+    Rules,
     Kafka,
     Families,
     All,
@@ -64,6 +66,9 @@ fn main() -> anyhow::Result<()> {
     let families = args.families.get().min(events / 5).max(1);
     if wanted(Subject::Replay) {
         replay::run(events, families, runs)?;
+    }
+    if wanted(Subject::Rules) {
+        rules::run(events, families, runs)?;
     }
     if wanted(Subject::Kafka) {
         match &args.broker {

@@ -10,6 +10,9 @@ use tokenwarden::simulate::places;
 
 use crate::input;
 
+/// The whole folder.
+pub(crate) const ALL_RULES: [&str; 1] = [""];
+
 pub(crate) struct World {
     folder: TempDir,
 }
@@ -27,12 +30,19 @@ impl World {
 
     /// Every rule is on; `more` is YAML that comes on top.
     pub(crate) fn config(&self, more: &str) -> anyhow::Result<Config> {
-        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+        self.config_of(&ALL_RULES, more)
+    }
+
+    /// With some of the rule files.
+    pub(crate) fn config_of(&self, rules: &[&str], more: &str) -> anyhow::Result<Config> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+        let paths = rules.iter().map(|file| folder.join(file));
+        let paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
         let text = format!(
             "mode: enforce\nrules: [{}]\n\
              geoip: {{ city: city.mmdb, asn: asn.mmdb, anonymous_ip: anonymous-ip.mmdb }}\n\
              clients: {{ default: {{ type: public, rotation: enforced, access_token_ttl: 5m }} }}\n{more}",
-            rules.display()
+            paths.join(", ")
         );
         let path: PathBuf = self.folder.path().join("config.yaml");
         Config::parse(&text, &path).map_err(|faults| anyhow!("{faults:?}"))
