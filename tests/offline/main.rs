@@ -25,7 +25,7 @@ mod invariants;
 mod delivery;
 mod digest;
 mod store;
-#[path = "../support/store_suite.rs"]
+#[path = "../support/store_suite/mod.rs"]
 mod store_suite;
 
 mod file_source;

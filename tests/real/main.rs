@@ -42,7 +42,7 @@ mod sql_keycloak;
 #[path = "../support/sql_suite.rs"]
 mod sql_suite;
 mod store;
-#[path = "../support/store_suite.rs"]
+#[path = "../support/store_suite/mod.rs"]
 mod store_suite;
 mod stub_api;
 mod traffic;

@@ -1,0 +1,253 @@
+//! Claims of partitions and commits under them: once, whole, or not at all.
+
+use std::collections::BTreeMap;
+
+use tokenwarden::model::{
+    ActionState, Commit, Incident, IncidentState, Member, Output, Position, Reject, RejectReason,
+    Severity, StartAt,
+};
+use tokenwarden::store::{DetectionFilter, FinishState, IncidentFilter, Store, StoreError};
+
+use super::{
+    ALL, at, claim, detection, finish, incident, lease, partition, progress, state, theft,
+};
+
+pub(crate) async fn first_claim_is_fresh(store: Store) {
+    let claims = store
+        .claim(
+            &[partition("1"), partition("0")],
+            "a",
+            &BTreeMap::new(),
+            at(0),
+        )
+        .await
+        .unwrap();
+    let starts: Vec<_> = claims
+        .iter()
+        .map(|claim| {
+            (
+                claim.partition.partition.as_ref(),
+                claim.epoch,
+                &claim.start,
+            )
+        })
+        .collect();
+    assert_eq!(
+        starts,
+        [("0", 1, &StartAt::Fresh), ("1", 1, &StartAt::Fresh)]
+    );
+}
+
+pub(crate) async fn claim_resumes_from_the_snapshot(store: Store) {
+    let first = claim(&store, "a").await;
+    let commit = Commit {
+        positions: vec![progress(&first, "5"), progress(&first, "9")],
+        ..Commit::default()
+    };
+    store.commit(&commit, at(1)).await.unwrap();
+
+    let without = claim(&store, "a").await;
+    let committed = Position("9".into());
+    assert_eq!(
+        without.start,
+        StartAt::Resume {
+            from: committed.clone(),
+            committed: committed.clone()
+        }
+    );
+    let restored = BTreeMap::from([(partition("0"), Position("4".into()))]);
+    let with = store
+        .claim(&[partition("0")], "a", &restored, at(2))
+        .await
+        .unwrap();
+    assert_eq!(
+        with[0].start,
+        StartAt::Resume {
+            from: Position("4".into()),
+            committed
+        }
+    );
+    assert_eq!(with[0].epoch, 3);
+}
+
+pub(crate) async fn former_owner_is_fenced(store: Store) {
+    let old = claim(&store, "a").await;
+    let new = claim(&store, "b").await;
+    let stale = Commit {
+        positions: vec![progress(&old, "7")],
+        ..Commit::default()
+    };
+    let refused = store.commit(&stale, at(1)).await;
+    assert!(
+        matches!(refused, Err(StoreError::Fenced { ref partition, ref owner }) if &*partition.partition == "0" && &**owner == "b"),
+        "{refused:?}"
+    );
+    let fresh = Commit {
+        positions: vec![progress(&new, "7")],
+        ..Commit::default()
+    };
+    store.commit(&fresh, at(1)).await.unwrap();
+}
+
+pub(crate) async fn fenced_commit_leaves_nothing(store: Store) {
+    let old = claim(&store, "a").await;
+    let other = store
+        .claim(&[partition("00")], "a", &BTreeMap::new(), at(0))
+        .await
+        .unwrap();
+    claim(&store, "b").await;
+    let commit = Commit {
+        positions: vec![progress(&other[0], "3"), progress(&old, "7")],
+        output: theft("u1"),
+        ..Commit::default()
+    };
+    assert!(store.commit(&commit, at(1)).await.is_err());
+    assert_eq!(store.positions().await.unwrap(), BTreeMap::new());
+    assert!(
+        store
+            .detections(&DetectionFilter::default(), ALL)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    assert!(lease(&store, 1, "a").await.is_empty());
+}
+
+pub(crate) async fn repeated_commit_changes_nothing(store: Store) {
+    let owner = claim(&store, "a").await;
+    let commit = Commit {
+        positions: vec![progress(&owner, "7")],
+        output: theft("u1"),
+        ..Commit::default()
+    };
+    let first = store.commit(&commit, at(1)).await.unwrap();
+    assert_eq!((first.detections_new, first.actions_new), (1, 2));
+    assert_eq!(lease(&store, 1, "a").await.len(), 2);
+    store
+        .finish(&finish("revoke u1", FinishState::Done), "a", at(2))
+        .await
+        .unwrap();
+
+    let again = store.commit(&commit, at(3)).await.unwrap();
+    assert_eq!((again.detections_new, again.actions_new), (0, 0));
+    assert_eq!(state(&store, "revoke u1").await, ActionState::Done);
+    let found = store.incident("incident of u1", 10).await.unwrap().unwrap();
+    assert_eq!((found.detections.len(), found.actions.len()), (1, 2));
+}
+
+pub(crate) async fn large_commit_is_whole(store: Store) {
+    let users: Vec<String> = (0..1063).map(|n| format!("u{n}")).collect();
+    let mut output = Output::default();
+    for user in &users {
+        let one = theft(user);
+        output.detections.extend(one.detections);
+        output.incidents.extend(one.incidents);
+        output.actions.extend(one.actions);
+    }
+    let reject = Reject {
+        source: "events".into(),
+        partition: "0".into(),
+        place: "42".into(),
+        reason: RejectReason::Syntax,
+        message: "expected a JSON object".into(),
+        payload: "{".into(),
+    };
+    let commit = Commit {
+        positions: vec![],
+        output,
+        rejects: vec![reject; 60],
+        ..Commit::default()
+    };
+    let report = store.commit(&commit, at(1)).await.unwrap();
+    assert_eq!((report.detections_new, report.actions_new), (1063, 2126));
+    for user in ["u0", "u49", "u50", "u1062"] {
+        let found = store
+            .incident(&format!("incident of {user}"), 10)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            found.detections[0],
+            detection(&format!("detection of {user}"), user, Severity::Critical)
+        );
+    }
+}
+
+pub(crate) async fn incident_grows(store: Store) {
+    store
+        .commit(
+            &Commit {
+                output: theft("u1"),
+                ..Commit::default()
+            },
+            at(1),
+        )
+        .await
+        .unwrap();
+    let grown = Incident {
+        state: IncidentState::Contained,
+        detections: 2,
+        ..incident("u1", Severity::Critical)
+    };
+    let output = Output {
+        detections: vec![detection("another", "u1", Severity::Low)],
+        incidents: vec![grown.clone()],
+        members: vec![Member {
+            incident_id: grown.id.clone(),
+            detection_id: "another".into(),
+        }],
+        ..Output::default()
+    };
+    store
+        .commit(
+            &Commit {
+                output,
+                ..Commit::default()
+            },
+            at(2),
+        )
+        .await
+        .unwrap();
+    let found = store.incident(&grown.id, 10).await.unwrap().unwrap();
+    assert_eq!(found.incident, grown);
+    assert_eq!(found.detections.len(), 2);
+    let contained = IncidentFilter {
+        state: Some(IncidentState::Contained),
+        ..IncidentFilter::default()
+    };
+    assert_eq!(
+        store.incidents(&contained, ALL).await.unwrap().items,
+        [grown]
+    );
+}
+
+/// A client chooses its user agent, and a provider's user id may be anything; PostgreSQL's text takes no U+0000.
+pub(crate) async fn null_characters_are_survived(store: Store) {
+    let mut output = theft("u\0one");
+    output.detections[0].summary = "\0".into();
+    let reject = Reject {
+        source: "events".into(),
+        partition: "0".into(),
+        place: "\0".into(),
+        reason: RejectReason::Syntax,
+        message: "\0".into(),
+        payload: "\0".into(),
+    };
+    store
+        .commit(
+            &Commit {
+                output,
+                rejects: vec![reject],
+                ..Commit::default()
+            },
+            at(1),
+        )
+        .await
+        .unwrap();
+    let found = store
+        .detections(&DetectionFilter::default(), ALL)
+        .await
+        .unwrap();
+    assert_eq!(found.items[0].summary.as_ref(), "\0");
+}
