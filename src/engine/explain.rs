@@ -190,12 +190,11 @@ impl Engine {
         let key = keyed::memory_key(rule, &event.event, &values);
         let record = self.state.keyed.get(key);
         let record = record.ok_or("nothing is remembered of the key")?;
-        let party = keyed::party_of(&sources, event);
         let case = KeyedCase {
             step,
             event,
             presenter: &presenter,
-            party: &party,
+            party: &|| keyed::party_of(&sources, event),
             facts: &|| facts.clone(),
             thefts: keyed::thefts_of(&self.state.thefts, &event.event),
         };

@@ -5,6 +5,7 @@
 //! aside decides the condition itself, with all facts open but those that cannot change: most events are ruled out by
 //! their type and outcome, and cost no more than that.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -254,11 +255,11 @@ fn fulfils(answer: Result<bool, RunError>, rule: &Rule, errors: &mut Errors) -> 
 }
 
 /// The values of the key; `None` where the event lacks one of them.
-pub(super) fn key_values(by: &[KeyField], event: &Enriched) -> Option<Vec<Text>> {
+pub(super) fn key_values<'a>(by: &[KeyField], event: &'a Enriched) -> Option<Vec<Cow<'a, str>>> {
     by.iter().map(|field| field.of(event)).collect()
 }
 
-pub(super) fn memory_key(rule: &Rule, event: &Event, values: &[Text]) -> u64 {
+pub(super) fn memory_key(rule: &Rule, event: &Event, values: &[Cow<'_, str>]) -> u64 {
     let tenant = event.tenant.as_deref().unwrap_or("");
     let scope = ["keyed", &rule.name, &event.issuer, tenant];
     key_of(scope.into_iter().chain(values.iter().map(|value| &**value)))
@@ -335,22 +336,18 @@ fn take(
         record
     };
     record.touch(kind, event);
-    let party = if kind.is_about_event() {
-        party_of(&sources, event)
-    } else {
-        Party::default()
-    };
+    let of_event = || party_of(&sources, event);
     let facts = || sources.all(event, context);
     let case = KeyedCase {
         step,
         event,
         presenter: context,
-        party: &party,
+        party: &of_event,
         facts: &facts,
         thefts: thefts_of(thefts, &event.event),
     };
     for (finding, party) in kind.take(&mut record.memory, &case) {
-        let party = party.unwrap_or_else(|| party_of(&sources, event));
+        let party = party.unwrap_or_else(of_event);
         let found = found(rule, kind, (event, &values), &party, finding, late);
         if release(&mut record.released, &found.detection.id) {
             out.push(found);
@@ -361,7 +358,7 @@ fn take(
 fn found(
     rule: &Arc<Rule>,
     kind: &dyn KeyedKind,
-    (event, values): (&Enriched, &[Text]),
+    (event, values): (&Enriched, &[Cow<'_, str>]),
     party: &Party,
     finding: Finding,
     late: bool,
@@ -403,9 +400,9 @@ fn found(
 }
 
 /// Whom the key names; else the client.
-fn subject(by: &[KeyField], values: &[Text], party: &Party) -> Subject {
+fn subject(by: &[KeyField], values: &[Cow<'_, str>], party: &Party) -> Subject {
     let named = by.iter().zip(values).find_map(|(field, value)| {
-        let value = value.clone();
+        let value = Text::from(&**value);
         Some(match field.name() {
             "event.user_id" => Subject::User(value),
             "event.family_id" => Subject::Family(value),

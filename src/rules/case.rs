@@ -94,7 +94,8 @@ pub struct KeyedCase<'a> {
     pub step: usize,
     pub event: &'a Enriched,
     pub presenter: &'a Arc<Context>,
-    pub party: &'a Party,
+    /// Whose the event is; asked for only where somebody is to be named.
+    pub party: &'a dyn Fn() -> Party,
     /// What the engine knows of the event; asked for only where it decides something.
     pub facts: &'a dyn Fn() -> Facts,
     /// When thefts from the event's user were found, in milliseconds.

@@ -345,9 +345,9 @@ impl KeyField {
     }
 
     /// The key of this event; `None` where the event does not tell it.
-    pub fn of(self, event: &Enriched) -> Option<Text> {
+    pub fn of(self, event: &Enriched) -> Option<Cow<'_, str>> {
         Some(match (self.read)(event)? {
-            Value::Text(text) => text.as_ref().into(),
+            Value::Text(text) => text,
             value => value.to_string().into(),
         })
     }

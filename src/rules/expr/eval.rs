@@ -123,6 +123,13 @@ impl Truth {
             Self::All(truths) => decided_by(false, truths.iter().map(|truth| truth.of(row))),
             Self::Any(truths) => decided_by(true, truths.iter().map(|truth| truth.of(row))),
             Self::Choice(parts) => choice(parts, row),
+            // What nearly every condition consists of, without a copy of the written value: asked of each event.
+            Self::Compare(comparison, Term::Field(field), Term::Value(value)) => Ok(row
+                .read(field)
+                .and_then(|told| comparison.holds(&told, value))),
+            Self::Among(Term::Field(field), values) => {
+                Ok(row.read(field).map(|told| values.contains(&told)))
+            }
             Self::Compare(comparison, left, right) => {
                 let (left, right) = (left.of(row)?, right.of(row)?);
                 Ok(left

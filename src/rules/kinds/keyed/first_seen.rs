@@ -4,6 +4,7 @@
 //! thief must not teach: a value is learnt only from presentations that are the family's own or in no dispute, and what was
 //! seen in the day before a theft from the user was found does not count.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -228,7 +229,7 @@ impl KeyedKind for FirstSeen {
         if let Some(since) = known.known_since(hash(&value), case.time(), self, case.thefts) {
             trace.note(|| {
                 let values = Evidence::new()
-                    .with("value", &value)
+                    .with("value", &*value)
                     .with("seen", instant(since));
                 ("the value is known of this key".to_owned(), values)
             });
@@ -237,7 +238,7 @@ impl KeyedKind for FirstSeen {
         if !known.has_history(case.time(), self) {
             trace.note(|| {
                 let values = Evidence::new()
-                    .with("value", &value)
+                    .with("value", &*value)
                     .with("events", known.beginnings.len())
                     .with("events_needed", self.learn_events)
                     .with_some("first_seen", known.beginnings.first().copied().map(instant))
@@ -254,7 +255,7 @@ impl KeyedKind for FirstSeen {
 }
 
 impl FirstSeen {
-    fn value_of(&self, case: &KeyedCase<'_>) -> Option<crate::model::Text> {
+    fn value_of<'a>(&self, case: &KeyedCase<'a>) -> Option<Cow<'a, str>> {
         self.value?.of(case.event)
     }
 

@@ -71,22 +71,28 @@ pub(super) fn lateness_ms() -> i64 {
 
 impl Hits {
     pub(super) fn add(&mut self, mut hit: Hit, keep: Keep) {
-        if let Some(same) = self.same_about(&hit, keep.grain)
-            && let Some(known) = self.hits.remove(same)
-        {
-            if known.first <= hit.first {
-                (hit.first, hit.event_id) = (known.first, known.event_id);
+        let same = self.same_about(&hit, keep.grain);
+        match same.and_then(|at| Some((at, self.hits.get_mut(at)?))) {
+            // In its place already: the ordinary case.
+            Some((_, known)) if known.first <= hit.first => known.last = known.last.max(hit.last),
+            Some((at, known)) => {
+                hit.last = hit.last.max(known.last);
+                self.hits.remove(at);
+                self.file(hit);
             }
-            hit.last = hit.last.max(known.last);
+            None => self.file(hit),
         }
-        let order = |h: &Hit| (h.first, h.step, h.values);
-        let at = self.hits.partition_point(|h| order(h) < order(&hit));
-        self.hits.insert(at, hit);
         let newest = self.hits.back().map_or(0, |h| h.first);
         let old = |h: &Hit| h.last < newest.saturating_sub(keep.age);
         while self.hits.front().is_some_and(old) || self.hits.len() > keep.entries {
             self.hits.pop_front();
         }
+    }
+
+    fn file(&mut self, hit: Hit) {
+        let order = |h: &Hit| (h.first, h.step, h.values);
+        let at = self.hits.partition_point(|h| order(h) < order(&hit));
+        self.hits.insert(at, hit);
     }
 
     fn same_about(&self, hit: &Hit, grain: i64) -> Option<usize> {

@@ -131,7 +131,7 @@ fn key_text(by: &[KeyField], case: &KeyedCase<'_>) -> String {
 
 fn key_evidence(by: &[KeyField], case: &KeyedCase<'_>) -> Evidence {
     by.iter().fold(Evidence::new(), |evidence, field| {
-        evidence.with_some(field.name(), field.of(case.event))
+        evidence.with_some(field.name(), field.of(case.event).as_deref())
     })
 }
 

@@ -202,7 +202,7 @@ impl Sequence {
             let facts = self.revokes_foreign_device.then(case.facts);
             let foreign = facts.is_some_and(|facts| facts.device == Some(Standing::Foreign));
             Box::new(Completion {
-                party: case.party.clone(),
+                party: (case.party)(),
                 foreign: foreign && case.event.event.succeeded(),
                 presenter: case.presenter.clone(),
             })
