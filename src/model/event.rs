@@ -164,6 +164,32 @@ names!(Initiator { User = "user", Admin = "admin", System = "system", Tokenwarde
 names!(TokenKind { Online = "online", Offline = "offline" });
 
 impl Event {
+    /// Members of the canonical form whose values are texts; the time aside.
+    pub const TEXT_MEMBERS: &[&str] = &[
+        "event_id",
+        "type",
+        "outcome",
+        "reason",
+        "error",
+        "issuer",
+        "tenant",
+        "user_id",
+        "client_id",
+        "session_id",
+        "family_id",
+        "token_id",
+        "new_token_id",
+        "ip_address",
+        "user_agent",
+        "device_id",
+        "ja4",
+        "key_thumbprint",
+        "scope",
+        "initiator",
+    ];
+    /// ... and those whose values are whole numbers.
+    pub const INTEGER_MEMBERS: &[&str] = &["generation", "latest_generation", "access_token_ttl"];
+
     /// An event with the required members and nothing else.
     pub fn new(
         event_id: impl Into<Text>,

@@ -67,6 +67,12 @@ pub trait Parameters {
         present: usize,
         each: &mut dyn FnMut(usize, &mut dyn Parameters),
     ) -> usize;
+
+    /// What every kind has that waits before it judges.
+    fn settle(&mut self, value: &mut Duration) {
+        let about = "How long a question waits for facts that may still come.";
+        self.duration("settle", about, value);
+    }
 }
 
 /// Whether a parameter without a default must be written.

@@ -18,30 +18,6 @@ const EVENTS_MAX: u32 = 100_000;
 /// Longer than the engine remembers.
 const AT_MAX: Duration = Duration::from_hours(24 * 365);
 
-const TEXT_MEMBERS: &[&str] = &[
-    "event_id",
-    "type",
-    "outcome",
-    "reason",
-    "error",
-    "issuer",
-    "tenant",
-    "user_id",
-    "client_id",
-    "session_id",
-    "family_id",
-    "token_id",
-    "new_token_id",
-    "ip_address",
-    "user_agent",
-    "device_id",
-    "ja4",
-    "key_thumbprint",
-    "scope",
-    "initiator",
-];
-const INTEGER_MEMBERS: &[&str] = &["generation", "latest_generation", "access_token_ttl"];
-
 /// Members of a canonical event; one that is null is absent, whatever stands above.
 pub(super) type EventMembers = Members<String, Value>;
 
@@ -123,7 +99,7 @@ fn members(map: &mut Map<'_>, faults: &mut Faults) -> EventMembers {
     let mut add = |name: &str, value: Option<Value>| {
         found.extend(value.map(|value| (name.to_owned(), value)));
     };
-    for name in TEXT_MEMBERS {
+    for name in Event::TEXT_MEMBERS {
         let value = map.get(*name).and_then(|node| {
             if node.is_null() {
                 return Some(Value::Null);
@@ -133,7 +109,7 @@ fn members(map: &mut Map<'_>, faults: &mut Faults) -> EventMembers {
         });
         add(name, value);
     }
-    for name in INTEGER_MEMBERS {
+    for name in Event::INTEGER_MEMBERS {
         let value = map.get(*name).and_then(|node| {
             if node.is_null() {
                 return Some(Value::Null);

@@ -2,42 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{EventType, Initiator, Outcome, Reason, Text};
+use crate::model::{Event, EventType, Initiator, Outcome, Reason, Text};
 use crate::yaml::{Faults, Node};
 
 use super::super::{Mapping, MappingField, MappingValue};
 
+/// Without these there is no event.
+const REQUIRED: [&str; 4] = ["event_id", "time", "type", "outcome"];
+
 pub(super) fn mapping(node: &Node, faults: &mut Faults) -> Option<Mapping> {
     let mut map = node.mapping(faults)?;
     let mut fields = BTreeMap::new();
-    for member in ["event_id", "time", "type", "outcome"] {
+    for member in REQUIRED {
         let field = map.required(member, faults, |node, faults| field(member, node, faults));
         fields.extend(field.map(|field| (member.into(), field)));
     }
-    for member in [
-        "reason",
-        "error",
-        "issuer",
-        "tenant",
-        "user_id",
-        "client_id",
-        "session_id",
-        "family_id",
-        "token_id",
-        "new_token_id",
-        "generation",
-        "latest_generation",
-        "ip_address",
-        "user_agent",
-        "device_id",
-        "ja4",
-        "key_thumbprint",
-        "scope",
-        "access_token_ttl",
-        "initiator",
-    ] {
+    let all = Event::TEXT_MEMBERS.iter().chain(Event::INTEGER_MEMBERS);
+    for member in all.filter(|member| !REQUIRED.contains(member)) {
         let field = map.optional(member, faults, |node, faults| field(member, node, faults));
-        fields.extend(field.map(|field| (member.into(), field)));
+        fields.extend(field.map(|field| ((*member).into(), field)));
     }
     map.finish(faults);
     Some(Mapping { fields })

@@ -57,11 +57,7 @@ impl Kind for AutomationClient {
             "Clients whose families may be used by programs.",
             &mut self.allow_clients,
         );
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
     }
 
     fn needs(&self) -> Vec<Need> {

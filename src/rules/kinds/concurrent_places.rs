@@ -76,11 +76,7 @@ impl Kind for ConcurrentPlaces {
             &mut self.returns_by_distance,
         );
         self.bounds.parameters(p);
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
     }
 
     fn needs(&self) -> Vec<Need> {

@@ -54,11 +54,7 @@ impl Kind for DeviceChange {
             "Clients that show a webview beside the system browser: another application on the same operating system is no change.",
             &mut self.webview_clients,
         );
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
     }
 
     fn needs(&self) -> Vec<Need> {

@@ -70,11 +70,7 @@ impl Kind for EarlyRefresh {
             "Refreshes that follow this soon are tabs and retries: left out.",
             &mut self.burst,
         );
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
     }
 
     fn needs(&self) -> Vec<Need> {

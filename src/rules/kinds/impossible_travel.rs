@@ -71,11 +71,7 @@ impl Kind for ImpossibleTravel {
             "Places seen within this time before count as present.",
             &mut self.present,
         );
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
     }
 
     fn needs(&self) -> Vec<Need> {

@@ -59,11 +59,7 @@ impl Kind for SuspiciousNetwork {
             "Declared networks, by name, that are ordinary here whatever their class.",
             &mut self.networks,
         );
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
     }
 
     fn needs(&self) -> Vec<Need> {

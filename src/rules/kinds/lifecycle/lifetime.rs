@@ -44,11 +44,7 @@ impl Kind for Lifetime {
             "How much longer than `refresh_token_lifetime` of the client a family may live.",
             &mut self.leeway,
         );
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
     }
 
     fn needs(&self) -> Vec<Need> {

@@ -49,11 +49,7 @@ impl Kind for UseAfterCredentialChange {
             "How long a server may take to end what a change of credentials ends.",
             &mut self.skew,
         );
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
         self.travel.parameters(p);
     }
 

@@ -72,11 +72,7 @@ impl Kind for UseAfterRevocation {
             "This long after our own or an operator's revocation refused attempts do not count.",
             &mut self.self_induced,
         );
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
         self.travel.parameters(p);
     }
 

@@ -38,11 +38,7 @@ impl Default for BindingMismatch {
 
 impl Kind for BindingMismatch {
     fn parameters(&mut self, p: &mut dyn Parameters) {
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
         p.texts(
             "stable_device_id",
             "Clients whose device ids stay the same for the life of an installation.",

@@ -34,11 +34,7 @@ impl Default for ClientMismatch {
 
 impl Kind for ClientMismatch {
     fn parameters(&mut self, p: &mut dyn Parameters) {
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
         p.texts(
             "aliases",
             "Client ids that mean one client: a rename, one app under two ids.",

@@ -42,11 +42,7 @@ impl Default for Fork {
 
 impl Kind for Fork {
     fn parameters(&mut self, p: &mut dyn Parameters) {
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
         p.duration(
             "fork_window",
             "Uses of the two successors further apart than this are no fork.",

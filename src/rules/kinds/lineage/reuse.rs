@@ -44,11 +44,7 @@ impl Default for Reuse {
 
 impl Kind for Reuse {
     fn parameters(&mut self, p: &mut dyn Parameters) {
-        p.duration(
-            "settle",
-            "How long a question waits for facts that may still come.",
-            &mut self.settle,
-        );
+        p.settle(&mut self.settle);
         p.duration("lost_response", "A client may repeat a token this long after its answer was lost, while the successor is unused.", &mut self.lost_response);
         p.duration(
             "proof_window",
