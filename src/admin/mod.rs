@@ -31,6 +31,9 @@ pub trait Health: Send + Sync {
     fn metrics(&self) -> BoxFuture<'_, Result<String, String>>;
 
     fn readiness(&self) -> Readiness;
+
+    /// What does not work as it should while the daemon as a whole does: one sentence each, without secrets.
+    fn notes(&self) -> Vec<String>;
 }
 
 /// What the `api` listener asks of it.

@@ -1,6 +1,6 @@
 //! The `ops` listener: `/metrics`, `/-/healthy`, `/-/ready`. No personal data.
 //!
-//! Health is answered to anybody, as probes carry no tokens; the reasons for not being ready name servers, so beyond
+//! Health is answered to anybody, as probes carry no tokens; the reasons for not being ready name servers, and the notes rules, so beyond
 //! loopback they are for those with the token, like the metrics.
 
 use std::sync::Arc;
@@ -42,18 +42,15 @@ async fn scrape(State(ops): State<Ops>, headers: HeaderMap) -> Result<Response, 
 }
 
 async fn ready(State(ops): State<Ops>, headers: HeaderMap) -> (StatusCode, String) {
-    match ops.health.readiness() {
-        Readiness::Ready => (StatusCode::OK, "ready\n".to_owned()),
-        Readiness::StandsBy => (StatusCode::OK, "stands by\n".to_owned()),
-        Readiness::NotReady(reasons) => {
-            let mut text = "not ready\n".to_owned();
-            if ops.guard.admits(&headers).is_ok() {
-                for reason in reasons {
-                    text.push_str(&reason);
-                    text.push('\n');
-                }
-            }
-            (StatusCode::SERVICE_UNAVAILABLE, text)
-        }
+    let (status, word, reasons) = match ops.health.readiness() {
+        Readiness::Ready => (StatusCode::OK, "ready", Vec::new()),
+        Readiness::StandsBy => (StatusCode::OK, "stands by", Vec::new()),
+        Readiness::NotReady(reasons) => (StatusCode::SERVICE_UNAVAILABLE, "not ready", reasons),
+    };
+    let mut lines = vec![word.to_owned()];
+    if ops.guard.admits(&headers).is_ok() {
+        lines.extend(reasons);
+        lines.extend(ops.health.notes());
     }
+    (status, lines.join("\n") + "\n")
 }

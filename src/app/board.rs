@@ -1,4 +1,4 @@
-//! How the sources and the store are doing: for `/-/ready`, the metrics, and the log (each change once).
+//! How the sources, the store and the rules are doing: for `/-/ready`, the metrics, and the log (each change once).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,8 @@ pub(super) struct Board {
 struct State {
     sources: BTreeMap<Text, SourceState>,
     store_down: Option<String>,
+    /// Events for which a condition of the rule had no answer.
+    rule_errors: BTreeMap<Text, u64>,
 }
 
 struct SourceState {
@@ -49,6 +51,7 @@ impl Board {
             state: Mutex::new(State {
                 sources,
                 store_down: None,
+                rule_errors: BTreeMap::new(),
             }),
         }
     }
@@ -67,6 +70,37 @@ impl Board {
         if self.lock().store_down.take().is_some() {
             tracing::info!("The store can be written again");
         }
+    }
+
+    pub(super) fn rule_errors(&self, rule: &Text, errors: u64) {
+        let before = self
+            .lock()
+            .rule_errors
+            .insert(rule.clone(), errors)
+            .unwrap_or(0);
+        if before == 0 && errors > 0 {
+            tracing::warn!(
+                %rule,
+                "A condition of this rule had no answer for an event, which the rule left out; `explain` with a recording of the event tells why"
+            );
+        }
+        self.metrics
+            .rule_errors_total
+            .with_label_values(&[rule])
+            .inc_by(errors.saturating_sub(before));
+    }
+
+    /// What does not work as it should while the daemon as a whole does.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let state = self.lock();
+        let failing = state.rule_errors.iter().filter(|(_, errors)| **errors > 0);
+        failing
+            .map(|(rule, errors)| {
+                format!(
+                    "rule {rule}: a condition had no answer for {errors} events since the start"
+                )
+            })
+            .collect()
     }
 
     pub(super) fn readiness(&self) -> Readiness {

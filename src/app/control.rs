@@ -264,6 +264,10 @@ impl admin::Health for Controls {
     fn readiness(&self) -> Readiness {
         self.board.readiness()
     }
+
+    fn notes(&self) -> Vec<String> {
+        self.board.notes()
+    }
 }
 
 impl admin::Control for Controls {

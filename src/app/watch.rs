@@ -1,6 +1,6 @@
 //! Makes metrics of what the ingest loop and the delivery loop tell.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +22,6 @@ pub(super) struct Watch {
     pub(super) board: Arc<Board>,
     pub(super) counted: Counters,
     pub(super) evicted: u64,
-    /// Errors of each rule that have been counted.
-    failed: HashMap<Text, u64>,
     /// Sources with records that are not durable yet: a position may be written without any.
     taken: BTreeSet<Text>,
 }
@@ -42,7 +40,6 @@ impl Watch {
             board,
             counted: Counters::default(),
             evicted: 0,
-            failed: HashMap::new(),
             taken: BTreeSet::new(),
         }
     }
@@ -169,18 +166,7 @@ impl Observer for Watch {
     }
 
     fn rule_errors(&mut self, rule: &Text, errors: u64) {
-        let counted = self.failed.entry(rule.clone()).or_default();
-        if *counted == 0 && errors > 0 {
-            tracing::warn!(
-                rule = &**rule,
-                "A condition of this rule had no answer for an event, which the rule left out; `explain` with a recording of the event tells why"
-            );
-        }
-        self.metrics
-            .rule_errors_total
-            .with_label_values(&[rule])
-            .inc_by(errors.saturating_sub(*counted));
-        *counted = errors;
+        self.board.rule_errors(rule, errors);
     }
 
     fn reloaded(&mut self, reload: &Reload) {

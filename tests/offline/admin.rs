@@ -33,6 +33,10 @@ impl Health for Daemon {
     fn readiness(&self) -> Readiness {
         self.readiness.clone()
     }
+
+    fn notes(&self) -> Vec<String> {
+        vec!["rule odd: a condition had no answer".to_owned()]
+    }
 }
 
 impl Control for Daemon {
@@ -168,7 +172,11 @@ async fn api(control: Arc<Daemon>, token: Option<&str>) -> (Server, TempDir) {
 #[tokio::test]
 async fn readiness_says_why_not() {
     let ready = ops(Readiness::Ready, None).await;
-    assert_eq!(ready.get("/-/ready").await.status, 200);
+    let answer = ready.get("/-/ready").await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (200, "ready\nrule odd: a condition had no answer\n")
+    );
     assert_eq!(ready.get("/-/healthy").await.status, 200);
     assert_eq!(
         ops(Readiness::StandsBy, None)
@@ -184,7 +192,10 @@ async fn readiness_says_why_not() {
     let answer = not_ready.get("/-/ready").await;
     assert_eq!(
         (answer.status, answer.body.as_str()),
-        (503, "not ready\nsource audit: connection refused\n")
+        (
+            503,
+            "not ready\nsource audit: connection refused\nrule odd: a condition had no answer\n"
+        )
     );
     assert_eq!(
         not_ready.get("/-/healthy").await.status,

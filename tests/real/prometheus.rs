@@ -75,6 +75,11 @@ async fn every_query_is_answered_by_a_prometheus_that_scrapes_real_daemons() {
         assert_names_nobody(page);
     }
     assert_everything_is_set(&pages);
+    let (_, told) = failing.daemon.readiness().await;
+    assert!(
+        told.contains("rule odd: a condition had no answer"),
+        "{told}"
+    );
     healthy.assert_top_lists().await;
     healthy.assert_follows_changes().await;
 
