@@ -1,0 +1,340 @@
+//! The outbox loop on a real SQLite store, with performers that follow a script and a clock that stands still.
+
+mod notices;
+mod revocations;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::panic::panic_any;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tempfile::TempDir;
+use tokenwarden::actions::{Attempt, Claim, Notification, Notifier, Revoker, Revokers, RuleNote};
+use tokenwarden::config::{Secret, StoreConfig};
+use tokenwarden::delivery::{Delivery, Digests, Options, Performers, Report, Withheld};
+use tokenwarden::model::{
+    Action, ActionKind, ActionRecord, ActionState, Bulletin, Commit, Decision, Evidence, OwnEvent,
+    OwnEventKind, Text,
+};
+use tokenwarden::store::{AttemptResult, OpenAs, Store};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::store_suite::{action, actions, at};
+
+/// What a scripted performer does at one call.
+enum Step {
+    Answer(Attempt),
+    /// Never answers, though it may have worked.
+    Hang,
+    Panic,
+    /// Answers "done" when the test opens the gate.
+    Gate(Arc<Semaphore>),
+}
+
+fn done() -> Step {
+    Step::Answer(Attempt::Done {
+        detail: "204 No Content".into(),
+        evidence: Evidence::new(),
+    })
+}
+
+fn retry(after: Option<Duration>) -> Step {
+    Step::Answer(Attempt::Retry {
+        reason: "503 Service Unavailable".into(),
+        after,
+    })
+}
+
+fn refused(reason: &str) -> Step {
+    Step::Answer(Attempt::Refused {
+        reason: reason.into(),
+    })
+}
+
+/// A revoker and notifier that follows a script, then answers "done"; it keeps what it was asked.
+struct Script {
+    name: Text,
+    steps: Mutex<VecDeque<Step>>,
+    calls: Mutex<Vec<String>>,
+    notifications: Mutex<Vec<Notification>>,
+    bulletins: Mutex<Vec<Bulletin>>,
+    running: AtomicI64,
+    running_most: AtomicI64,
+}
+
+impl Script {
+    fn new(name: &str, steps: impl IntoIterator<Item = Step>) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.into(),
+            steps: Mutex::new(steps.into_iter().collect()),
+            calls: Mutex::default(),
+            notifications: Mutex::default(),
+            bulletins: Mutex::default(),
+            running: AtomicI64::new(0),
+            running_most: AtomicI64::new(0),
+        })
+    }
+
+    fn calls(&self) -> Vec<String> {
+        self.calls.lock().expect("calls").clone()
+    }
+
+    async fn follow(&self, id: &Text) -> Attempt {
+        self.calls.lock().expect("calls").push(id.to_string());
+        let step = self
+            .steps
+            .lock()
+            .expect("steps")
+            .pop_front()
+            .unwrap_or_else(done);
+        let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.running_most.fetch_max(running, Ordering::SeqCst);
+        // Long enough that others would come in between if they could.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let answer = match step {
+            Step::Answer(attempt) => attempt,
+            Step::Hang => std::future::pending().await,
+            Step::Panic => panic_any("scripted"),
+            Step::Gate(gate) => {
+                gate.acquire().await.expect("an open gate").forget();
+                Attempt::Done {
+                    detail: "through the gate".into(),
+                    evidence: Evidence::new(),
+                }
+            }
+        };
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        answer
+    }
+}
+
+impl Revoker for Script {
+    fn name(&self) -> &Text {
+        &self.name
+    }
+
+    fn claims<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Claim> {
+        let kind = matches!(
+            action.kind,
+            ActionKind::RevokeFamily | ActionKind::RevokeUser
+        );
+        let mine = kind && &*action.target.issuer == "events";
+        async move { if mine { Claim::Mine } else { Claim::NotMine } }.boxed()
+    }
+
+    fn perform<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Attempt> {
+        self.follow(&action.id).boxed()
+    }
+}
+
+impl Notifier for Script {
+    fn name(&self) -> &Text {
+        &self.name
+    }
+
+    fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Attempt> {
+        self.notifications
+            .lock()
+            .expect("notifications")
+            .push(notification.clone());
+        self.follow(&notification.action.id).boxed()
+    }
+
+    fn announce<'a>(&'a self, bulletin: &'a Bulletin) -> BoxFuture<'a, Attempt> {
+        self.bulletins
+            .lock()
+            .expect("bulletins")
+            .push(bulletin.clone());
+        self.follow(&bulletin.id).boxed()
+    }
+}
+
+#[derive(Default)]
+struct Counts(Mutex<Vec<String>>);
+
+impl Report for Counts {
+    fn attempted(&self, kind: ActionKind, performer: &Text, result: AttemptResult, _: Duration) {
+        self.0
+            .lock()
+            .expect("counts")
+            .push(format!("{kind} by {performer}: {result:?}"));
+    }
+
+    fn ended(&self, kind: ActionKind, state: ActionState, since_event: Duration) {
+        self.0
+            .lock()
+            .expect("counts")
+            .push(format!("{kind} {state} after {} s", since_event.as_secs()));
+    }
+
+    fn store_failed(&self) {}
+}
+
+/// A store, a clock and a running loop.
+struct Bench {
+    store: Store,
+    _folder: TempDir,
+    /// Seconds since the events happened.
+    clock: Arc<AtomicI64>,
+    performers: watch::Sender<Arc<Performers>>,
+    counts: Arc<Counts>,
+    cancel: CancellationToken,
+    running: Option<JoinHandle<()>>,
+    withheld: Withheld,
+}
+
+impl Bench {
+    async fn new(revokers: &[&Arc<Script>], notifiers: &[&Arc<Script>]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = StoreConfig {
+            url: Secret::new(format!("sqlite://{}/warden.db", folder.path().display())),
+            connections_max: 1,
+            snapshot_every: Duration::from_mins(1),
+        };
+        let store = Store::open(&config, OpenAs::Daemon).await.expect("a store");
+        let route = |script: &&Arc<Script>| -> Arc<dyn Revoker> { Arc::<Script>::clone(script) };
+        let note = RuleNote {
+            rule: "token-reuse".into(),
+            description: "A token came back".into(),
+            runbook: None,
+        };
+        let performers = Performers {
+            revokers: Revokers::from_list(revokers.iter().map(route).collect()),
+            notifiers: notifiers
+                .iter()
+                .map(|script| -> Arc<dyn Notifier> { Arc::<Script>::clone(script) })
+                .collect(),
+            rules: BTreeMap::from([(note.rule.clone(), note)]),
+            act_within: Duration::from_mins(15),
+            digests: Digests::default(),
+        };
+        let mut bench = Self {
+            store,
+            _folder: folder,
+            clock: Arc::new(AtomicI64::new(0)),
+            performers: watch::Sender::new(Arc::new(performers)),
+            counts: Arc::default(),
+            cancel: CancellationToken::new(),
+            running: None,
+            withheld: Withheld::default(),
+        };
+        bench.start("one");
+        bench
+    }
+
+    fn start(&mut self, owner: &str) {
+        let clock = self.clock.clone();
+        let options = Options {
+            owner: owner.into(),
+            grace_period: Duration::from_secs(20),
+            look_every: Duration::from_millis(5),
+            revocation_timeout: Duration::from_millis(200),
+            notification_timeout: Duration::from_millis(200),
+            withheld: self.withheld.clone(),
+            now: Arc::new(move || at(clock.load(Ordering::SeqCst))),
+            memory: Arc::new(()),
+        };
+        let delivery = Delivery::new(
+            self.store.clone(),
+            self.performers.subscribe(),
+            self.counts.clone(),
+            options,
+        );
+        self.running = Some(tokio::spawn(delivery.run(self.cancel.clone())));
+    }
+
+    /// As a kill would: nothing is finished, nothing is given back.
+    async fn crash(&mut self) {
+        let running = self.running.take().expect("a running loop");
+        running.abort();
+        assert!(running.await.is_err_and(|error| error.is_cancelled()));
+    }
+
+    async fn stop(&mut self) {
+        self.cancel.cancel();
+        self.running
+            .take()
+            .expect("a running loop")
+            .await
+            .expect("a clean stop");
+    }
+
+    fn advance(&self, seconds: i64) {
+        self.clock.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    async fn commit(&self, commit: &Commit) {
+        self.store
+            .commit(commit, at(self.clock.load(Ordering::SeqCst)))
+            .await
+            .expect("a commit");
+    }
+
+    async fn revoke(&self, user: &str) -> Text {
+        let id = format!("revoke {user}");
+        self.commit(&actions(vec![action(
+            &id,
+            ActionKind::RevokeFamily,
+            user,
+            Decision::Execute,
+        )]))
+        .await;
+        id.into()
+    }
+
+    async fn record(&self, id: &str) -> ActionRecord {
+        self.store
+            .action(id)
+            .await
+            .expect("an answer")
+            .expect("the action")
+    }
+
+    async fn until_state(&self, id: &str, state: ActionState) -> ActionRecord {
+        until(&format!("{id} is {state}"), async || {
+            self.record(id).await.state == state
+        })
+        .await;
+        self.record(id).await
+    }
+
+    async fn own_events(&self) -> Vec<OwnEventKind> {
+        let rows = self
+            .store
+            .own_events_after(0, 100)
+            .await
+            .expect("own events");
+        rows.iter()
+            .map(|row| {
+                serde_json::from_slice::<OwnEvent>(&row.payload)
+                    .expect("an own event")
+                    .kind
+            })
+            .collect()
+    }
+
+    fn counts(&self) -> Vec<String> {
+        self.counts.0.lock().expect("counts").clone()
+    }
+}
+
+async fn until<F: Future<Output = bool>>(what: &str, reached: impl Fn() -> F) {
+    for _ in 0..4000 {
+        if reached().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// Long enough for the loop to look many times.
+async fn a_while() {
+    tokio::time::sleep(Duration::from_millis(60)).await;
+}
