@@ -110,7 +110,7 @@ impl Engine {
                 facts.ends.by_us.retain(|end| *end < time);
                 let case = facts.case(family);
                 if !kind.concerns(&case) {
-                    return Err("nothing that it reads is in question in this family");
+                    return Err("nothing in this family for it to judge");
                 }
                 Ok(kind.judge(&case, at(event, kind.settle()), trace))
             }
@@ -184,12 +184,12 @@ impl Engine {
                 }
             }
         }
-        let step = fulfilled.ok_or("the event is none that it counts")?;
+        let step = fulfilled.ok_or("the event is none of those that it counts")?;
         let values = keyed::key_values(kind.by(), event);
-        let values = values.ok_or("the event lacks a field of its key")?;
+        let values = values.ok_or("the event lacks what it counts by")?;
         let key = keyed::memory_key(rule, &event.event, &values);
         let record = self.state.keyed.get(key);
-        let record = record.ok_or("nothing is remembered of the key")?;
+        let record = record.ok_or("nothing is remembered of what it counts by")?;
         let party = keyed::party_of(&sources, event);
         let case = KeyedCase {
             step,
@@ -262,7 +262,10 @@ fn story(family: &Family) -> FamilyStory {
         let line = Evidence::new()
             .with("time", instant(entry.time))
             .with("answer", entry.answer.as_str())
-            .with_some("token", entry.token_name())
+            .with_some(
+                "token",
+                entry.token.map(|token| family.ledger.name_of(token)),
+            )
             .with_some(
                 "issued",
                 entry.names().and_then(|names| names.issued.as_ref()),

@@ -204,7 +204,7 @@ impl Storm {
         let advice = if share >= self.foreign_share {
             "most presenters are foreign: stolen tokens; consider ending all sessions of this client"
         } else {
-            "most presenters are the families' own: a fault of the client or the server; consider a rollback"
+            "most presenters are the owners: a fault of the client or the server; consider a rollback"
         };
         Finding {
             about: vec![hour_of(last.time).to_string()],
@@ -217,7 +217,7 @@ impl Storm {
             presenter: Arc::new(Context::default()),
             foreign_network: None,
             summary: format!(
-                "Tokens of {count} families of one client presented again within {minutes} min (limit {limit}): {advice}"
+                "Replaced tokens presented again in {count} logins of one client within {minutes} min (limit {limit}): {advice}"
             ),
             evidence: Evidence::new()
                 .with("families", count)

@@ -13,7 +13,7 @@ use super::super::finding::{Ask, Finding};
 use super::super::needs::Need;
 use super::super::parameters::Parameters;
 use super::super::trace::Trace;
-use super::super::words::instant;
+use super::super::words::{counted, instant};
 use super::Kind;
 use crate::model::{Clue, Evidence, Severity};
 
@@ -56,6 +56,16 @@ impl By {
             Self::User => "user",
             Self::Client => "client",
             Self::Network => "network",
+        }
+    }
+
+    /// In a sentence about one of them.
+    const fn of_one(self) -> &'static str {
+        match self {
+            Self::Family => "in one login",
+            Self::User => "of one user",
+            Self::Client => "of one client",
+            Self::Network => "from one network",
         }
     }
 }
@@ -273,10 +283,10 @@ impl Velocity {
             presenter: case.presenter.clone(),
             foreign_network: None,
             summary: format!(
-                "{} refreshes within {} min for one {} (limit {}){lasting}",
-                excess.count,
+                "{} within {} min {} (limit {}){lasting}",
+                counted(excess.count, "refresh", "refreshes"),
                 excess.window.as_secs() / 60,
-                self.by.as_str(),
+                self.by.of_one(),
                 excess.limit,
             ),
             evidence: Evidence::new()

@@ -165,10 +165,10 @@ fn describe(
     let foreign = presenter.network.as_ref().map(|network| network.prefix);
     // What may revoke is another finding than what may not: a tenant's word can change.
     let weight = if revokes { "" } else { "may not revoke" };
-    let change_was = if revokes {
-        "which should have ended it"
+    let why = if revokes {
+        ", which should have ended the login"
     } else {
-        "from a context that is foreign to it"
+        ", in a login that was never seen like this before"
     };
     Finding {
         about: vec![weight.into(), change.time.to_string(), root(case)],
@@ -185,10 +185,10 @@ fn describe(
         presenter: Arc::clone(presenter),
         foreign_network: foreign.filter(|_| standing == Standing::Foreign),
         summary: format!(
-            "A family from before the user's credentials were changed{} was refreshed {} after the change, {change_was}; used from {}",
-            by(change),
+            "A refresh from {} was accepted {} after the user's credentials were changed{}{why}",
+            place_name(presenter),
             span(entry.time - change.time),
-            place_name(presenter)
+            by(change)
         ),
         evidence: Evidence::new()
             .with("changed", instant(change.time))
