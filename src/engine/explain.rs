@@ -10,7 +10,7 @@ use super::family::Family;
 use super::lineage::Facts;
 use super::resolve::scoped;
 use super::{Engine, keyed, rate, risk};
-use crate::model::{Enriched, Evidence, Mode, Subject, limits};
+use crate::model::{Enriched, Evidence, Mode, Subject, Text, limits};
 use crate::rules::case::{At, KeyedCase, KeyedKind, UserCase, millis};
 use crate::rules::context::Context;
 use crate::rules::kinds::velocity::Counts;
@@ -122,10 +122,10 @@ impl Engine {
                 Ok(kind.judge(&case, at(event, kind.settle()), trace))
             }
             Stage::Rate(velocity) => {
-                let counts = self.counts_of(velocity.by, event)?;
+                let (counts, subject) = self.counts_of(velocity.by, event)?;
                 let client = self.compiled.facts(event.event.client_id.as_deref());
                 let presenter = Arc::new(Context::of(event));
-                let case = rate::case(counts, client, &event.event, &presenter);
+                let case = rate::case((counts, &subject), client, &event.event, &presenter);
                 Ok(velocity.judge(&case, time, trace))
             }
             Stage::Keyed(kind) => self.ask_keyed(rule, kind, event, trace),
@@ -139,7 +139,7 @@ impl Engine {
                 let record = self.state.reuses.get(key);
                 let record =
                     record.ok_or("none of its inputs has found anything at this client")?;
-                let mut findings = storm.judge(&record.reuses, time, trace);
+                let mut findings = storm.judge((&record.reuses, client), time, trace);
                 findings.retain(|finding| finding.time == time);
                 Ok(findings)
             }
@@ -222,19 +222,28 @@ impl Engine {
             .ok_or("nothing is remembered of the user")
     }
 
-    fn counts_of(&self, by: velocity::By, event: &Enriched) -> Result<&Counts, &'static str> {
+    fn counts_of(
+        &self,
+        by: velocity::By,
+        event: &Enriched,
+    ) -> Result<(&Counts, Text), &'static str> {
         let none = "nothing was counted for the subject";
         let key = |domain, id: &str| scoped(domain, &event.event, &[id]);
         let state = &self.state;
         match by {
-            velocity::By::Family => Ok(&self.family_of(event)?.1.counts),
-            velocity::By::User => Ok(&self.user_of(event)?.counts),
+            velocity::By::Family => {
+                let family = self.family_of(event)?.1;
+                Ok((&family.counts, family.id.clone()))
+            }
+            velocity::By::User => {
+                let user = self.user_of(event)?;
+                Ok((&user.counts, user.id.clone()))
+            }
             velocity::By::Network => {
                 let network = event.network.as_ref().ok_or("the event names no address")?;
-                let record = state
-                    .networks
-                    .get(key("network", &network.prefix.to_string()));
-                record.map(|record| &record.counts).ok_or(none)
+                let prefix = network.prefix.to_string();
+                let record = state.networks.get(key("network", &prefix)).ok_or(none)?;
+                Ok((&record.counts, prefix.into()))
             }
             velocity::By::Client => {
                 let client = event
@@ -242,8 +251,8 @@ impl Engine {
                     .client_id
                     .as_deref()
                     .ok_or("the event names no client")?;
-                let record = state.clients.get(key("client", client));
-                record.map(|record| &record.counts).ok_or(none)
+                let record = state.clients.get(key("client", client)).ok_or(none)?;
+                Ok((&record.counts, client.into()))
             }
         }
     }

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::actions::{Asked, Notification, word};
-use crate::model::{ActionState, Detection, Evidence, Incident, Subject, Text, Value, limits};
+use crate::model::{ActionState, Detection, Evidence, Subject, Text, Value, limits};
 
 use super::clean;
 use super::words::{self, Standing};
@@ -207,11 +207,8 @@ fn decide(notification: &Notification, asked: &Asked) -> Task {
         Subject::Family(_) | Subject::User(_) => {
             "Decide by what stands above, and by who and where below. What has to end, end at the authorization server."
         }
-        Subject::Client(_) => {
-            "No one user is meant: decide by what stands above, and look at what was changed at the client."
-        }
-        Subject::Network(_) => {
-            "No one user is meant: decide by what stands above, and find out whose network it is."
+        Subject::Client(_) | Subject::Network(_) => {
+            "No one user is meant: decide by what stands above."
         }
     })
 }
@@ -258,27 +255,23 @@ fn say_once(findings: &mut [Finding]) {
     }
 }
 
-/// Who and what, in one line.
+/// Who and what, in one line: the same for the whole life of an incident, as long as the server tells the user's name.
 fn headline(notification: &Notification, asked: &Asked) -> String {
-    let summary = clean::value(&notification.incident.summary);
-    match whom(&notification.incident, asked) {
-        Some((kind, name)) if !summary.contains(&name) => format!("{kind} {name}: {summary}"),
+    let incident = &notification.incident;
+    let summary = clean::value(&incident.summary);
+    // Of a client or network the summary says which; a family's id nobody knows by heart.
+    let user = match &incident.subject {
+        Subject::User(_) => asked
+            .user_name
+            .as_ref()
+            .map(String::as_str)
+            .or(incident.user_id.as_deref()),
+        _ => None,
+    };
+    match user.map(clean::value) {
+        Some(user) if !summary.contains(&user) => format!("user {user}: {summary}"),
         _ => summary,
     }
-}
-
-/// Whom an incident is about: the same for its whole life, as long as the server tells the name.
-fn whom(incident: &Incident, asked: &Asked) -> Option<(&'static str, String)> {
-    let (kind, name) = match &incident.subject {
-        Subject::User(_) => {
-            let named = asked.user_name.as_deref();
-            ("user", named.or(incident.user_id.as_deref())?)
-        }
-        Subject::Client(_) => ("client", incident.client_id.as_deref()?),
-        // The summary names the network; a family's id nobody knows by heart.
-        Subject::Network(_) | Subject::Family(_) => return None,
-    };
-    Some((kind, clean::value(name)))
 }
 
 /// Two sides become columns beside each other, lists of objects tables, everything else `name: value`.

@@ -133,13 +133,12 @@ pub(super) fn moment(time: Timestamp) -> String {
 
 /// `speed_km_per_h` and 74300.4 become `speed` and `74300 km/h`, `idle_seconds` and 864000 `idle` and `10 days`.
 pub(super) fn member(name: &str, value: &Value) -> (String, String) {
-    const UNITS: [(&str, &str); 6] = [
+    const UNITS: [(&str, &str); 5] = [
         ("_km_per_h", " km/h"),
         ("_per_h", " per hour"),
         ("_km", " km"),
         ("_ms", " ms"),
         ("_percent", " %"),
-        ("_count", ""),
     ];
     if let (Some(name), Value::Integer(seconds)) = (of_seconds(name), value) {
         return (label(name), span(seconds.saturating_mul(1000)));

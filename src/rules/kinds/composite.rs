@@ -303,8 +303,8 @@ impl Composite {
         });
         let signs: Vec<String> = signs.collect();
         let whom = match self.by {
-            By::Family => "one login",
-            By::User => "one user",
+            By::Family => "in one login",
+            By::User => "about one user",
         };
         Finding {
             about: vec![
@@ -327,7 +327,7 @@ impl Composite {
             }),
             foreign_network: None,
             summary: format!(
-                "Signs of theft at {whom} add up to a risk of {:.2} (limit {}): {}",
+                "Signs of theft {whom} add up to a risk of {:.2} (limit {}): {}",
                 sum.risk(),
                 self.threshold(level),
                 signs.join(", "),

@@ -140,14 +140,20 @@ impl Reuses {
 
 impl Storm {
     /// Judges the windows that end with a reuse at or after `since`.
-    pub fn judge(&self, reuses: &Reuses, since: i64, trace: &mut Trace) -> Vec<Finding> {
+    pub fn judge(
+        &self,
+        (reuses, client): (&Reuses, &str),
+        since: i64,
+        trace: &mut Trace,
+    ) -> Vec<Finding> {
         let from = reuses.recent.partition_point(|r| r.time < since);
         let ends = from..reuses.recent.len();
         let mut findings: Vec<Finding> = Vec::new();
         for end in ends {
-            let Some(finding) = self.judge_window(reuses, end, trace) else {
+            let Some(mut finding) = self.judge_window(reuses, end, trace) else {
                 continue;
             };
+            finding.summary = format!("Client {client}: {}", finding.summary);
             if findings.iter().all(|known| known.about != finding.about) {
                 findings.push(finding);
             }
@@ -217,7 +223,7 @@ impl Storm {
             presenter: Arc::new(Context::default()),
             foreign_network: None,
             summary: format!(
-                "Replaced tokens presented again in {count} logins of one client within {minutes} min (limit {limit}): {advice}"
+                "Replaced tokens presented again in {count} logins within {minutes} min (limit {limit}): {advice}"
             ),
             evidence: Evidence::new()
                 .with("families", count)
@@ -253,7 +259,7 @@ mod tests {
         for reuse in reuses {
             all.add(reuse);
         }
-        Storm::default().judge(&all, i64::MIN, &mut Trace::off())
+        Storm::default().judge((&all, "web"), i64::MIN, &mut Trace::off())
     }
 
     #[test]

@@ -60,12 +60,13 @@ impl By {
     }
 
     /// In a sentence about one of them.
-    const fn of_one(self) -> &'static str {
+    fn of(self, id: &str) -> String {
         match self {
-            Self::Family => "in one login",
-            Self::User => "of one user",
-            Self::Client => "of one client",
-            Self::Network => "from one network",
+            // Nobody knows its id by heart.
+            Self::Family => "in one login".to_owned(),
+            Self::User => format!("of user {id}"),
+            Self::Client => format!("of client {id}"),
+            Self::Network => format!("from network {id}"),
         }
     }
 }
@@ -286,7 +287,7 @@ impl Velocity {
                 "{} within {} min {} (limit {}){lasting}",
                 counted(excess.count, "refresh", "refreshes"),
                 excess.window.as_secs() / 60,
-                self.by.of_one(),
+                self.by.of(case.subject),
                 excess.limit,
             ),
             evidence: Evidence::new()

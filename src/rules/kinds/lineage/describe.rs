@@ -132,11 +132,12 @@ impl Account<'_> {
             .iter()
             .filter(|e| ledger.context(e).same_as(context))
             .collect();
-        let tokens: Vec<Value> = theirs
+        let mut tokens: Vec<Value> = theirs
             .iter()
             .filter_map(|e| e.names()?.token.clone())
             .map(Value::Text)
             .collect();
+        tokens.dedup();
         who(context)
             .with_some("first_seen", theirs.first().map(|e| instant(e.time)))
             .with_some("last_seen", theirs.last().map(|e| instant(e.time)))
