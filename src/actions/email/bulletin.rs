@@ -182,7 +182,7 @@ fn what_became(day: &ClientDay) -> Vec<String> {
     let told = [
         (
             fates.used_by_foreign,
-            "used again from the foreign holder's network: somebody goes on with a stolen token",
+            "used again from the thief's network: somebody goes on with a stolen token",
         ),
         (
             fates.used_by_unknown,

@@ -104,7 +104,10 @@ pub(super) const fn to_do(kind: ActionKind) -> &'static str {
 
 const fn names(kind: ActionKind) -> (&'static str, &'static str) {
     match kind {
-        ActionKind::RevokeFamily => ("revoke the token family", "token family revoked"),
+        ActionKind::RevokeFamily => (
+            "end the login (revoke its token family)",
+            "login ended (its token family revoked)",
+        ),
         ActionKind::RevokeUser => (
             "end all sessions of the user",
             "all sessions of the user ended",

@@ -14,6 +14,8 @@ const SHOWN_ABOVE: &[&str] = &["timeline"];
 /// Presentations of a family that are shown before the event, and after it.
 const SHOWN_BEFORE: usize = 20;
 const SHOWN_AFTER: usize = 5;
+/// Names of rules that stand in one line.
+const NAMES_IN_A_ROW: usize = 5;
 /// Shorter spans are read as they are, in seconds.
 const SPELT_OUT_FROM: i64 = 120;
 
@@ -24,10 +26,50 @@ pub(super) fn print(explanation: &Explanation, out: &mut dyn Write) -> anyhow::R
         story(&family.timeline, &explanation.event.event.event_id, out)?;
     }
     writeln!(out, "\nRules")?;
-    for explained in &explanation.rules {
+    let fired = |explained: &&Explained| matches!(explained.outcome, Outcome::Fired(_));
+    let has_more = |explained: &&Explained| !explained.notes.is_empty();
+    let rules = explanation.rules.iter();
+    for explained in rules.clone().filter(fired) {
         rule(explained, &explanation.decided, out)?;
     }
+    for explained in rules.clone().filter(|it| !fired(it) && has_more(it)) {
+        rule(explained, &explanation.decided, out)?;
+    }
+    quiet(rules.filter(|it| !fired(it) && !has_more(it)), out)
+}
+
+/// Rules with nothing more to say than why, those with the same reason together.
+fn quiet<'a>(
+    rules: impl Iterator<Item = &'a Explained>,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    for explained in rules {
+        let why = outcome(explained);
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, names)) => names.push(&explained.rule.name),
+            None => reasons.push((why, vec![&explained.rule.name])),
+        }
+    }
+    for (why, names) in reasons {
+        writeln!(out, "  {why}:")?;
+        for row in names.chunks(NAMES_IN_A_ROW) {
+            writeln!(out, "      {}", row.join(", "))?;
+        }
+    }
     Ok(())
+}
+
+/// What came of a rule, in a few words.
+fn outcome(explained: &Explained) -> String {
+    match &explained.outcome {
+        Outcome::Unasked(why) => format!("not asked, {why}"),
+        Outcome::Silent if explained.notes.is_empty() => {
+            "silent, nothing in the event for it to judge".to_owned()
+        }
+        Outcome::Silent => "silent".to_owned(),
+        Outcome::Fired(_) => "FIRED".to_owned(),
+    }
 }
 
 fn event(enriched: &Enriched, out: &mut dyn Write) -> anyhow::Result<()> {
@@ -62,17 +104,7 @@ fn rule(
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let name = &explained.rule.name;
-    match &explained.outcome {
-        Outcome::Unasked(why) => writeln!(out, "  {name:<28} not asked: {why}")?,
-        Outcome::Silent if explained.notes.is_empty() => {
-            writeln!(
-                out,
-                "  {name:<28} silent: nothing in the event for it to judge"
-            )?;
-        }
-        Outcome::Silent => writeln!(out, "  {name:<28} silent")?,
-        Outcome::Fired(_) => writeln!(out, "  {name:<28} FIRED")?,
-    }
+    writeln!(out, "  {name:<28} {}", outcome(explained))?;
     for note in &explained.notes {
         let values = line(&note.values);
         let values = if values.is_empty() {

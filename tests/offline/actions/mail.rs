@@ -303,7 +303,7 @@ async fn the_server_is_asked_for_the_name_and_gives_the_command() {
     assert!(
         by_name
             .text
-            .contains("WAITS FOR YOU: revoke the token family (budget used up)")
+            .contains("WAITS FOR YOU: end the login (revoke its token family) (budget used up)")
     );
     assert!(
         by_name

@@ -6,7 +6,7 @@
 
 mod mail;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -21,12 +21,20 @@ use tokenwarden::rules::Rule;
 
 #[tokio::test]
 async fn every_rule_reads_well_at_night() {
+    let mut read = BTreeSet::new();
     for suite in rule_tests::suites(&[]).unwrap() {
         for rule in &suite.rules {
             let text = text_of(rule, &suite).await;
             insta::assert_snapshot!(&**rule, text);
+            read.insert(format!("offline__reading__{rule}.snap"));
         }
     }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/offline/reading/snapshots");
+    let kept = std::fs::read_dir(folder).unwrap();
+    let kept: BTreeSet<String> = kept
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(kept, read, "one for each rule, none of rules that are gone");
 }
 
 async fn text_of(rule: &str, suite: &Suite) -> String {
@@ -49,8 +57,18 @@ async fn text_of(rule: &str, suite: &Suite) -> String {
     )
 }
 
-fn described(rule: &Rule) -> String {
-    rule.description.to_string()
+/// What the mail begins with: what it means, and then what to do about it, unless a runbook says that.
+fn described(rule: &Rule) -> &str {
+    let sentences = rule
+        .description
+        .split(['.', '?'])
+        .filter(|it| !it.trim().is_empty());
+    assert!(
+        sentences.count() > 1 || rule.runbook.is_some(),
+        "{}: what is to be done?",
+        rule.name
+    );
+    &rule.description
 }
 
 /// The first of the tests in which the rule finds the gravest that it finds in any, most of all what pages.
