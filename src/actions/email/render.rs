@@ -74,6 +74,12 @@ pub(super) fn text(report: &Report) -> String {
             &format!("... and {} more detections.", report.more),
         );
     }
+    if let Some(command) = &report.explain {
+        line(
+            &mut out,
+            &format!("All that is known of it:\n\n    {command}"),
+        );
+    }
     heading(&mut out, "Who and where");
     rows(&mut out, &report.who);
     if !report.links.is_empty() {

@@ -30,6 +30,8 @@ pub(super) struct Report {
     pub(super) who: Vec<Row>,
     pub(super) links: Vec<Link>,
     pub(super) hints: Vec<String>,
+    /// The command that tells all that is known of the gravest finding.
+    pub(super) explain: Option<String>,
     pub(super) incident_id: String,
 }
 
@@ -110,6 +112,11 @@ impl Report {
             who: who(notification, asked),
             links: runbooks(notification),
             hints: hints(notification),
+            explain: gravest_first
+                .first()
+                .filter(|_| !notification.specimen)
+                .and_then(|gravest| word(&gravest.id))
+                .map(|id| format!("tokenwarden explain -c tokenwarden.yaml --detection {id}")),
             incident_id: clean::value(&incident.id),
         }
     }
@@ -261,11 +268,10 @@ fn headline(notification: &Notification, asked: &Asked) -> String {
     let summary = clean::value(&incident.summary);
     // Of a client or network the summary says which; a family's id nobody knows by heart.
     let user = match &incident.subject {
-        Subject::User(_) => asked
-            .user_name
-            .as_ref()
-            .map(String::as_str)
-            .or(incident.user_id.as_deref()),
+        Subject::User(_) => {
+            let named = asked.user_name.as_deref();
+            named.or(incident.user_id.as_deref())
+        }
         _ => None,
     };
     match user.map(clean::value) {
@@ -391,12 +397,11 @@ fn columns<'a>(rows: &[&'a Evidence]) -> Vec<&'a str> {
     for row in rows {
         let mut after = 0;
         for (name, _) in row.0.iter().filter(|(name, _)| **name != *"detection_id") {
-            match names.iter().position(|known| **known == **name) {
-                Some(at) => after = at + 1,
-                None => {
-                    names.insert(after, name);
-                    after += 1;
-                }
+            if let Some(at) = names.iter().position(|known| **known == **name) {
+                after = at + 1;
+            } else {
+                names.insert(after, name);
+                after += 1;
             }
         }
     }
