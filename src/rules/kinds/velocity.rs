@@ -268,10 +268,11 @@ impl Velocity {
             (false, true) => (Severity::Info, Ask::Nothing),
             (false, false) => (Severity::Low, Ask::Throttle),
         };
-        let lasting = if excess.level == Level::Lasting {
-            ", and it lasts"
+        // The limit of what lasts is that of each window in it.
+        let each = if excess.level == Level::Lasting {
+            format!(" in each {} min", self.window.as_secs() / 60)
         } else {
-            ""
+            String::new()
         };
         Finding {
             about: vec![excess.level.as_str().to_owned(), excess.hour.to_string()],
@@ -284,7 +285,7 @@ impl Velocity {
             presenter: case.presenter.clone(),
             foreign_network: None,
             summary: format!(
-                "{} within {} min {} (limit {}){lasting}",
+                "{} within {} min {} (limit {}{each})",
                 counted(excess.count, "refresh", "refreshes"),
                 excess.window.as_secs() / 60,
                 self.by.of(case.subject),

@@ -206,6 +206,7 @@ async fn hostile_values_inject_neither_headers_nor_markup_nor_escapes() {
     notification.action.id = hostile.into();
     notification.incident.id = hostile.into();
     notification.incident.summary = hostile.into();
+    notification.incident.user_id = Some(hostile.replace('x', "y").into());
     notification.actions[0].outcome = Some(hostile.into());
     let detection = &mut notification.detections[0];
     detection.id = hostile.into();

@@ -165,10 +165,10 @@ fn describe(
     let foreign = presenter.network.as_ref().map(|network| network.prefix);
     // What may revoke is another finding than what may not: a tenant's word can change.
     let weight = if revokes { "" } else { "may not revoke" };
-    let why = if revokes {
-        ", which should have ended the login"
+    let (stranger, why) = if revokes {
+        ("", ", which should have ended the login")
     } else {
-        ", in a login that was never seen like this before"
+        ("by a stranger ", "")
     };
     Finding {
         about: vec![weight.into(), change.time.to_string(), root(case)],
@@ -185,7 +185,7 @@ fn describe(
         presenter: Arc::clone(presenter),
         foreign_network: foreign.filter(|_| standing == Standing::Foreign),
         summary: format!(
-            "A refresh from {} was accepted {} after the user's credentials were changed{}{why}",
+            "A refresh {stranger}from {} was accepted {} after the user's credentials were changed{}{why}",
             place_name(presenter),
             span(entry.time - change.time),
             by(change)

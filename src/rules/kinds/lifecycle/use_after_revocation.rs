@@ -285,11 +285,14 @@ impl UseAfterRevocation {
 impl Measure {
     /// "its session was logged out by the user".
     fn what(&self) -> String {
-        let reach = match self.reach {
-            Reach::Family => "login",
-            reach => reach.as_str(),
-        };
-        format!("its {reach} was {}{}", self.taken.as_str(), by(self))
+        let (taken, by) = (self.taken.as_str(), by(self));
+        match self.reach {
+            Reach::Family => format!("its login was {taken}{by}"),
+            Reach::User if self.taken == Taken::Revoked => {
+                format!("all logins of its user were {taken}{by}")
+            }
+            reach => format!("its {} was {taken}{by}", reach.as_str()),
+        }
     }
 
     fn evidence(&self) -> Evidence {

@@ -86,6 +86,11 @@ impl Account<'_> {
         let judged = self.judged;
         let from = place_name(self.context(judged.presented));
         let what = judged.row.sentence();
+        let stolen = if judged.may_revoke {
+            "stolen"
+        } else {
+            "stolen if this server replaces used tokens (`rotation` is not declared)"
+        };
         match (judged.verdict, judged.thief) {
             (Verdict::Theft, Some(thief)) => {
                 let thief = place_name(self.context(thief));
@@ -95,13 +100,13 @@ impl Account<'_> {
                     Some(owner) => format!("thief at {thief}, owner at {owner}"),
                     None => format!("thief at {thief}"),
                 };
-                format!("Refresh token stolen, {whence}: {what}")
+                format!("Refresh token {stolen}, {whence}: {what}")
             }
             (Verdict::Theft, None) => {
-                format!("Refresh token stolen, presented from {from}: {what}")
+                format!("Refresh token {stolen}, presented from {from}: {what}")
             }
             (Verdict::Suspected, _) => {
-                format!("Refresh token perhaps stolen, not proved, presented from {from}: {what}")
+                format!("Refresh token perhaps stolen (not proved), presented from {from}: {what}")
             }
             (Verdict::ClientFault, _) => format!(
                 "No theft: the server refused its own client at {from}, which repeated a token that had been replaced"
