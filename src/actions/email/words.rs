@@ -195,7 +195,11 @@ pub(super) fn plain(value: &Value) -> String {
             Ok(time) => moment(time),
             Err(_) => clean::value(text),
         },
-        Value::List(list) => clean::line(&list.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Value::List(list) => {
+            let items: Vec<String> = list.iter().map(plain).collect();
+            let have_commas = items.iter().any(|item| item.contains(','));
+            clean::line(&items.join(if have_commas { "; " } else { ", " }))
+        }
         Value::Map(map) => {
             let members = map.0.iter().map(|(name, value)| {
                 let (name, value) = member(name, value);

@@ -219,7 +219,11 @@ fn scalar(value: &Value) -> String {
         Value::Integer(value) => value.to_string(),
         Value::Number(value) => value.to_string(),
         Value::Text(value) => clean(value),
-        Value::List(items) => items.iter().map(scalar).collect::<Vec<_>>().join(" "),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(scalar).collect();
+            let are_words = items.iter().all(|item| !item.contains(' '));
+            items.join(if are_words { " " } else { "; " })
+        }
         Value::Map(inner) => line(inner),
     }
 }
