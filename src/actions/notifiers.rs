@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config;
-use crate::model::{ActionState, Text, Timestamp, limits};
+use crate::model::{Action, ActionKind, ActionState, Text, Timestamp, limits};
 
 use super::email::Email;
 use super::webhook::Webhook;
@@ -24,6 +24,8 @@ pub struct Asked {
     pub user_name: Option<String>,
     /// Command by action id.
     pub by_hand: Vec<(Text, String)>,
+    /// By which a person can end the login, where no action would.
+    pub to_end: Option<String>,
 }
 
 /// Makes one notifier.
@@ -58,6 +60,22 @@ impl Surroundings {
                 by_hand.push((record.action.id.clone(), command));
             }
         }
-        Asked { user_name, by_hand }
+        Asked {
+            user_name,
+            by_hand,
+            to_end: self.to_end(notification),
+        }
+    }
+
+    fn to_end(&self, notification: &Notification) -> Option<String> {
+        let kinds = notification.actions.iter().map(|it| it.action.kind);
+        if kinds.into_iter().any(ActionKind::ends_something) {
+            return None;
+        }
+        let revocation = Action {
+            kind: ActionKind::RevokeFamily,
+            ..notification.action.clone()
+        };
+        self.revokers.by_hand(&revocation)
     }
 }

@@ -61,7 +61,7 @@ fn incident(notify: &Action, now: Timestamp) -> Incident {
         id: notify.incident_id.clone(),
         issuer: target.issuer.clone(),
         tenant: target.tenant.clone(),
-        subject: Subject::Family("specimen-family".into()),
+        subject: Subject::User("alice@example.com".into()),
         episode: 0,
         state: IncidentState::Contained,
         severity: Severity::Critical,

@@ -10,7 +10,7 @@ use super::family::Family;
 use super::lineage::Facts;
 use super::resolve::scoped;
 use super::{Engine, keyed, rate, risk};
-use crate::model::{Enriched, Evidence, Mode, Subject, limits};
+use crate::model::{Enriched, Evidence, Mode, Subject, Text, limits};
 use crate::rules::case::{At, KeyedCase, KeyedKind, UserCase, millis};
 use crate::rules::context::Context;
 use crate::rules::kinds::velocity::Counts;
@@ -110,7 +110,7 @@ impl Engine {
                 facts.ends.by_us.retain(|end| *end < time);
                 let case = facts.case(family);
                 if !kind.concerns(&case) {
-                    return Err("nothing that it reads is in question in this family");
+                    return Err("nothing in this family for it to judge");
                 }
                 Ok(kind.judge(&case, at(event, kind.settle()), trace))
             }
@@ -122,10 +122,10 @@ impl Engine {
                 Ok(kind.judge(&case, at(event, kind.settle()), trace))
             }
             Stage::Rate(velocity) => {
-                let counts = self.counts_of(velocity.by, event)?;
+                let (counts, subject) = self.counts_of(velocity.by, event)?;
                 let client = self.compiled.facts(event.event.client_id.as_deref());
                 let presenter = Arc::new(Context::of(event));
-                let case = rate::case(counts, client, &event.event, &presenter);
+                let case = rate::case((counts, &subject), client, &event.event, &presenter);
                 Ok(velocity.judge(&case, time, trace))
             }
             Stage::Keyed(kind) => self.ask_keyed(rule, kind, event, trace),
@@ -139,7 +139,7 @@ impl Engine {
                 let record = self.state.reuses.get(key);
                 let record =
                     record.ok_or("none of its inputs has found anything at this client")?;
-                let mut findings = storm.judge(&record.reuses, time, trace);
+                let mut findings = storm.judge((&record.reuses, client), time, trace);
                 findings.retain(|finding| finding.time == time);
                 Ok(findings)
             }
@@ -184,12 +184,12 @@ impl Engine {
                 }
             }
         }
-        let step = fulfilled.ok_or("the event is none that it counts")?;
+        let step = fulfilled.ok_or("the event is none of those that it counts")?;
         let values = keyed::key_values(kind.by(), event);
-        let values = values.ok_or("the event lacks a field of its key")?;
+        let values = values.ok_or("the event lacks what it counts by")?;
         let key = keyed::memory_key(rule, &event.event, &values);
         let record = self.state.keyed.get(key);
-        let record = record.ok_or("nothing is remembered of the key")?;
+        let record = record.ok_or("nothing is remembered of what it counts by")?;
         let case = KeyedCase {
             step,
             event,
@@ -221,19 +221,28 @@ impl Engine {
             .ok_or("nothing is remembered of the user")
     }
 
-    fn counts_of(&self, by: velocity::By, event: &Enriched) -> Result<&Counts, &'static str> {
+    fn counts_of(
+        &self,
+        by: velocity::By,
+        event: &Enriched,
+    ) -> Result<(&Counts, Text), &'static str> {
         let none = "nothing was counted for the subject";
         let key = |domain, id: &str| scoped(domain, &event.event, &[id]);
         let state = &self.state;
         match by {
-            velocity::By::Family => Ok(&self.family_of(event)?.1.counts),
-            velocity::By::User => Ok(&self.user_of(event)?.counts),
+            velocity::By::Family => {
+                let family = self.family_of(event)?.1;
+                Ok((&family.counts, family.id.clone()))
+            }
+            velocity::By::User => {
+                let user = self.user_of(event)?;
+                Ok((&user.counts, user.id.clone()))
+            }
             velocity::By::Network => {
                 let network = event.network.as_ref().ok_or("the event names no address")?;
-                let record = state
-                    .networks
-                    .get(key("network", &network.prefix.to_string()));
-                record.map(|record| &record.counts).ok_or(none)
+                let prefix = network.prefix.to_string();
+                let record = state.networks.get(key("network", &prefix)).ok_or(none)?;
+                Ok((&record.counts, prefix.into()))
             }
             velocity::By::Client => {
                 let client = event
@@ -241,8 +250,8 @@ impl Engine {
                     .client_id
                     .as_deref()
                     .ok_or("the event names no client")?;
-                let record = state.clients.get(key("client", client));
-                record.map(|record| &record.counts).ok_or(none)
+                let record = state.clients.get(key("client", client)).ok_or(none)?;
+                Ok((&record.counts, client.into()))
             }
         }
     }
@@ -261,7 +270,10 @@ fn story(family: &Family) -> FamilyStory {
         let line = Evidence::new()
             .with("time", instant(entry.time))
             .with("answer", entry.answer.as_str())
-            .with_some("token", entry.token_name())
+            .with_some(
+                "token",
+                entry.token.map(|token| family.ledger.name_of(token)),
+            )
             .with_some(
                 "issued",
                 entry.names().and_then(|names| names.issued.as_ref()),

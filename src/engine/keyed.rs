@@ -25,6 +25,7 @@ use crate::rules::context::Context;
 use crate::rules::expr::{Expression, RunError};
 use crate::rules::fields::KeyField;
 use crate::rules::kinds::keyed::Memory;
+use crate::rules::words::title;
 use crate::rules::{Finding, Rule};
 
 /// What is remembered of one key of one rule.
@@ -360,9 +361,11 @@ fn found(
     kind: &dyn KeyedKind,
     (event, values): (&Enriched, &[Cow<'_, str>]),
     party: &Party,
-    finding: Finding,
+    mut finding: Finding,
     late: bool,
 ) -> Found {
+    // A count alone does not say of what.
+    finding.summary = format!("{}: {}", title(&rule.name), finding.summary);
     let issuer = &event.event.issuer;
     let tenant = event.event.tenant.as_deref().unwrap_or("");
     let count = values.len().to_string();

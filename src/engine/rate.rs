@@ -50,7 +50,12 @@ pub(super) fn judge(
     late: bool,
     out: &mut Vec<Found>,
 ) {
-    let case = case(counts, subject.client, subject.event, subject.presenter);
+    let case = case(
+        (counts, &subject.id),
+        subject.client,
+        subject.event,
+        subject.presenter,
+    );
     let time = subject.event.time.as_millisecond();
     for (rule, velocity) in rules.iter().filter(|(_, v)| v.by == subject.by) {
         for finding in velocity.judge(&case, time, &mut Trace::off()) {
@@ -64,7 +69,7 @@ pub(super) fn judge(
 
 /// What a velocity rule is handed of one subject.
 pub(super) fn case<'a>(
-    counts: &'a Counts,
+    (counts, subject): (&'a Counts, &'a str),
     client: ClientFacts,
     event: &'a Event,
     presenter: &'a Arc<Context>,
@@ -72,6 +77,7 @@ pub(super) fn case<'a>(
     let told = event.access_token_ttl.map(u64::from);
     RateCase {
         counts,
+        subject,
         event_id: &event.event_id,
         presenter,
         access_token_ttl: told

@@ -93,7 +93,7 @@ fn add_reuse(
         family: family.clone(),
         foreign: found.foreign_network.is_some(),
     });
-    let findings = storm.judge(&record.reuses, time, &mut Trace::off());
+    let findings = storm.judge((&record.reuses, client), time, &mut Trace::off());
     let whose = || Whose {
         subject: Subject::Client(client.clone()),
         issuer: &detection.issuer,

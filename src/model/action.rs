@@ -41,6 +41,11 @@ super::event::names!(ActionKind {
 });
 
 impl ActionKind {
+    /// Whether it ends a login or more.
+    pub const fn ends_something(self) -> bool {
+        matches!(self, Self::RevokeFamily | Self::RevokeUser | Self::LockUser)
+    }
+
     /// The mode an action needs at least.
     pub const fn needs(self) -> Mode {
         match self {

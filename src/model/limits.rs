@@ -182,6 +182,8 @@ pub const TOKEN_LIFETIME_DEFAULT: Duration = Duration::from_mins(1);
 pub const OFFLINE_SESSIONS_MAX: usize = 1000;
 /// What a mail shows of one value, in characters: an ordinary user agent fits.
 pub const MAIL_VALUE_CHARS_MAX: usize = 300;
+/// What a mail shows of a rule's description, in characters: it says what to do, and must not end before that.
+pub const MAIL_PARAGRAPH_CHARS_MAX: usize = 2000;
 /// Rows of one table in a mail; a family's last events, not its life.
 pub const MAIL_ROWS_MAX: usize = 12;
 /// Mails that wait for some of their recipients; beyond it the oldest may reach somebody twice.

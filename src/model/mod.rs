@@ -19,6 +19,7 @@ mod network;
 mod output;
 mod own;
 mod position;
+mod span;
 mod value;
 
 pub use action::{Action, ActionKind, ActionRecord, ActionState, Decision, Mode, Target};
@@ -40,6 +41,7 @@ pub use network::{
 pub use output::{Commit, Member, Output, Progress};
 pub use own::{OwnEvent, OwnEventKind};
 pub use position::{Claim, Position, SourcePartition, StartAt};
+pub use span::span;
 pub use value::{Evidence, Value};
 
 /// An instant of event time, or of wall time where a name says so. UTC.

@@ -224,11 +224,15 @@ impl Agent {
 
 impl std::fmt::Display for Agent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} on {} ({})",
-            self.client_app, self.os_family, self.device
-        )
+        f.write_str(&self.client_app)?;
+        // What the user agent does not say is no name of a system or device.
+        if &*self.os_family != "Other" {
+            write!(f, " on {}", self.os_family)?;
+        }
+        if self.device != DeviceClass::Other {
+            write!(f, " ({})", self.device)?;
+        }
+        Ok(())
     }
 }
 

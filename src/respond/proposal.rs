@@ -4,7 +4,7 @@
 
 use crate::engine::{Found, stable_id};
 use crate::model::{Action, ActionKind, Decision, Severity, Subject, Target, Text};
-use crate::rules::Ask;
+use crate::rules::{Ask, Class};
 
 use super::incidents::Open;
 
@@ -46,9 +46,18 @@ pub(super) fn reason_of(kind: ActionKind, found: &Found) -> &'static str {
             "the event came later than the lateness: a person decides"
         }
         ActionKind::Review => "not proved: a person decides",
-        _ if found.may_revoke => "theft is proved by the family's own tokens",
+        _ if found.may_revoke && shows_two_holders(found) => {
+            "theft is proved by the family's own tokens"
+        }
+        _ if found.may_revoke => "what was found is enough to end the family",
         _ => "the rule asks for it",
     }
+}
+
+/// Whether the proof is who presented the family's tokens, and not a combination or an end that had no effect.
+fn shows_two_holders(found: &Found) -> bool {
+    let classes = &found.rule.classes;
+    classes.contains(&Class::Lineage) || classes.contains(&Class::Binding)
 }
 
 /// Whether an action can name whom it is about: a network is nobody that could be challenged, slowed down or locked.

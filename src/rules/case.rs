@@ -149,6 +149,8 @@ pub struct UserCase<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct RateCase<'a> {
     pub counts: &'a Counts,
+    /// Whose refreshes they are.
+    pub subject: &'a str,
     /// Of the event that is counted.
     pub event_id: &'a Text,
     pub presenter: &'a Arc<Context>,

@@ -254,6 +254,16 @@ impl Ledger {
         names.and_then(|names| names.issued.clone())
     }
 
+    /// What a person calls the token: the name under which it was presented or issued, its hash where none is kept.
+    pub fn name_of(&self, token: TokenHash) -> Text {
+        let names = |e: &&Entry| e.names.is_some() && (e.token == Some(token));
+        let presented = self.entries.iter().rev().find(names);
+        let presented = presented.and_then(|e| e.names()?.token.clone());
+        presented
+            .or_else(|| self.issued_name(Some(token)))
+            .unwrap_or_else(|| format!("#{token}").into())
+    }
+
     /// Whether the use of the presented token has been folded away. A repeat of an old record stands before the fold.
     fn has_folded_its_use(&self, new: &Entry) -> bool {
         let of_token = |e: &Entry| e.answer.accepted() && e.token == new.token;

@@ -1,6 +1,7 @@
 //! How findings call things: places, contexts, instants and spans of time, the same in every rule.
 
 use super::context::Context;
+pub use crate::model::span;
 use crate::model::{Evidence, Timestamp};
 
 /// Where a context is, as a person would say it.
@@ -50,15 +51,18 @@ pub fn instant(millis: i64) -> String {
         .to_string()
 }
 
-/// A span of time in milliseconds, for a sentence.
-pub fn span(millis: i64) -> String {
-    let seconds = millis / 1000;
-    match seconds {
-        0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        7200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
+/// What a rule is called in a sentence: `brute-force` is `Brute force`.
+pub fn title(rule: &str) -> String {
+    let words = rule.replace('-', " ");
+    let mut chars = words.chars();
+    let first = chars.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
+}
+
+/// A number of things: `1 event`, `2 events`.
+pub fn counted(count: impl Into<u64>, one: &str, many: &str) -> String {
+    let count = count.into();
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// The beginning of a token's id: enough to recognise it.

@@ -312,7 +312,7 @@ async fn a_day_of_observing_is_told_once_with_what_became_of_it() {
         "Subject: [tokenwarden] digest 2026-11-21: 4 revocations would have been made",
         "2026-11-20 07:00:00 UTC to 2026-11-21 07:00:00 UTC, mode observe",
         "- web: 4 revocations (token-reuse 4)",
-        "    1 used again from the foreign holder's network",
+        "    1 used again from the thief's network",
         "    1 used again, from the owner's network alone",
         "    1 ended without us",
         "    1 not seen since",
@@ -397,7 +397,7 @@ async fn what_comes_too_late_is_held_and_summed_up_once() {
     for said in [
         "40 actions of 40 incidents are held: events older than 15 min",
         "WAITS FOR YOU",
-        "40       revoke the token family  web     token-reuse  2025-10-09 08:53:20 UTC",
+        "40       end the login (revoke its token family)  web     token-reuse  2025-10-09 08:53:20 UTC",
         "... and 28 more incidents",
         "ended by hand at the authorization server",
     ] {

@@ -40,6 +40,7 @@ mod actions;
 mod check_online;
 mod demo;
 mod population;
+mod reading;
 mod readme;
 mod reload;
 mod replay;

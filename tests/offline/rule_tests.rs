@@ -146,7 +146,7 @@ fn a_finding_that_is_another_is_shown_member_by_member() {
                   evidence.limit: 2
                 - evidence.refreshes: 4
                 + evidence.refreshes: ~
-                  at 20s, event 1.2: 3 refreshes within 10 min for one family (limit 2)
+                  at 20s, event 1.2: 3 refreshes within 10 min in one login (limit 2)
       ok      two within a minute
 
     1 passed, 1 failed
@@ -294,7 +294,7 @@ fn machines_read_lines_of_json_or_junit() {
         <testcase name="&lt;three&gt; &amp; more within a minute" classname="DESK/busy.test.yaml" file="DESK/busy.test.yaml" line="4">
           <failure message="another outcome than expected" type="failure">
     + found, not expected: { rule: busy, severity: low, actions: [throttle] }
-        at 20s, event 1.2: 3 refreshes within 10 min for one family (limit 2)
+        at 20s, event 1.2: 3 refreshes within 10 min in one login (limit 2)
           </failure>
         </testcase>
         <testcase name="two within a minute" classname="DESK/busy.test.yaml" file="DESK/busy.test.yaml" line="7"/>

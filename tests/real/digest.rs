@@ -120,7 +120,7 @@ async fn a_digest_arrives_with_what_became_of_it_and_not_again_after_a_kill() {
         format!("Message-ID: <digest-oncall-{day}@example.com>"),
         "tokenwarden DIGEST".to_owned(),
         "- web: 1 revocation (token-reuse 1)".to_owned(),
-        "1 used again from the foreign holder's network".to_owned(),
+        "1 used again from the thief's network".to_owned(),
         "`mode: alert`".to_owned(),
         "text/html".to_owned(),
     ] {

@@ -11,7 +11,7 @@ use crate::model::{
 
 use super::clean;
 use super::letter::{Item, Letter, Section};
-use super::words::{ends_something, moment, to_do};
+use super::words::{moment, to_do};
 
 pub(super) fn letter(bulletin: &Bulletin) -> Letter {
     let (state, headline, mut sections, closing) = match &bulletin.news {
@@ -55,7 +55,7 @@ fn digest_headline(digest: &Digest) -> String {
     let done: u64 = digest
         .performed
         .iter()
-        .filter(|performed| ends_something(performed.kind) && performed.state == ActionState::Done)
+        .filter(|performed| performed.kind.ends_something() && performed.state == ActionState::Done)
         .map(|performed| performed.actions)
         .sum();
     let waiting: u64 = digest.waiting.iter().map(|waiting| waiting.new).sum();
@@ -182,7 +182,7 @@ fn what_became(day: &ClientDay) -> Vec<String> {
     let told = [
         (
             fates.used_by_foreign,
-            "used again from the foreign holder's network: somebody goes on with a stolen token",
+            "used again from the thief's network: somebody goes on with a stolen token",
         ),
         (
             fates.used_by_unknown,

@@ -7,14 +7,23 @@ use crate::model::limits;
 
 /// One line without anything invisible, not too long.
 pub(super) fn line(text: &str) -> String {
+    at_most(limits::MAIL_VALUE_CHARS_MAX, text)
+}
+
+/// What a rule's author wrote: longer than any value, and still one line.
+pub(super) fn paragraph(text: &str) -> String {
+    at_most(limits::MAIL_PARAGRAPH_CHARS_MAX, text)
+}
+
+fn at_most(chars_max: usize, text: &str) -> String {
     let mut clean: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .filter(|c| !is_invisible(*c))
-        .take(limits::MAIL_VALUE_CHARS_MAX + 1)
+        .take(chars_max + 1)
         .collect();
     clean = clean.split_whitespace().collect::<Vec<_>>().join(" ");
-    if clean.chars().count() > limits::MAIL_VALUE_CHARS_MAX {
+    if clean.chars().count() > chars_max {
         clean.pop();
         clean.push('…');
     }

@@ -28,7 +28,7 @@ pub(super) fn compose(
     let builder = start(email, report.state, &notification.action.id, now)
         .references(incident.clone())
         .in_reply_to(incident)
-        .subject(subject(notification));
+        .subject(subject(notification, report));
     let builder = address(builder, email, headers(notification, report));
     let html = render::html(report)?;
     builder
@@ -129,15 +129,14 @@ fn headers(notification: &Notification, report: &Report) -> Vec<(&'static str, S
 }
 
 /// Only what stays as it is for the whole life of an incident.
-fn subject(notification: &Notification) -> String {
-    let incident = &notification.incident;
+fn subject(notification: &Notification, report: &Report) -> String {
     let specimen = if notification.specimen {
         "specimen: "
     } else {
         ""
     };
-    let short: String = clean::value(&incident.id).chars().take(8).collect();
-    let said = whole_words(&clean::value(&incident.summary), SUBJECT_CHARS_MAX);
+    let short: String = report.incident_id.chars().take(8).collect();
+    let said = whole_words(&report.headline, SUBJECT_CHARS_MAX);
     format!("[tokenwarden] {specimen}{said} ({short})")
 }
 
@@ -148,7 +147,7 @@ fn whole_words(text: &str, chars_max: usize) -> String {
     };
     let cut = text.get(..end).unwrap_or_default();
     let words = cut.rsplit_once(' ').map_or(cut, |(words, _)| words);
-    format!("{words}…")
+    format!("{words}...")
 }
 
 /// Ids are hashes of ours; should one hold anything else, it must not break out of the angle brackets.
@@ -165,7 +164,7 @@ mod tests {
     fn a_long_subject_ends_with_a_whole_word() {
         let text = "the foreign holder is at 198.51.100.20";
         assert_eq!(whole_words(text, 38), text);
-        assert_eq!(whole_words(text, 31), "the foreign holder is at…");
-        assert_eq!(whole_words("äöü", 2), "äö…");
+        assert_eq!(whole_words(text, 31), "the foreign holder is at...");
+        assert_eq!(whole_words("äöü", 2), "äö...");
     }
 }

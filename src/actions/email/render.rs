@@ -17,6 +17,9 @@ const TEMPLATES: [(&str, &str); 3] = [
     ("style.css", include_str!("style.css")),
 ];
 
+/// Where paragraphs are wrapped.
+const COLUMNS: usize = 100;
+
 pub(super) fn html(report: &Report) -> Result<String, String> {
     environment()
         .and_then(|environment| environment.get_template("mail.html")?.render(Serde(report)))
@@ -46,6 +49,10 @@ pub(super) fn text(report: &Report) -> String {
             report.headline
         ),
     );
+    if !report.meaning.is_empty() {
+        out.push('\n');
+        wrapped(&mut out, "", &report.meaning);
+    }
     heading(&mut out, "What has been done");
     for deed in &report.done {
         line(&mut out, &format!("- {deed}"));
@@ -65,6 +72,12 @@ pub(super) fn text(report: &Report) -> String {
         line(
             &mut out,
             &format!("... and {} more detections.", report.more),
+        );
+    }
+    if let Some(command) = &report.explain {
+        line(
+            &mut out,
+            &format!("All that is known of it:\n\n    {command}"),
         );
     }
     heading(&mut out, "Who and where");
@@ -100,15 +113,31 @@ fn write_finding(out: &mut String, finding: &Finding) {
         ),
     );
     for text in [&finding.summary, &finding.description] {
-        if !text.is_empty() {
-            line(out, &format!("  {text}"));
-        }
+        wrapped(out, "  ", text);
     }
     rows(out, &finding.facts);
     for table in &finding.tables {
         write_table(out, table);
     }
     out.push('\n');
+}
+
+/// A paragraph in lines that a terminal shows whole.
+fn wrapped(out: &mut String, indent: &str, text: &str) {
+    let mut row = String::new();
+    for word in text.split_whitespace() {
+        if !row.is_empty() && row.chars().count() + word.chars().count() >= COLUMNS {
+            line(out, &format!("{indent}{row}"));
+            row.clear();
+        }
+        if !row.is_empty() {
+            row.push(' ');
+        }
+        row.push_str(word);
+    }
+    if !row.is_empty() {
+        line(out, &format!("{indent}{row}"));
+    }
 }
 
 fn rows(out: &mut String, rows: &[Row]) {

@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::actions::{Asked, Notification, word};
-use crate::model::{ActionState, Detection, Evidence, Value, limits};
+use crate::model::{ActionState, Detection, Evidence, Subject, Text, Value, limits};
 
 use super::clean;
 use super::words::{self, Standing};
@@ -18,7 +18,10 @@ pub(super) struct Report {
     pub(super) state: &'static str,
     pub(super) severity: &'static str,
     pub(super) is_specimen: bool,
+    /// Who and what: also the subject.
     pub(super) headline: String,
+    /// What the gravest finding means and what to do about it, in the words of its rule's author.
+    pub(super) meaning: String,
     pub(super) done: Vec<String>,
     pub(super) to_do: Vec<Task>,
     pub(super) findings: Vec<Finding>,
@@ -27,6 +30,8 @@ pub(super) struct Report {
     pub(super) who: Vec<Row>,
     pub(super) links: Vec<Link>,
     pub(super) hints: Vec<String>,
+    /// The command that tells all that is known of the gravest finding.
+    pub(super) explain: Option<String>,
     pub(super) incident_id: String,
 }
 
@@ -68,8 +73,11 @@ pub(super) struct Link {
 }
 
 /// Members of the evidence that are two sides of one thing.
-const SIDES: [(&str, &str); 5] = [
+const SIDES: [(&str, &str); 8] = [
+    ("there", "here"),
     ("owner", "thief"),
+    ("own_branch", "foreign_branch"),
+    ("before", "presenter"),
     ("from", "to"),
     ("known", "new"),
     ("before", "after"),
@@ -84,14 +92,19 @@ impl Report {
         // Stable: of equally grave ones the first is still the first.
         gravest_first.sort_by_key(|detection| std::cmp::Reverse(detection.severity));
         let listed = gravest_first.iter().map(|d| finding(d, notification));
-        let findings: Vec<Finding> = listed.take(limits::NOTIFICATION_DETECTIONS_MAX).collect();
+        let mut findings: Vec<Finding> = listed.take(limits::NOTIFICATION_DETECTIONS_MAX).collect();
+        let meaning = findings
+            .first()
+            .map_or_else(String::new, |gravest| gravest.description.clone());
+        say_once(&mut findings);
         let shown = u32::try_from(findings.len()).unwrap_or(u32::MAX);
         Self {
             standing,
             state: standing.as_str(),
             severity: incident.severity.as_str(),
             is_specimen: notification.specimen,
-            headline: clean::value(&incident.summary),
+            headline: headline(notification, asked),
+            meaning,
             done: done(notification),
             to_do: to_do(notification, asked, standing),
             more: incident.detections.saturating_sub(shown),
@@ -99,6 +112,11 @@ impl Report {
             who: who(notification, asked),
             links: runbooks(notification),
             hints: hints(notification),
+            explain: gravest_first
+                .first()
+                .filter(|_| !notification.specimen)
+                .and_then(|gravest| word(&gravest.id))
+                .map(|id| format!("tokenwarden explain -c tokenwarden.yaml --detection {id}")),
             incident_id: clean::value(&incident.id),
         }
     }
@@ -127,12 +145,15 @@ pub(super) fn is_web_address(url: &str) -> bool {
 }
 
 fn done(notification: &Notification) -> Vec<String> {
-    let deeds: Vec<String> = notification
-        .actions
-        .iter()
-        .filter(|record| words::is_deed(record.action.kind))
-        .map(words::deed)
-        .collect();
+    let mut deeds: Vec<String> = Vec::new();
+    let records = notification.actions.iter();
+    for record in records.filter(|record| words::is_deed(record.action.kind)) {
+        let deed = words::deed(record);
+        // Two rules may have asked for the same.
+        if !deeds.contains(&deed) {
+            deeds.push(deed);
+        }
+    }
     if deeds.is_empty() {
         return vec!["Nothing was ended: the rules ask only that you know.".to_owned()];
     }
@@ -150,7 +171,7 @@ fn to_do(notification: &Notification, asked: &Asked, standing: Standing) -> Vec<
                 command: Some(command.clone()),
             });
         } else if matches!(record.state, ActionState::Parked | ActionState::Expired)
-            && words::ends_something(record.action.kind)
+            && record.action.kind.ends_something()
         {
             let kind = words::to_do(record.action.kind);
             tasks.push(Task::text(&format!(
@@ -163,12 +184,40 @@ fn to_do(notification: &Notification, asked: &Asked, standing: Standing) -> Vec<
             "Nothing more needs to be ended. Access tokens issued before may work until they expire; ask the user and find out how the token got out.",
         )),
         Standing::Specimen => tasks.push(Task::text("Nothing: this mail only shows that mails arrive.")),
-        _ if tasks.is_empty() => tasks.push(Task::text(
-            "Look at who and where below; ask the user; decide whether something has to be ended.",
-        )),
+        _ if tasks.is_empty() => tasks.push(decide(notification, asked)),
         _ => {}
     }
     tasks
+}
+
+/// Nothing was ended, and perhaps nothing has to be: that is for the reader.
+fn decide(notification: &Notification, asked: &Asked) -> Task {
+    let Notification {
+        action, incident, ..
+    } = notification;
+    let knows_user = action.target.user_id.is_some() || incident.user_id.is_some();
+    if let Some(command) = &asked.to_end {
+        let ask = if knows_user {
+            "Decide by what stands above; where it hangs on the user, ask them. To end the login:"
+        } else {
+            "Decide by what stands above, and by who and where below. To end the login:"
+        };
+        return Task {
+            text: ask.to_owned(),
+            command: Some(command.clone()),
+        };
+    }
+    Task::text(match incident.subject {
+        Subject::Family(_) | Subject::User(_) if knows_user => {
+            "Decide by what stands above; where it hangs on the user, ask them. What has to end, end at the authorization server."
+        }
+        Subject::Family(_) | Subject::User(_) => {
+            "Decide by what stands above, and by who and where below. What has to end, end at the authorization server."
+        }
+        Subject::Client(_) | Subject::Network(_) => {
+            "No one user is meant: decide by what stands above."
+        }
+    })
 }
 
 impl Task {
@@ -196,9 +245,38 @@ fn finding(detection: &Detection, notification: &Notification) -> Finding {
         } else {
             clean::value(&detection.summary)
         },
-        description: note.map_or_else(String::new, |note| clean::line(&note.description)),
+        description: note.map_or_else(String::new, |note| clean::paragraph(&note.description)),
         facts,
         tables,
+    }
+}
+
+/// What one rule means is said once, at its first finding; of the gravest it stands above.
+fn say_once(findings: &mut [Finding]) {
+    let mut said: Vec<String> = Vec::new();
+    for (n, finding) in findings.iter_mut().enumerate() {
+        if n == 0 || said.contains(&finding.rule) {
+            finding.description.clear();
+        }
+        said.push(finding.rule.clone());
+    }
+}
+
+/// Who and what, in one line: the same for the whole life of an incident, as long as the server tells the user's name.
+fn headline(notification: &Notification, asked: &Asked) -> String {
+    let incident = &notification.incident;
+    let summary = clean::value(&incident.summary);
+    // Of a client or network the summary says which; a family's id nobody knows by heart.
+    let user = match &incident.subject {
+        Subject::User(_) => {
+            let named = asked.user_name.as_deref();
+            named.or(incident.user_id.as_deref())
+        }
+        _ => None,
+    };
+    match user.map(clean::value) {
+        Some(user) if !summary.contains(&user) => format!("user {user}: {summary}"),
+        _ => summary,
     }
 }
 
@@ -210,8 +288,10 @@ fn evidence(evidence: &Evidence) -> (Vec<Row>, Vec<Table>) {
         if let Some((left, right)) = SIDES
             .iter()
             .find(|(left, right)| **left == **name || **right == **name)
-            && let (Some(Value::Map(one)), Some(Value::Map(other))) =
-                (evidence.get(left), evidence.get(right))
+            && let (Some(one), Some(other)) = (
+                evidence.get(left).and_then(single),
+                evidence.get(right).and_then(single),
+            )
         {
             if **name == **left {
                 tables.push(side_by_side(left, one, right, other));
@@ -219,6 +299,9 @@ fn evidence(evidence: &Evidence) -> (Vec<Row>, Vec<Table>) {
             continue;
         }
         match value {
+            // The same as the limit, which also knows what is usual.
+            over if **name == *"over" && evidence.get("limit") == Some(over) => {}
+            Value::Map(map) => tables.push(side(name, map)),
             Value::List(list) if list.iter().any(|row| matches!(row, Value::Map(_))) => {
                 tables.push(listing(name, list));
             }
@@ -229,6 +312,29 @@ fn evidence(evidence: &Evidence) -> (Vec<Row>, Vec<Table>) {
         }
     }
     (facts, tables)
+}
+
+/// One side alone.
+fn side(name: &str, map: &Evidence) -> Table {
+    let members = map.0.iter().take(limits::MAIL_ROWS_MAX);
+    let row = |(name, value): &(Text, Value)| {
+        let (name, value) = words::member(name, value);
+        vec![name, value]
+    };
+    Table {
+        title: String::new(),
+        head: vec![String::new(), words::label(name)],
+        rows: members.map(row).collect(),
+    }
+}
+
+/// One object, or a list of one.
+fn single(value: &Value) -> Option<&Evidence> {
+    match value {
+        Value::Map(map) => Some(map),
+        Value::List(list) if list.len() == 1 => list.first().and_then(single),
+        _ => None,
+    }
 }
 
 fn side_by_side(left: &str, one: &Evidence, right: &str, other: &Evidence) -> Table {
@@ -248,7 +354,7 @@ fn side_by_side(left: &str, one: &Evidence, right: &str, other: &Evidence) -> Ta
     };
     Table {
         title: String::new(),
-        head: vec![String::new(), left.to_owned(), right.to_owned()],
+        head: vec![String::new(), words::label(left), words::label(right)],
         rows: names
             .into_iter()
             .take(limits::MAIL_ROWS_MAX)
@@ -266,13 +372,8 @@ fn listing(name: &str, list: &[Value]) -> Table {
     let rows: Vec<&Evidence> = rows.collect();
     let left_out = rows.len().saturating_sub(limits::MAIL_ROWS_MAX);
     let rows = rows.get(left_out..).unwrap_or_default();
-    let mut names: Vec<&str> = Vec::new();
-    for (name, _) in rows.iter().flat_map(|row| &row.0) {
-        if !names.contains(&&**name) {
-            names.push(name);
-        }
-    }
-    let mut title = clean::value(&name.replace('_', " "));
+    let names = columns(rows);
+    let mut title = words::label(name);
     if left_out > 0 {
         title = format!("{title} (the last {}, {left_out} before)", rows.len());
     }
@@ -282,15 +383,29 @@ fn listing(name: &str, list: &[Value]) -> Table {
     };
     Table {
         title,
-        head: names
-            .iter()
-            .map(|name| clean::value(&name.replace('_', " ")))
-            .collect(),
+        head: names.iter().map(|name| words::label(name)).collect(),
         rows: rows
             .iter()
             .map(|row| names.iter().map(|name| cell(row, name)).collect())
             .collect(),
     }
+}
+
+/// The members of all rows, each after the one that it follows in a row. Rows name rules: ids of detections help nobody.
+fn columns<'a>(rows: &[&'a Evidence]) -> Vec<&'a str> {
+    let mut names: Vec<&str> = Vec::new();
+    for row in rows {
+        let mut after = 0;
+        for (name, _) in row.0.iter().filter(|(name, _)| **name != *"detection_id") {
+            if let Some(at) = names.iter().position(|known| **known == **name) {
+                after = at + 1;
+            } else {
+                names.insert(after, name);
+                after += 1;
+            }
+        }
+    }
+    names
 }
 
 fn who(notification: &Notification, asked: &Asked) -> Vec<Row> {
@@ -303,10 +418,12 @@ fn who(notification: &Notification, asked: &Asked) -> Vec<Row> {
             rows.push(Row::new("user", &format!("{name} ({id})")));
         }
         (_, Some(id)) => rows.push(Row::new("user", id)),
-        (_, None) => rows.push(Row::new(
+        (_, None) if matches!(incident.subject, Subject::Family(_)) => rows.push(Row::new(
             "user",
             "not known: the server did not say whose token it was",
         )),
+        // Of a client or network no one user is meant.
+        (_, None) => {}
     }
     let last = notification.detections.last();
     let address = last.and_then(|d| d.ip_address).map(|ip| ip.to_string());

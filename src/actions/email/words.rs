@@ -1,6 +1,6 @@
 //! How things are called in mails: actions and their states, times, names of evidence members with their units.
 
-use crate::model::{ActionKind, ActionRecord, ActionState, Decision, Timestamp, Value};
+use crate::model::{ActionKind, ActionRecord, ActionState, Decision, Timestamp, Value, span};
 
 use super::clean;
 
@@ -35,7 +35,7 @@ impl Standing {
             Self::Waiting
         } else if any(&|r| matches!(r.state, ActionState::Ready | ActionState::Leased)) {
             Self::UnderWay
-        } else if any(&|r| r.state == ActionState::Done && ends_something(r.action.kind)) {
+        } else if any(&|r| r.state == ActionState::Done && r.action.kind.ends_something()) {
             Self::Contained
         } else {
             Self::Alert
@@ -58,7 +58,7 @@ impl Standing {
 fn has_failed(record: &ActionRecord) -> bool {
     match record.state {
         ActionState::Parked => true,
-        ActionState::Expired => ends_something(record.action.kind),
+        ActionState::Expired => record.action.kind.ends_something(),
         _ => false,
     }
 }
@@ -66,13 +66,6 @@ fn has_failed(record: &ActionRecord) -> bool {
 /// Telling people is no deed that a mail has to report.
 pub(super) const fn is_deed(kind: ActionKind) -> bool {
     !matches!(kind, ActionKind::Notify | ActionKind::Review)
-}
-
-pub(super) const fn ends_something(kind: ActionKind) -> bool {
-    matches!(
-        kind,
-        ActionKind::RevokeFamily | ActionKind::RevokeUser | ActionKind::LockUser
-    )
 }
 
 /// One sentence about one action and what became of it.
@@ -111,7 +104,10 @@ pub(super) const fn to_do(kind: ActionKind) -> &'static str {
 
 const fn names(kind: ActionKind) -> (&'static str, &'static str) {
     match kind {
-        ActionKind::RevokeFamily => ("revoke the token family", "token family revoked"),
+        ActionKind::RevokeFamily => (
+            "end the login (revoke its token family)",
+            "login ended (its token family revoked)",
+        ),
         ActionKind::RevokeUser => (
             "end all sessions of the user",
             "all sessions of the user ended",
@@ -138,26 +134,50 @@ pub(super) fn moment(time: Timestamp) -> String {
     time.strftime(format).to_string()
 }
 
-/// `speed_km_per_h` and 74300.4 become `speed` and `74300 km/h`.
+/// `speed_km_per_h` and 74300.4 become `speed` and `74300 km/h`, `idle_seconds` and 864000 `idle` and `10 days`.
 pub(super) fn member(name: &str, value: &Value) -> (String, String) {
-    const UNITS: [(&str, &str); 8] = [
+    const UNITS: [(&str, &str); 5] = [
         ("_km_per_h", " km/h"),
         ("_per_h", " per hour"),
         ("_km", " km"),
         ("_ms", " ms"),
-        ("_s", " s"),
-        ("_min", " min"),
         ("_percent", " %"),
-        ("_count", ""),
     ];
+    if let (Some(name), Value::Integer(seconds)) = (of_seconds(name), value) {
+        return (label(name), span(seconds.saturating_mul(1000)));
+    }
     let is_number = matches!(value, Value::Integer(_) | Value::Number(_));
     let (name, unit) = UNITS
         .iter()
         .filter(|_| is_number)
         .find_map(|(end, unit)| Some((name.strip_suffix(end)?, *unit)))
         .unwrap_or((name, ""));
-    let label = clean::value(&name.replace('_', " "));
-    (label, format!("{}{unit}", plain(value)))
+    (label(name), format!("{}{unit}", plain(value)))
+}
+
+/// What a number of seconds is of.
+fn of_seconds(name: &str) -> Option<&str> {
+    match name {
+        "seconds_after" => Some("after"),
+        name => name.strip_suffix("_seconds"),
+    }
+}
+
+/// A member's name in words; what is at the least and at the most is a limit.
+pub(super) fn label(name: &str) -> String {
+    let words = match name {
+        "own_branch" => "owner",
+        "foreign_branch" => "thief",
+        "presenter" => "now",
+        "network.prefix" => "network",
+        name => name.strip_prefix("event.").unwrap_or(name),
+    };
+    let (words, limit) = match (words.strip_suffix("_min"), words.strip_suffix("_max")) {
+        (Some(words), _) => (words, " at least"),
+        (_, Some(words)) => (words, " at most"),
+        _ => (words, ""),
+    };
+    clean::value(&format!("{}{limit}", words.replace(['_', '.'], " ")))
 }
 
 /// A value on one line.
@@ -175,7 +195,11 @@ pub(super) fn plain(value: &Value) -> String {
             Ok(time) => moment(time),
             Err(_) => clean::value(text),
         },
-        Value::List(list) => clean::line(&list.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Value::List(list) => {
+            let items: Vec<String> = list.iter().map(plain).collect();
+            let have_commas = items.iter().any(|item| item.contains(','));
+            clean::line(&items.join(if have_commas { "; " } else { ", " }))
+        }
         Value::Map(map) => {
             let members = map.0.iter().map(|(name, value)| {
                 let (name, value) = member(name, value);
@@ -202,6 +226,10 @@ mod tests {
         assert_eq!(show("distance_km", 7.5.into()), "distance: 7.5 km");
         assert_eq!(show("generation_gap", 1.into()), "generation gap: 1");
         assert_eq!(show("answers", "2 s".into()), "answers: 2 s");
+        assert_eq!(show("idle_seconds", 864_000.into()), "idle: 10 days");
+        assert_eq!(show("seconds_after", 240.into()), "after: 4 min");
+        assert_eq!(show("returns_min", 2.into()), "returns at least: 2");
+        assert_eq!(show("event.user_id", "u".into()), "user id: u");
         let time = show("first_seen", "2026-11-20T10:20:00.5Z".into());
         assert_eq!(time, "first seen: 2026-11-20 10:20:00.500 UTC");
         let nested = Evidence::new()

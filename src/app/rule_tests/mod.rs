@@ -8,6 +8,7 @@ mod coverage;
 mod events;
 mod expect;
 mod read;
+mod save;
 #[cfg(test)]
 mod shuffled;
 
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 pub use compare::Difference;
 pub use coverage::Coverage;
 pub use expect::{Expected, Member};
+pub use save::Saved;
 
 use super::parts;
 use crate::config::Config;
@@ -48,6 +50,8 @@ pub struct Test {
     pub expected: Vec<Expected>,
     config: Config,
     rules: RuleSet,
+    /// The same two as text.
+    written: save::Written,
     /// Of these rules the findings are compared; the others only feed them.
     tested: Vec<Text>,
     simulated_places: bool,

@@ -52,6 +52,7 @@ use serde_json::{Map as Members, Value};
 use super::super::{parts, replay::replay_key};
 use super::events::{self, EventMembers, Line};
 use super::expect::{self, Expected};
+use super::save::Written;
 use super::{Suite, Test};
 use crate::config::Config;
 use crate::decode::Decoder;
@@ -243,7 +244,7 @@ impl<'a> Setting<'a> {
         let place = self.config.unwrap_or(node);
         // All of it is read before anything is given up: a fault hides no other.
         let events = events::played(lines, &self.event, &*common.decoder, faults);
-        let config = configuration(self.config, node, faults)?;
+        let (said, config) = configuration(self.config, node, faults)?;
         let rules = overridden(common.rules, &config, place, faults)?;
         Some(Test {
             name: name?,
@@ -253,6 +254,14 @@ impl<'a> Setting<'a> {
             expected: expected?,
             config,
             rules,
+            written: Written {
+                config: said,
+                rules: common
+                    .rules
+                    .iter()
+                    .map(|file| file.text.to_string())
+                    .collect(),
+            },
             tested: names(&common.known),
             simulated_places: common.simulated_places,
             events,
@@ -308,8 +317,12 @@ impl<'a> Case<'_, 'a> {
     }
 }
 
-/// The configuration is read as any other, so that a test says what an operator would write.
-fn configuration(node: Option<&Node>, test: &Node, faults: &mut Faults) -> Option<Config> {
+/// The configuration is read as any other, so that a test says what an operator would write; with its members.
+fn configuration(
+    node: Option<&Node>,
+    test: &Node,
+    faults: &mut Faults,
+) -> Option<(Members<String, Value>, Config)> {
     let place = node.unwrap_or(test).place();
     let mut members = match node.map(json) {
         None | Some(Value::Null) => Members::new(),
@@ -320,10 +333,11 @@ fn configuration(node: Option<&Node>, test: &Node, faults: &mut Faults) -> Optio
         }
     };
     members.entry("mode").or_insert_with(|| "enforce".into());
-    let text = format!("{:#}", Value::Object(members));
-    Config::parse(&text, &place.file)
+    let text = format!("{:#}", Value::Object(members.clone()));
+    let config = Config::parse(&text, &place.file)
         .map_err(|found| moved(found, node.unwrap_or(test), faults))
-        .ok()
+        .ok()?;
+    Some((members, config))
 }
 
 fn overridden(

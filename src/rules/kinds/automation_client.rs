@@ -166,13 +166,13 @@ impl<'a> Takeover<'a> {
         let now = case.context(entry);
         let name = |context: &Context| context.agent.as_ref().map(ToString::to_string);
         let summary = format!(
-            "A program ({}) at {} uses the token of {}{}",
+            "A program, {}, at {} uses the token of {}{}",
             name(now).unwrap_or_default(),
             place_name(now),
             self.before.and_then(name).unwrap_or_default(),
             match (self.same_device, self.other_network) {
                 (true, _) => ", with the proof key or device id of that device",
-                (false, true) => ", from a network that the family never used",
+                (false, true) => ", from a network new to its login",
                 (false, false) => "",
             },
         );

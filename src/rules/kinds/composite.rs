@@ -193,11 +193,9 @@ impl Composite {
             for level in [Level::Alert, Level::Revoke] {
                 if self.reaches(level, &now) && !self.reaches(level, &before) {
                     findings.push(self.describe(level, signal, &now));
-                } else {
-                    trace.note(|| {
-                        let why = self.reason(level, &now).to_owned();
-                        (why, self.values(level, &now, signal.time))
-                    });
+                } else if i + 1 == signals.0.len() && self.may_reach(level) {
+                    // How it stood in the end; what stood on the way there is in the findings.
+                    trace.note(|| (self.reason(level, &now).to_owned(), self.sums(level, &now)));
                 }
             }
         }
@@ -250,6 +248,11 @@ impl Composite {
             && (level == Level::Alert || self.may_end(sum))
     }
 
+    /// No family is meant by what is known of a user, so that none can be ended.
+    fn may_reach(&self, level: Level) -> bool {
+        level == Level::Alert || self.by == By::Family
+    }
+
     fn may_end(&self, sum: &Sum<'_>) -> bool {
         self.by == By::Family && sum.present().any(Class::may_revoke)
     }
@@ -259,8 +262,6 @@ impl Composite {
             "the risk is below the threshold"
         } else if sum.present().count() < 2 {
             "all facts are of one class: the rule that found them says what there is to say"
-        } else if level == Level::Revoke && self.by == By::User {
-            "no family is meant, so that none is ended"
         } else if level == Level::Revoke && !self.may_end(sum) {
             "rate and place, alone or together, never end a family"
         } else {
@@ -281,24 +282,30 @@ impl Composite {
                 .with("detection_id", &signal.detection_id);
             Some(Value::Map(fact))
         });
+        self.sums(level, sum)
+            .with("facts", facts.collect::<Vec<_>>())
+    }
+
+    /// The risk against its threshold.
+    fn sums(&self, level: Level, sum: &Sum<'_>) -> Evidence {
         Evidence::new()
             .with("level", level.as_str())
             .with("risk", hundredths(sum.risk()))
             .with("threshold", self.threshold(level))
-            .with("facts", facts.collect::<Vec<_>>())
     }
 
     fn describe(&self, level: Level, signal: &Signal, sum: &Sum<'_>) -> Finding {
         let ends = level == Level::Revoke;
-        let mut rules: Vec<&str> = sum
-            .classes
-            .iter()
-            .flatten()
-            .map(|(_, s)| &*s.rule)
-            .collect();
-        rules.dedup();
-        let classes: Vec<&str> = sum.present().map(Class::as_str).collect();
-        let whom = By::NAMES[usize::from(self.by == By::User)];
+        let facts = Class::ALL.iter().zip(&sum.classes);
+        let signs = facts.filter_map(|(class, strongest)| {
+            let (_, signal) = (*strongest)?;
+            Some(format!("{} ({})", class.as_str(), signal.rule))
+        });
+        let signs: Vec<String> = signs.collect();
+        let whom = match self.by {
+            By::Family => "in one login",
+            By::User => "about one user",
+        };
         Finding {
             about: vec![
                 level.as_str().to_owned(),
@@ -320,10 +327,10 @@ impl Composite {
             }),
             foreign_network: None,
             summary: format!(
-                "Risk {:.2} of one {whom}, from {} at once: {}",
+                "Signs of theft {whom} add up to a risk of {:.2} (limit {}): {}",
                 sum.risk(),
-                classes.join(" and "),
-                rules.join(", "),
+                self.threshold(level),
+                signs.join(", "),
             ),
             evidence: self.values(level, sum, signal.time),
         }

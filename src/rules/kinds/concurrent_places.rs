@@ -346,11 +346,14 @@ impl ConcurrentPlaces {
         let ((first, _), (last, _)) = (turns.entries[0], turns.entries[turns.entries.len() - 1]);
         let (here, there) = (turns.here[0], turns.there[0]);
         let what = basis.map_or("place cannot be reached in the time", Basis::as_str);
+        let told_apart = basis.map_or_else(
+            || "too far apart to be one person".to_owned(),
+            |basis| format!("told apart by {}", basis.as_str()),
+        );
         let summary = format!(
-            "Two holders take turns within {}: {} and {}, told apart by {what}",
+            "Two holders of one login take turns within {}: {}, {told_apart}",
             span(last.time - first.time),
-            place_name(there),
-            place_name(here),
+            both(there, here),
         );
         let turns_taken: Vec<Value> = turns
             .moves()
@@ -385,6 +388,20 @@ impl<'a> Turns<'a> {
 }
 
 /// Of the two sides the one that the family has known for less time.
+/// Both sides of the turns; in one place they are told apart by their addresses.
+fn both(there: &Context, here: &Context) -> String {
+    let (one, other) = (place_name(there), place_name(here));
+    if one != other {
+        return format!("{one} and {other}");
+    }
+    match (there.ip_address, here.ip_address) {
+        (Some(there), Some(here)) if there.to_string() != one => {
+            format!("{there} and {here}, both at {one}")
+        }
+        _ => format!("both at {one}"),
+    }
+}
+
 fn newer<'a>(case: &FamilyCase<'a>, turns: &Turns<'a>) -> &'a Arc<Context> {
     let first = |side: &[&Arc<Context>]| {
         let entries = case.ledger.entries().iter();

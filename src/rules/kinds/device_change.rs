@@ -223,7 +223,7 @@ fn describe(case: &FamilyCase<'_>, change: &Change<'_>) -> Finding {
         other_fingerprint,
     } = *change;
     let name = entry.token_name().unwrap_or_else(|| case.id.clone());
-    let summary = format!("Another {} in one family: {to} after {from}", what.as_str());
+    let summary = format!("Another {} in one login: {to} after {from}", what.as_str());
     let evidence = Evidence::new()
         .with("from", from.to_string())
         .with("to", to.to_string())

@@ -314,11 +314,13 @@ impl ImpossibleTravel {
         let Travelled { from, to, .. } = *travelled;
         let mobile = is_mobile(from) || is_mobile(to);
         let summary = format!(
-            "{} to {} in {}: {:.0} km/h",
+            "One user at {} and {} later at {}: {:.0} km, {:.0} km/h (limit {} km/h)",
             place_name(&from.context),
-            place_name(&to.context),
             span(to.time - from.time),
+            place_name(&to.context),
+            travelled.distance_km,
             travelled.speed_km_per_h,
+            self.bounds.speed_max_km_per_h,
         );
         Finding {
             about: vec![(to.time / BUCKET_MS).to_string()],

@@ -242,7 +242,7 @@ fn describe(
 ) -> Finding {
     let presenter = case.context(entry);
     let summary = format!(
-        "A refresh from {} was accepted with scope `{}`, which the family was {}granted",
+        "A refresh from {} was accepted with scope `{}`, which its login was {}granted",
         place_name(presenter),
         added.join(" "),
         if grant.by_issue {

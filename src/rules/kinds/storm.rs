@@ -140,14 +140,20 @@ impl Reuses {
 
 impl Storm {
     /// Judges the windows that end with a reuse at or after `since`.
-    pub fn judge(&self, reuses: &Reuses, since: i64, trace: &mut Trace) -> Vec<Finding> {
+    pub fn judge(
+        &self,
+        (reuses, client): (&Reuses, &str),
+        since: i64,
+        trace: &mut Trace,
+    ) -> Vec<Finding> {
         let from = reuses.recent.partition_point(|r| r.time < since);
         let ends = from..reuses.recent.len();
         let mut findings: Vec<Finding> = Vec::new();
         for end in ends {
-            let Some(finding) = self.judge_window(reuses, end, trace) else {
+            let Some(mut finding) = self.judge_window(reuses, end, trace) else {
                 continue;
             };
+            finding.summary = format!("Client {client}: {}", finding.summary);
             if findings.iter().all(|known| known.about != finding.about) {
                 findings.push(finding);
             }
@@ -204,7 +210,7 @@ impl Storm {
         let advice = if share >= self.foreign_share {
             "most presenters are foreign: stolen tokens; consider ending all sessions of this client"
         } else {
-            "most presenters are the families' own: a fault of the client or the server; consider a rollback"
+            "most presenters are the owners: a fault of the client or the server; consider a rollback"
         };
         Finding {
             about: vec![hour_of(last.time).to_string()],
@@ -217,7 +223,7 @@ impl Storm {
             presenter: Arc::new(Context::default()),
             foreign_network: None,
             summary: format!(
-                "Tokens of {count} families of one client presented again within {minutes} min (limit {limit}): {advice}"
+                "Replaced tokens presented again in {count} logins within {minutes} min (limit {limit}): {advice}"
             ),
             evidence: Evidence::new()
                 .with("families", count)
@@ -253,7 +259,7 @@ mod tests {
         for reuse in reuses {
             all.add(reuse);
         }
-        Storm::default().judge(&all, i64::MIN, &mut Trace::off())
+        Storm::default().judge((&all, "web"), i64::MIN, &mut Trace::off())
     }
 
     #[test]

@@ -144,10 +144,10 @@ impl SuspiciousNetwork {
         let before = known.iter().map(|seen| seen.context);
         let before = before.rev().find(|c| c.network.is_some());
         let summary = format!(
-            "The family moved to {} at {}{}",
+            "A login moved{} to {} at {}",
+            before.map_or_else(String::new, |c| format!(" from {}", place_name(c))),
             hiding.as_str(),
             place_name(now),
-            before.map_or_else(String::new, |c| format!(", before at {}", place_name(c))),
         );
         let evidence = Evidence::new()
             .with("kind", hiding.as_str())

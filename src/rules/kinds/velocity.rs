@@ -13,7 +13,7 @@ use super::super::finding::{Ask, Finding};
 use super::super::needs::Need;
 use super::super::parameters::Parameters;
 use super::super::trace::Trace;
-use super::super::words::instant;
+use super::super::words::{counted, instant};
 use super::Kind;
 use crate::model::{Clue, Evidence, Severity};
 
@@ -56,6 +56,17 @@ impl By {
             Self::User => "user",
             Self::Client => "client",
             Self::Network => "network",
+        }
+    }
+
+    /// In a sentence about one of them.
+    fn of(self, id: &str) -> String {
+        match self {
+            // Nobody knows its id by heart.
+            Self::Family => "in one login".to_owned(),
+            Self::User => format!("of user {id}"),
+            Self::Client => format!("of client {id}"),
+            Self::Network => format!("from network {id}"),
         }
     }
 }
@@ -257,10 +268,11 @@ impl Velocity {
             (false, true) => (Severity::Info, Ask::Nothing),
             (false, false) => (Severity::Low, Ask::Throttle),
         };
-        let lasting = if excess.level == Level::Lasting {
-            ", and it lasts"
+        // The limit of what lasts is that of each window in it.
+        let each = if excess.level == Level::Lasting {
+            format!(" in each {} min", self.window.as_secs() / 60)
         } else {
-            ""
+            String::new()
         };
         Finding {
             about: vec![excess.level.as_str().to_owned(), excess.hour.to_string()],
@@ -273,10 +285,10 @@ impl Velocity {
             presenter: case.presenter.clone(),
             foreign_network: None,
             summary: format!(
-                "{} refreshes within {} min for one {} (limit {}){lasting}",
-                excess.count,
+                "{} within {} min {} (limit {}{each})",
+                counted(excess.count, "refresh", "refreshes"),
                 excess.window.as_secs() / 60,
-                self.by.as_str(),
+                self.by.of(case.subject),
                 excess.limit,
             ),
             evidence: Evidence::new()

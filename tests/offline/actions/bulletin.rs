@@ -201,7 +201,7 @@ async fn how_to_go_on_depends_on_the_mode() {
         "{enforce}"
     );
     assert!(
-        enforce.contains("revoke the token family: 1 FAILED"),
+        enforce.contains("end the login (revoke its token family): 1 FAILED"),
         "{enforce}"
     );
     assert!(enforce.contains("no command to let a held action go"));

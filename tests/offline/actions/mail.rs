@@ -67,14 +67,14 @@ async fn mail(notification: &Notification, revokers: Vec<Arc<dyn Revoker>>) -> M
     Mail::read(&raw)
 }
 
-pub(super) struct Mail {
-    pub(super) headers: String,
-    pub(super) text: String,
-    pub(super) html: String,
+pub(crate) struct Mail {
+    pub(crate) headers: String,
+    pub(crate) text: String,
+    pub(crate) html: String,
 }
 
 impl Mail {
-    pub(super) fn read(raw: &str) -> Self {
+    pub(crate) fn read(raw: &str) -> Self {
         let raw = raw.replace("\r\n", "\n");
         let (headers, body) = raw.split_once("\n\n").unwrap();
         let boundary = headers.split_once("boundary=\"").unwrap().1;
@@ -95,7 +95,15 @@ impl Mail {
         }
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    /// The subject on one line, as a mail program shows it.
+    pub(crate) fn subject(&self) -> String {
+        let (_, rest) = self.headers.split_once("\nSubject: ").unwrap();
+        let lines: Vec<&str> = rest.lines().collect();
+        let folded = lines[1..].iter().take_while(|line| line.starts_with(' '));
+        folded.fold(lines[0].to_owned(), |subject, line| subject + line)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
         let line = self
             .headers
             .lines()
@@ -198,6 +206,7 @@ async fn hostile_values_inject_neither_headers_nor_markup_nor_escapes() {
     notification.action.id = hostile.into();
     notification.incident.id = hostile.into();
     notification.incident.summary = hostile.into();
+    notification.incident.user_id = Some(hostile.replace('x', "y").into());
     notification.actions[0].outcome = Some(hostile.into());
     let detection = &mut notification.detections[0];
     detection.id = hostile.into();
@@ -295,7 +304,7 @@ async fn the_server_is_asked_for_the_name_and_gives_the_command() {
     assert!(
         by_name
             .text
-            .contains("WAITS FOR YOU: revoke the token family (budget used up)")
+            .contains("WAITS FOR YOU: end the login (revoke its token family) (budget used up)")
     );
     assert!(
         by_name

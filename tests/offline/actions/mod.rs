@@ -10,6 +10,8 @@ mod mail;
 mod server;
 mod webhook;
 
+pub(crate) use mail::Mail;
+
 use std::time::Duration;
 
 use tokenwarden::actions::{Attempt, Revoker, revoker};

@@ -223,9 +223,10 @@ impl Distinct {
     }
 
     fn words(&self, case: &KeyedCase<'_>) -> Words {
-        let nouns = |field: Option<KeyField>| field.map_or("", |field| noun(field).1);
+        let nouns = |field: Option<KeyField>| field.map_or(("", ""), noun);
         Words {
-            what: format!("different {}", nouns(self.count)),
+            which: "different ",
+            what: nouns(self.count),
             other: nouns(self.and.as_ref().and_then(|and| and.count)),
             key: key_text(&self.pick.by, case),
             evidence: key_evidence(&self.pick.by, case),

@@ -263,7 +263,7 @@ impl FirstSeen {
         let what = self.value.map_or("value", |field| noun(field).0);
         let key = key_text(&self.pick.by, case);
         let known_for = span(millis(self.known_for));
-        let summary = format!("{what} {value} for the first time in {known_for}: {key}");
+        let summary = format!("{key}, {what} {value} for the first time in {known_for}");
         let evidence = key_evidence(&self.pick.by, case)
             .with("value", value)
             .with("known_for", known_for);

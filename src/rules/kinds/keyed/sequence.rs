@@ -271,19 +271,20 @@ impl Sequence {
 
     fn describe(&self, last: &Hit, completion: &Completion, case: &KeyedCase<'_>) -> Finding {
         let first = self.steps.first();
-        let what = first
-            .and_then(|step| step.distinct)
-            .map_or("events", |field| noun(field).1);
+        let what = first.and_then(|step| step.distinct).map_or_else(
+            || "events".to_owned(),
+            |field| format!("different {}", noun(field).1),
+        );
         let count = first.map_or(0, |step| step.at_least);
         let key = key_text(&self.by, case);
         let within = span(ms(self.within));
         let device = if completion.foreign {
-            ", from a device that the family never used"
+            ", on a device new to its login"
         } else {
             ""
         };
         let summary = format!(
-            "{count} or more {what}, and within {within} what completes the sequence{device}: {key}"
+            "{count} or more {what} and, within {within}, the last step of the sequence{device}: {key}"
         );
         let evidence = key_evidence(&self.by, case)
             .with("first_step_at_least", count)

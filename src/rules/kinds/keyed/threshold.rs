@@ -119,8 +119,9 @@ impl Threshold {
 
     fn words(&self, case: &KeyedCase<'_>) -> Words {
         Words {
-            what: "events".to_owned(),
-            other: "",
+            which: "",
+            what: ("event", "events"),
+            other: ("", ""),
             key: key_text(&self.pick.by, case),
             evidence: key_evidence(&self.pick.by, case),
         }

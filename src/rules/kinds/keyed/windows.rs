@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::super::super::case::{Judged, KeyedCase, millis};
 use super::super::super::finding::Finding;
 use super::super::super::trace::Trace;
-use super::super::super::words::span;
+use super::super::super::words::{counted, span};
 use super::hits::{Hit, lateness_ms};
 use super::{Memory, finding, period_of};
 use crate::model::{Evidence, Text};
@@ -32,8 +32,11 @@ pub(super) struct Limits {
 
 /// How a finding says what was counted.
 pub(super) struct Words {
-    pub(super) what: String,
-    pub(super) other: &'static str,
+    /// `different ` where values are told apart.
+    pub(super) which: &'static str,
+    /// What one is called, and several.
+    pub(super) what: (&'static str, &'static str),
+    pub(super) other: (&'static str, &'static str),
     pub(super) key: String,
     pub(super) evidence: Evidence,
 }
@@ -228,6 +231,7 @@ impl Limits {
 
     fn describe(&self, case: &KeyedCase<'_>, window: Window, words: Words) -> Finding {
         let Words {
+            which,
             what,
             other,
             key,
@@ -235,15 +239,16 @@ impl Limits {
         } = words;
         let (count, limit, within) = (window.counts[0], window.limit, span(self.within));
         let others = self.over_other.map_or_else(String::new, |_| {
-            format!(" from {} {other}", window.counts[1])
+            format!(" from {}", counted(window.counts[1], other.0, other.1))
         });
         let usual = if limit > self.over {
             format!(", usual are {}", window.usual)
         } else {
             String::new()
         };
+        let what = if count == 1 { what.0 } else { what.1 };
         let summary =
-            format!("{count} {what}{others} within {within}: {key} (limit {limit}{usual})");
+            format!("{count} {which}{what}{others} within {within}: {key} (limit {limit}{usual})");
         let events = window
             .events
             .iter()

@@ -138,10 +138,10 @@ fn describe(case: &FamilyCase<'_>, entry: &Entry, disabled: &Measure) -> Finding
         presenter: Arc::clone(presenter),
         foreign_network: None,
         summary: format!(
-            "A refresh was accepted {} after its user was disabled or deleted{}; used from {}",
+            "A refresh from {} was accepted {} after its user was disabled or deleted{}",
+            place_name(presenter),
             span(entry.time - disabled.time),
-            by(disabled),
-            place_name(presenter)
+            by(disabled)
         ),
         evidence: Evidence::new()
             .with("disabled", instant(disabled.time))

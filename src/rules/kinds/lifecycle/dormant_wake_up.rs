@@ -174,11 +174,9 @@ fn describe(
         presenter: Arc::clone(presenter),
         foreign_network: foreign.filter(|_| standing == Standing::Foreign),
         summary: if suspect {
-            format!("A family that nobody had used for {idle} was woken by a stranger at {place}")
+            format!("A login unused for {idle} was used again, by a stranger at {place}")
         } else {
-            format!(
-                "A family that nobody had used for {idle} was woken at {place}, which is new to it"
-            )
+            format!("A login unused for {idle} was used again, at {place}, which is new to it")
         },
         evidence: Evidence::new()
             .with("last_used", instant(last))

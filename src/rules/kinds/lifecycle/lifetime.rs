@@ -105,8 +105,9 @@ impl Lifetime {
             presenter: Arc::clone(presenter),
             foreign_network: None,
             summary: format!(
-                "A family was refreshed {} after it began; its server should honour none longer than {}",
+                "A login was refreshed {} after it began, {} past its limit of {}",
                 span(age),
+                span(age - millis(longest)),
                 span(millis(longest))
             ),
             evidence: Evidence::new()

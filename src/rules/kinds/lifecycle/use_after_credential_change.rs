@@ -161,10 +161,10 @@ fn describe(
     let foreign = presenter.network.as_ref().map(|network| network.prefix);
     // What may revoke is another finding than what may not: a tenant's word can change.
     let weight = if revokes { "" } else { "may not revoke" };
-    let change_was = if revokes {
-        "which should have ended it"
+    let (stranger, why) = if revokes {
+        ("", ", which should have ended the login")
     } else {
-        "from a context that is foreign to it"
+        ("by a stranger ", "")
     };
     Finding {
         about: vec![weight.into(), change.time.to_string(), root(case)],
@@ -181,10 +181,10 @@ fn describe(
         presenter: Arc::clone(presenter),
         foreign_network: foreign.filter(|_| standing == Standing::Foreign),
         summary: format!(
-            "A family from before the user's credentials were changed{} was refreshed {} after the change, {change_was}; used from {}",
-            by(change),
+            "A refresh {stranger}from {} was accepted {} after the user's credentials were changed{}{why}",
+            place_name(presenter),
             span(entry.time - change.time),
-            place_name(presenter)
+            by(change)
         ),
         evidence: Evidence::new()
             .with("changed", instant(change.time))

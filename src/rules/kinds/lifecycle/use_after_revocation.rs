@@ -17,7 +17,7 @@ use super::super::super::ledger::{Answer, Entry};
 use super::super::super::needs::Need;
 use super::super::super::parameters::Parameters;
 use super::super::super::trace::Trace;
-use super::super::super::words::{instant, place_name, short, span, who};
+use super::super::super::words::{instant, place_name, span, who};
 use super::super::Kind;
 use super::seen::{accepted_at, by, is_our_doing, root, stands, taken_before};
 use crate::model::{Clue, Evidence, Initiator, Severity, TokenKind};
@@ -191,8 +191,7 @@ impl UseAfterRevocation {
             presenter: Arc::clone(presenter),
             foreign_network: foreign.filter(|_| standing == Standing::Foreign),
             summary: format!(
-                "Refresh token {} was accepted {after} after {what}; used from {}",
-                short(&token),
+                "A refresh from {} was accepted {after} after {what}",
                 place_name(presenter)
             ),
             evidence: end
@@ -241,11 +240,11 @@ impl UseAfterRevocation {
             presenter: Arc::clone(presenter),
             foreign_network: None,
             summary: format!(
-                "Somebody at {} keeps presenting tokens refused after {}: {} attempts within {}",
-                place_name(presenter),
-                end.what(),
+                "{} refused attempts by a stranger at {} within {}, after {}",
                 strangers.len(),
-                span(millis(self.attempts_window))
+                place_name(presenter),
+                span(millis(self.attempts_window)),
+                end.what()
             ),
             evidence: end
                 .evidence()
@@ -282,12 +281,14 @@ impl UseAfterRevocation {
 impl Measure {
     /// "its session was logged out by the user".
     fn what(&self) -> String {
-        format!(
-            "its {} was {}{}",
-            self.reach.as_str(),
-            self.taken.as_str(),
-            by(self)
-        )
+        let (taken, by) = (self.taken.as_str(), by(self));
+        match self.reach {
+            Reach::Family => format!("its login was {taken}{by}"),
+            Reach::User if self.taken == Taken::Revoked => {
+                format!("all logins of its user were {taken}{by}")
+            }
+            reach => format!("its {} was {taken}{by}", reach.as_str()),
+        }
     }
 
     fn evidence(&self) -> Evidence {

@@ -6,7 +6,7 @@ use super::super::super::case::FamilyCase;
 use super::super::super::context::Context;
 use super::super::super::finding::{Ask, Finding};
 use super::super::super::ledger::Entry;
-use super::super::super::words::{instant, place_name, short, who};
+use super::super::super::words::{instant, place_name, who};
 use super::verdict::{Judgement, Row, Verdict};
 use crate::model::{Evidence, Severity, Value};
 
@@ -85,29 +85,32 @@ impl Account<'_> {
     fn summary(&self) -> String {
         let judged = self.judged;
         let from = place_name(self.context(judged.presented));
-        let row = judged.row.as_str();
-        let token = short(judged.token.as_deref().unwrap_or(self.case.id));
-        match (judged.verdict, judged.thief, judged.owner) {
-            (Verdict::Theft, Some(thief), owner) => {
+        let what = judged.row.sentence();
+        let stolen = if judged.may_revoke {
+            "stolen"
+        } else {
+            "stolen if this server replaces used tokens (`rotation` is not declared)"
+        };
+        match (judged.verdict, judged.thief) {
+            (Verdict::Theft, Some(thief)) => {
                 let thief = place_name(self.context(thief));
-                let owner = owner.map_or_else(String::new, |o| {
-                    format!(", the owner is at {}", place_name(self.context(o)))
-                });
-                format!(
-                    "Refresh token {token} stolen: {row}; the foreign holder is at {thief}{owner}"
-                )
+                let owner = judged.owner.map(|owner| place_name(self.context(owner)));
+                let whence = match owner {
+                    Some(owner) if owner == thief => format!("thief and owner both at {thief}"),
+                    Some(owner) => format!("thief at {thief}, owner at {owner}"),
+                    None => format!("thief at {thief}"),
+                };
+                format!("Refresh token {stolen}, {whence}: {what}")
             }
-            (Verdict::Theft, None, _) => {
-                format!("Refresh token {token} stolen: {row}; presented from {from}")
+            (Verdict::Theft, None) => {
+                format!("Refresh token {stolen}, presented from {from}: {what}")
             }
-            (Verdict::Suspected, ..) => format!(
-                "Refresh token {token} presented twice from {from}: {row}; not proved to be theft"
+            (Verdict::Suspected, _) => {
+                format!("Refresh token perhaps stolen (not proved), presented from {from}: {what}")
+            }
+            (Verdict::ClientFault, _) => format!(
+                "No theft: the server refused its own client at {from}, which repeated a token that had been replaced"
             ),
-            (Verdict::ClientFault, ..) => {
-                format!(
-                    "The server refused its own client at {from}: refresh token {token} presented again, all in one context"
-                )
-            }
         }
     }
 
@@ -134,11 +137,12 @@ impl Account<'_> {
             .iter()
             .filter(|e| ledger.context(e).same_as(context))
             .collect();
-        let tokens: Vec<Value> = theirs
+        let mut tokens: Vec<Value> = theirs
             .iter()
             .filter_map(|e| e.names()?.token.clone())
             .map(Value::Text)
             .collect();
+        tokens.dedup();
         who(context)
             .with_some("first_seen", theirs.first().map(|e| instant(e.time)))
             .with_some("last_seen", theirs.last().map(|e| instant(e.time)))

@@ -114,7 +114,7 @@ fn accepted_row(
         (_, true, true) => {
             trace.note(|| {
                 let values = Evidence::new()
-                    .with("token", token.to_string())
+                    .with("token", view.name_of(token))
                     .with("generation_gap", gap)
                     .with("age_seconds", age / 1000)
                     .with("grace_seconds", view.client.grace.as_secs())
@@ -166,7 +166,7 @@ fn excuse(view: &View<'_>, token: TokenHash, index: usize, trace: &mut Trace) {
     trace.note(|| {
         (
             why.to_owned(),
-            Evidence::new().with("token", token.to_string()),
+            Evidence::new().with("token", view.name_of(token)),
         )
     });
 }
@@ -280,7 +280,7 @@ fn fork_row(
         _ if own => {
             trace.note(|| {
                 let values = Evidence::new()
-                    .with("token", token.to_string())
+                    .with("token", view.name_of(token))
                     .with("context", basis.as_str());
                 (
                     "two successors are in use, both in one context: a race of the client's own"

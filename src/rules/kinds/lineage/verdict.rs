@@ -81,6 +81,21 @@ impl Row {
         }
     }
 
+    /// The same for the sentence that wakes somebody.
+    pub(super) const fn sentence(self) -> &'static str {
+        match self {
+            Self::AcceptedInGrace => "a token that had just been replaced was accepted again",
+            Self::AcceptedDead => "the server accepted a token that had long been replaced",
+            Self::AcceptedLate => "a replaced token was accepted again, its successor never used",
+            Self::Refused => "a replaced token was presented again and refused",
+            Self::Fork => "two successors of one token are both in use",
+            Self::OtherClient => "it was presented by another client",
+            Self::OtherKey => "it was presented with another proof key",
+            Self::OtherDevice => "it was presented from another device",
+            Self::TwoHolders => "two networks use tokens of one login at the same time",
+        }
+    }
+
     /// Whether the server's acceptance is part of the proof: with unknown rotation that is no offence.
     pub(super) const fn rests_on_acceptance(self) -> bool {
         matches!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::super::case::{ClientFacts, Ends, FamilyCase, millis};
 use super::super::super::context::{Basis, Seen, Standing, TravelBounds, cannot_be_one, standing};
 use super::super::super::ledger::{Answer, Entry, Ledger, TokenHash};
-use crate::model::Rotation;
+use crate::model::{Rotation, Text};
 
 /// Uses further away than this from a refusal say nothing about it.
 pub(super) const HORIZON_MS: i64 = 24 * 3600 * 1000;
@@ -53,6 +53,11 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    /// What a person calls the token.
+    pub(super) fn name_of(&self, token: TokenHash) -> Text {
+        self.ledger.name_of(token)
+    }
+
     pub(super) fn new(bounds: Bounds, case: &FamilyCase<'a>, scope: Scope) -> Self {
         let ledger = case.ledger;
         let all = ledger.entries();
