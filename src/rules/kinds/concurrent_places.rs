@@ -29,13 +29,16 @@ use super::super::parameters::Parameters;
 use super::super::trace::Trace;
 use super::super::words::{instant, place_name, span, who};
 use super::Kind;
-use crate::model::{Clue, DeviceClass, Evidence, NetworkClass, Severity, Value};
+use crate::model::{Clue, DeviceClass, Evidence, NetworkClass, Rotation, Severity, Value};
 
 /// Parameters of a concurrent-places rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConcurrentPlaces {
     /// Within this time the networks must alternate.
     pub window: Duration,
+    /// The same where the server does not rotate: two holders never get in each other's way, and each comes only when its
+    /// access token runs out, so that an hour shows no turns.
+    pub window_unrotated: Duration,
     /// Returns to a network left before: A, B, A, B are two.
     pub returns_min: u32,
     /// Returns, each too fast for a person, from which distance alone pages.
@@ -48,6 +51,7 @@ impl Default for ConcurrentPlaces {
     fn default() -> Self {
         Self {
             window: Duration::from_hours(1),
+            window_unrotated: Duration::from_hours(24),
             returns_min: 2,
             returns_by_distance: 4,
             bounds: TravelBounds::default(),
@@ -62,6 +66,11 @@ impl Kind for ConcurrentPlaces {
             "window",
             "Within this time the networks must alternate.",
             &mut self.window,
+        );
+        p.duration(
+            "window_unrotated",
+            "The same for clients with `rotation: off`, whose holders come only when their access token runs out.",
+            &mut self.window_unrotated,
         );
         p.count(
             "returns_min",
@@ -221,10 +230,17 @@ impl<'a> Turns<'a> {
 }
 
 impl ConcurrentPlaces {
+    fn window_of(&self, case: &FamilyCase<'_>) -> Duration {
+        match case.client.rotation {
+            Rotation::Off => self.window_unrotated,
+            Rotation::Enforced | Rotation::Unknown => self.window,
+        }
+    }
+
     /// Accepted presentations within the window that ends with `last`.
     fn seen<'a>(&self, case: &FamilyCase<'a>, last: &Entry) -> Vec<&'a Entry> {
         let entries = case.ledger.entries();
-        let since = last.time.saturating_sub(millis(self.window));
+        let since = last.time.saturating_sub(millis(self.window_of(case)));
         let entries = &entries[..entries.partition_point(|e| e.time <= last.time)];
         let accepted = entries
             .iter()
@@ -240,7 +256,7 @@ impl ConcurrentPlaces {
     ) -> Option<Finding> {
         let returns = turns.moves().count().saturating_sub(1);
         let note = |trace: &mut Trace, why: &str| {
-            trace.note(|| (why.to_owned(), self.values(turns, returns)));
+            trace.note(|| (why.to_owned(), self.values(case, turns, returns)));
         };
         if returns < self.returns_min as usize {
             note(trace, "the networks do not alternate often enough");
@@ -253,10 +269,11 @@ impl ConcurrentPlaces {
                 None
             }
             Devices::Different(basis) => Some(self.by_device(case, turns, returns, basis)),
-            same if same.surely_same() => {
+            // The proof key does not leave its device; a device id can be copied with the token.
+            Devices::Same(Basis::Key) => {
                 note(
                     trace,
-                    "one device, by its proof key or device id, moves between two networks",
+                    "one device, by its proof key, moves between two networks",
                 );
                 None
             }
@@ -306,7 +323,7 @@ impl ConcurrentPlaces {
             None
         };
         if let Some(why) = why {
-            trace.note(|| (why.to_owned(), self.values(turns, returns)));
+            trace.note(|| (why.to_owned(), self.values(case, turns, returns)));
             return None;
         }
         let finding = self.describe(case, turns, returns, None);
@@ -327,7 +344,7 @@ impl ConcurrentPlaces {
         })
     }
 
-    fn values(&self, turns: &Turns<'_>, returns: usize) -> Evidence {
+    fn values(&self, case: &FamilyCase<'_>, turns: &Turns<'_>, returns: usize) -> Evidence {
         let side = |contexts: &[&Arc<Context>]| {
             let contexts = contexts.iter().map(|context| Value::Map(who(context)));
             contexts.collect::<Vec<_>>()
@@ -335,7 +352,7 @@ impl ConcurrentPlaces {
         Evidence::new()
             .with("returns", returns)
             .with("returns_min", self.returns_min)
-            .with("window", span(millis(self.window)))
+            .with("window", span(millis(self.window_of(case))))
             .with("here", side(&turns.here))
             .with("there", side(&turns.there))
     }
@@ -363,7 +380,7 @@ impl ConcurrentPlaces {
             })
             .collect();
         let evidence = self
-            .values(turns, returns)
+            .values(case, turns, returns)
             .with("basis", what)
             .with("turns", turns_taken)
             .with("newer", who(newer(case, turns)));

@@ -15,7 +15,7 @@
 use crate::model::{Granularity, Place, Timestamp};
 
 use super::context::Context;
-use super::kinds::kinds;
+use super::kinds::{Attack, kinds};
 use super::server::{HOUR, MINUTE};
 use super::settings::Source;
 use super::truth::Sender;
@@ -41,6 +41,19 @@ kinds! {
         FamilyEnded = "family-ended",
         /// Both came, and look alike in every field that the source carries.
         Alike = "alike",
+    }
+}
+
+/// Why an observer of this source could not tell a raid from its honest twin, if so.
+///
+/// A raid is seen by everybody as soon as it differs from its twin in what the source tells: other tokens each time, other
+/// users each time, some ten times as many requests, a context that is not the victim's. Where refusals name no token
+/// ([`Source::AddressOnly`]) one unknown token every twenty minutes from a rented server is what a forgotten job with one
+/// dead token sends: there the two are alike.
+pub(super) const fn raid_unproved(attack: Attack, source: Source) -> Option<Unproved> {
+    match (attack, source) {
+        (Attack::SlowBruteForce, Source::AddressOnly) => Some(Unproved::Alike),
+        _ => None,
     }
 }
 

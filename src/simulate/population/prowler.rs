@@ -62,13 +62,15 @@ impl Prowler {
         let context = self.context();
         let raid = *self.raid.get_or_insert_with(|| {
             stage.truth.attacked(self.attack);
-            stage.truth.raid(self.attack, at, None)
+            let source = stage.source();
+            stage.truth.raid(self.attack, at, None, source)
         });
-        stage.truth.raided(raid, at, &context);
         if self.attack == Attack::Stuffing {
+            stage.truth.raided(raid, at, App::WebShop, &context);
             return self.try_password(&context, stage);
         }
         let app = *self.random.pick(&[App::WebShop, App::Mobile]);
+        stage.truth.raided(raid, at, app, &context);
         let token = hex16(self.random.number());
         stage.tell(&guess_of(&token, Some(app), &context, (at, self.attack)));
     }

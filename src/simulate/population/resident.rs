@@ -331,7 +331,7 @@ impl Resident {
             proved: None,
             unproved: None,
             oddities: Vec::new(),
-            dead_token_honoured: false,
+            dead_token_honoured: None,
         });
     }
 
