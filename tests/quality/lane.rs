@@ -51,6 +51,8 @@ pub(crate) struct Revocation {
 #[derive(Clone)]
 pub(crate) struct Page {
     pub(crate) time: i64,
+    /// The event that completed what was found.
+    pub(crate) event_id: Text,
     pub(crate) rule: Text,
     pub(crate) subject: Subject,
     pub(crate) user: Option<Text>,
@@ -182,6 +184,7 @@ fn revocation(detection: &Detection, family: &Text) -> Revocation {
 fn page(detection: &Detection) -> Page {
     Page {
         time: detection.time.as_millisecond(),
+        event_id: detection.event_id.clone(),
         rule: detection.rule.clone(),
         subject: detection.subject.clone(),
         user: detection.user_id.clone(),

@@ -56,11 +56,11 @@ impl Score {
     pub(crate) fn new(
         lane: &'static str,
         settings: &Settings,
-        truth: &Truth,
+        (truth, strangers): (&Truth, &HashSet<Text>),
         told: &Told,
         verbose: bool,
     ) -> Self {
-        let judge = Judge::new(truth, told);
+        let judge = Judge::new(truth, strangers, told);
         let mut score = Self {
             lane,
             source: settings.source,
@@ -151,6 +151,8 @@ pub(crate) fn share(part: u32, whole: u32) -> f64 {
 
 struct Judge<'a> {
     truth: &'a Truth,
+    /// Events that strangers caused.
+    strangers: &'a HashSet<Text>,
     told: &'a Told,
     /// By family id, and by the first token where the source names no families.
     families: HashMap<&'a Text, &'a FamilyTruth>,
@@ -158,7 +160,7 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(truth: &'a Truth, told: &'a Told) -> Self {
+    fn new(truth: &'a Truth, strangers: &'a HashSet<Text>, told: &'a Told) -> Self {
         let mut families = HashMap::new();
         let mut robbed: HashMap<&Text, Vec<&FamilyTruth>> = HashMap::new();
         for family in &truth.families {
@@ -170,6 +172,7 @@ impl<'a> Judge<'a> {
         }
         Self {
             truth,
+            strangers,
             told,
             families,
             robbed,
@@ -211,14 +214,18 @@ impl<'a> Judge<'a> {
                         .and_then(|f| self.families.get(f))
                         .map(|f| &f.oddities);
                     eprintln!(
-                        "  false page by {} about {:?} {why:?}: {}",
-                        page.rule, page.subject, page.summary
+                        "  false page by {} about {:?} at {} {why:?}: {}",
+                        page.rule,
+                        page.subject,
+                        Timestamp::from_millisecond(page.time).unwrap_or_default(),
+                        page.summary
                     );
                 }
             }
         }
     }
 
+    /// Whether the robbed user, a raid, or something that a stranger did is what the page speaks of.
     fn is_about_an_attack(&self, page: &Page) -> bool {
         let of_user = page
             .user
@@ -233,7 +240,8 @@ impl<'a> Judge<'a> {
             let since = family.first_stranger.map(Timestamp::as_millisecond);
             family.attack.is_some() && since.is_some_and(|since| since <= page.time)
         });
-        theft || self.truth.raids.iter().any(|raid| is_about(page, raid))
+        let by_stranger = self.strangers.contains(&page.event_id);
+        theft || by_stranger || self.truth.raids.iter().any(|raid| is_about(page, raid))
     }
 
     /// Whether a page speaks of a fault that was there, though nobody attacked.

@@ -29,7 +29,7 @@ use super::super::parameters::Parameters;
 use super::super::trace::Trace;
 use super::super::words::{instant, place_name, span, who};
 use super::Kind;
-use crate::model::{Clue, DeviceClass, Evidence, NetworkClass, Rotation, Severity, Value};
+use crate::model::{Clue, DeviceClass, Evidence, Network, NetworkClass, Rotation, Severity, Value};
 
 /// Parameters of a concurrent-places rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -154,6 +154,26 @@ impl FamilyKind for ConcurrentPlaces {
 
 /// One finding a family and day of event time, however long they take turns.
 const BUCKET_MS: i64 = 24 * 3_600_000;
+
+/// What sets the two apart. Of one family and day each is a finding of its own: the weaker one can be complete first.
+#[derive(Debug, Clone, Copy)]
+enum Weight {
+    /// May revoke.
+    Device(Basis),
+    Distance,
+    /// Distance, for longer than any person's turns.
+    Lasting,
+}
+
+impl Weight {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Device(_) => "device",
+            Self::Distance => "distance",
+            Self::Lasting => "lasting distance",
+        }
+    }
+}
 
 /// Networks that the operator runs are not a person's, and a relay is everybody's.
 fn takes_part(context: &Context) -> bool {
@@ -288,7 +308,7 @@ impl ConcurrentPlaces {
         returns: usize,
         basis: Basis,
     ) -> Finding {
-        let finding = self.describe(case, turns, returns, Some(basis));
+        let finding = self.describe(case, turns, returns, Weight::Device(basis));
         Finding {
             may_revoke: true,
             foreign_network: newer(case, turns)
@@ -326,20 +346,18 @@ impl ConcurrentPlaces {
             trace.note(|| (why.to_owned(), self.values(case, turns, returns)));
             return None;
         }
-        let finding = self.describe(case, turns, returns, None);
-        let sure = returns >= self.returns_by_distance as usize
-            && !turns.contexts().any(|c| is_carried(c));
-        Some(if sure {
+        let lasts = returns >= self.returns_by_distance as usize && turns.are_of_no_phone();
+        Some(if lasts {
             Finding {
                 confidence: 0.8,
-                ..finding
+                ..self.describe(case, turns, returns, Weight::Lasting)
             }
         } else {
             Finding {
                 at_most: Severity::Low,
                 ask: Ask::Review,
                 confidence: 0.5,
-                ..finding
+                ..self.describe(case, turns, returns, Weight::Distance)
             }
         })
     }
@@ -362,11 +380,14 @@ impl ConcurrentPlaces {
         case: &FamilyCase<'_>,
         turns: &Turns<'_>,
         returns: usize,
-        basis: Option<Basis>,
+        weight: Weight,
     ) -> Finding {
         let ((first, _), (last, _)) = (turns.entries[0], turns.entries[turns.entries.len() - 1]);
         let (here, there) = (turns.here[0], turns.there[0]);
-        let what = basis.map_or("place cannot be reached in the time", Basis::as_str);
+        let what = match weight {
+            Weight::Device(basis) => basis.as_str(),
+            Weight::Distance | Weight::Lasting => "place cannot be reached in the time",
+        };
         let summary = format!(
             "Two holders take turns within {}: {} and {}, told apart by {what}",
             span(last.time - first.time),
@@ -385,21 +406,27 @@ impl ConcurrentPlaces {
             .with("turns", turns_taken)
             .with("newer", who(newer(case, turns)));
         let finding = case.finding(last, summary, evidence);
-        // What may revoke is not the same finding as what may not: the weaker one can be complete first.
-        let weight = if basis.is_some() {
-            "device"
-        } else {
-            "distance"
-        };
         let day = (last.time / BUCKET_MS).to_string();
         Finding {
-            about: vec![weight.to_owned(), case.id.to_string(), day],
+            about: vec![weight.name().to_owned(), case.id.to_string(), day],
             ..finding
         }
     }
 }
 
 impl<'a> Turns<'a> {
+    /// A phone between a line and a hub of a carrier that nobody declared takes such turns all day. It is none where every
+    /// user agent says so, or, where none is told, where one of the two networks is rented to servers.
+    fn are_of_no_phone(&self) -> bool {
+        let rented = |side: &[&Arc<Context>]| {
+            let networks = side.iter().filter_map(|context| context.network.as_ref());
+            networks.into_iter().all(Network::is_rented)
+        };
+        let told = self.contexts().all(|context| context.agent.is_some());
+        let carried = self.contexts().any(|context| is_carried(context));
+        !carried && (told || rented(&self.here) || rented(&self.there))
+    }
+
     fn contexts(&self) -> impl Iterator<Item = &'a Arc<Context>> {
         self.here.iter().chain(&self.there).copied()
     }

@@ -6,6 +6,7 @@ use super::agents::{Agent, AgentKind};
 use super::context::Context;
 use super::kinds::Attack;
 use super::map::{MAP, Net};
+use super::proof::raid_unproved;
 use super::server::{App, MINUTE, SECOND};
 use super::stage::{Fact, Stage, hex16};
 use super::thieves::guess_of;
@@ -62,8 +63,8 @@ impl Prowler {
         let context = self.context();
         let raid = *self.raid.get_or_insert_with(|| {
             stage.truth.attacked(self.attack);
-            let source = stage.source();
-            stage.truth.raid(self.attack, at, None, source)
+            let unproved = raid_unproved(self.attack, stage.source(), true);
+            stage.truth.raid(self.attack, at, None, unproved)
         });
         if self.attack == Attack::Stuffing {
             stage.truth.raided(raid, at, App::WebShop, &context);

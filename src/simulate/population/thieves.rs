@@ -10,6 +10,7 @@ use super::context::{Context, Held};
 use super::kinds::Attack;
 use super::map::{City, MAP, Net};
 use super::person::{self, Installation, Thing};
+use super::proof::{Reply, raid_unproved};
 use super::resident::{Answer, Presenting, Resident, Step, minutes};
 use super::server::{App, DAY, HOUR, MINUTE, SECOND};
 use super::stage::{Fact, Stage, hex16};
@@ -245,7 +246,7 @@ impl Resident {
     fn be_hoarded(&mut self, installation: usize, thief: &Context, at: i64, stage: &mut Stage<'_>) {
         let source = stage.source();
         let user_id = Some(self.user_id.clone());
-        let raid = stage.truth.raid(Attack::Hoarding, at, user_id, source);
+        let raid = stage.truth.raid(Attack::Hoarding, at, user_id, None);
         let app = self.installations[installation].app;
         let mut at = at;
         for _ in 0..(14 + self.random.below(12)) {
@@ -256,7 +257,7 @@ impl Resident {
                 (self.key(held.family), Sender::Stranger),
                 at,
                 thief,
-                false,
+                Reply::Accepted,
                 source,
             );
             stage.truth.raided(raid, at, app, thief);
@@ -277,8 +278,10 @@ impl Resident {
         self.clear(installation);
         self.log_in_at(installation, at + 5 * MINUTE);
         self.copy_made(Attack::LockOut, held, true, at, stage);
-        let (user_id, source) = (Some(self.user_id.clone()), stage.source());
-        let raid = stage.truth.raid(Attack::LockOut, at, user_id, source);
+        let elsewhere = thief.net.differs(owner.net);
+        let unproved = raid_unproved(Attack::LockOut, stage.source(), elsewhere);
+        let user_id = Some(self.user_id.clone());
+        let raid = stage.truth.raid(Attack::LockOut, at, user_id, unproved);
         let app = self.installations[installation].app;
         self.theft = Some(Box::new(Theft {
             attack: Attack::LockOut,

@@ -10,7 +10,7 @@ use crate::model::{Event, Text, Timestamp};
 
 use super::context::Context;
 use super::kinds::{Attack, Oddity};
-use super::proof::{Evidence, Proof, Unproved, raid_unproved};
+use super::proof::{Evidence, Proof, Reply, Unproved};
 use super::server::App;
 use super::settings::Source;
 
@@ -169,14 +169,14 @@ impl Truth {
         (key, sender): (FamilyKey, Sender),
         at: i64,
         context: &Context,
-        dead: bool,
+        reply: Reply,
         source: Source,
     ) {
         if let Some(evidence) = self.evidence.get_mut(&key) {
-            evidence.see(sender, at, context, dead, source);
+            evidence.see(sender, at, context, reply, source);
         }
         if let Some(family) = self.listed(key) {
-            if dead && family.dead_token_honoured.is_none() {
+            if reply == Reply::HonouredDead && family.dead_token_honoured.is_none() {
                 family.dead_token_honoured = Timestamp::from_millisecond(at).ok();
             }
             if sender == Sender::Stranger && family.first_stranger.is_none() {
@@ -206,7 +206,7 @@ impl Truth {
         attack: Attack,
         at: i64,
         user_id: Option<Text>,
-        source: Source,
+        unproved: Option<Unproved>,
     ) -> usize {
         let time = Timestamp::from_millisecond(at).unwrap_or_default();
         self.raids.push(Raid {
@@ -217,7 +217,7 @@ impl Truth {
             addresses: Vec::new(),
             clients: Vec::new(),
             events: 0,
-            unproved: raid_unproved(attack, source),
+            unproved,
         });
         self.raids.len() - 1
     }
