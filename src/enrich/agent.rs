@@ -193,7 +193,9 @@ fn is_automation(name: &str) -> bool {
 /// `like Mac OS X`, Android also says `Linux`, and both ChromeOS and Android say `X11` or `Linux` as well.
 fn system_of(text: &str) -> (&'static str, DeviceClass) {
     let says = |names: &[&str]| names.iter().any(|name| text.contains(name));
-    if says(&["iPad"]) {
+    if says(TELEVISIONS) {
+        ("TV", DeviceClass::Other)
+    } else if says(&["iPad"]) {
         ("iOS", DeviceClass::Tablet)
     } else if says(&["iPhone", "iPod", "iOS"]) {
         ("iOS", DeviceClass::Phone)
@@ -218,6 +220,22 @@ fn system_of(text: &str) -> (&'static str, DeviceClass) {
         ("Other", DeviceClass::Other)
     }
 }
+
+/// Televisions and the boxes beside them: most run Android or iOS, and nobody carries them about.
+const TELEVISIONS: &[&str] = &[
+    "Android TV",
+    "Apple TV",
+    "AppleTV",
+    "BRAVIA",
+    "CrKey",
+    "Google TV",
+    "GoogleTV",
+    "Roku/",
+    "SMART-TV",
+    "SmartTV",
+    "Web0S",
+    "tvOS",
+];
 
 /// Browsers on Android phones say `Mobile`, those on tablets leave it out; apps say neither and mostly run on phones.
 fn android_device(text: &str) -> DeviceClass {
@@ -297,6 +315,10 @@ mod tests {
             (
                 "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36",
                 "Chrome on Android (tablet)",
+            ),
+            (
+                "Mozilla/5.0 (Linux; Android 11; BRAVIA 4K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36",
+                "Chrome on TV (other)",
             ),
             (
                 "Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36",

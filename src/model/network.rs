@@ -35,6 +35,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// Whether its addresses are rented to servers: no phone comes out there, wherever its carrier has hubs.
+    pub fn is_rented(&self) -> bool {
+        self.anonymity.hosting || self.class == Some(NetworkClass::Hosting)
+    }
+
     /// Whether the place of this address says where the person is. A hosting address does: whoever uses it is not at home.
     pub fn locates_person(&self) -> bool {
         let displaced = matches!(

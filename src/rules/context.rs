@@ -287,10 +287,19 @@ fn surely_located(context: &Context) -> Option<&Place> {
 }
 
 /// Whether one person cannot have come from any known place to the presenter's in the time between.
+///
+/// A network that the family has used before, at any age, is nobody else's by its distance: a phone abroad comes out at its
+/// carrier's at home, and one at home at a hub a thousand kilometres away, by turns with the line that it is on.
 fn cannot_have_travelled(presenter: Seen<'_>, known: &[Seen<'_>], bounds: &TravelBounds) -> bool {
     let Some(place) = surely_located(presenter.context) else {
         return false;
     };
+    let is_familiar = known.iter().any(|seen| {
+        seen.context.network.is_some() && !presenter.context.network_differs(seen.context)
+    });
+    if is_familiar {
+        return false;
+    }
     let apart = |seen: &Seen<'_>| (presenter.time - seen.time).abs();
     let located: Vec<(&Seen<'_>, &Place)> = known
         .iter()
@@ -304,10 +313,7 @@ fn cannot_have_travelled(presenter: Seen<'_>, known: &[Seen<'_>], bounds: &Trave
     located
         .iter()
         .filter(|(seen, _)| apart(seen) <= present)
-        .all(|(seen, from)| {
-            too_fast(place, from, apart(seen), bounds)
-                && presenter.context.network_differs(seen.context)
-        })
+        .all(|(seen, from)| too_fast(place, from, apart(seen), bounds))
 }
 
 /// Whether two presentations are further apart than one person travels, by places that are beyond doubt.

@@ -411,10 +411,17 @@ impl Ledger {
     }
 
     /// The oldest link of a chain that nobody disputes: used once, in the context of the link that issued it.
+    ///
+    /// Never one of the newest: a race presents its token again a moment later, and must still find the first use.
     fn dull_link(&self) -> Option<(usize, usize)> {
+        let old = self
+            .entries
+            .len()
+            .saturating_sub(limits::LEDGER_NAMED_ENTRIES);
         self.entries
             .iter()
             .enumerate()
+            .take(old)
             .skip(1)
             .find_map(|(i, entry)| {
                 let (token, _) = (entry.token?, entry.issued?);
@@ -591,6 +598,28 @@ mod tests {
             .windows(2)
             .all(|pair| pair[0].issued == pair[1].token);
         assert!(connected);
+    }
+
+    #[test]
+    fn what_was_used_just_now_is_not_drawn_together_though_nothing_else_could_be() {
+        let mut ledger = Ledger::default();
+        // A back end with as many ways out as it has refreshes: no link is dull but the newest.
+        for n in 0..i64::try_from(limits::LEDGER_ENTRIES_MAX).expect("a small bound") {
+            ledger.add(refresh(n, &context(&format!("192.0.2.{n}"))));
+        }
+        let last = i64::try_from(limits::LEDGER_ENTRIES_MAX).expect("a small bound");
+        let (newest, again) = (refresh(last, &context(&format!("192.0.2.{}", last - 1))), 3);
+        ledger.add(newest.clone());
+        ledger.add(NewEntry {
+            time: newest.time + again,
+            issued: Some("sibling".into()),
+            event_id: "again".into(),
+            used_before: true,
+            ..newest
+        });
+        let token = TokenHash::of(&format!("t{last}"));
+        let of_token = ledger.entries().iter().filter(|e| e.token == Some(token));
+        assert_eq!(of_token.filter(|e| !e.used_long_ago).count(), 2);
     }
 
     #[test]

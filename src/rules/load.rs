@@ -50,6 +50,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     "brute-force",
     "distributed-brute-force",
     "slow-brute-force",
+    "credential-stuffing",
     "guess-succeeded",
     "token-hoarding",
     "device-farm",

@@ -22,7 +22,8 @@ pub(crate) struct Lane {
     tables: Arc<Tables>,
     told: Told,
     paged: HashSet<Text>,
-    mailed: HashMap<Text, usize>,
+    /// Incidents of which something was done, a page, an entry for review or anything else.
+    handled: HashSet<Text>,
 }
 
 /// What would have been done.
@@ -33,8 +34,10 @@ pub(crate) struct Told {
     pub(crate) pages: Vec<Page>,
     /// Findings by rule.
     pub(crate) detections: HashMap<Text, u64>,
-    /// Findings on whom, for what nobody was paged about.
+    /// Every finding, told or not.
     pub(crate) seen: Vec<Page>,
+    /// Findings that reached somebody: their incident was paged, listed for review, or answered by an action.
+    pub(crate) heard: Vec<Page>,
 }
 
 pub(crate) struct Revocation {
@@ -48,6 +51,8 @@ pub(crate) struct Revocation {
 #[derive(Clone)]
 pub(crate) struct Page {
     pub(crate) time: i64,
+    /// The event that completed what was found.
+    pub(crate) event_id: Text,
     pub(crate) rule: Text,
     pub(crate) subject: Subject,
     pub(crate) user: Option<Text>,
@@ -76,7 +81,7 @@ impl Lane {
             tables,
             told: Told::default(),
             paged: HashSet::new(),
-            mailed: HashMap::new(),
+            handled: HashSet::new(),
         })
     }
 
@@ -130,12 +135,28 @@ impl Lane {
                 (ActionKind::Notify, _) if self.paged.insert(action.incident_id.clone()) => {
                     self.told.pages.push(page(detection));
                 }
-                (ActionKind::Notify, _) => {
-                    *self.mailed.entry(action.incident_id.clone()).or_default() += 1;
-                }
                 _ => {}
             }
         }
+        self.hear(output, &by_id);
+    }
+
+    /// What joins an incident that somebody was told of is told with it.
+    fn hear(&mut self, output: &Output, by_id: &HashMap<&Text, &Detection>) {
+        let executed = output
+            .actions
+            .iter()
+            .filter(|a| a.decision == Decision::Execute);
+        self.handled
+            .extend(executed.map(|action| action.incident_id.clone()));
+        let members = output
+            .members
+            .iter()
+            .filter(|member| self.handled.contains(&member.incident_id));
+        let heard = members.filter_map(|member| by_id.get(&member.detection_id));
+        self.told
+            .heard
+            .extend(heard.map(|detection| page(detection)));
     }
 
     /// What a naive responder does: the family is ended and somebody is paged, once.
@@ -146,6 +167,7 @@ impl Lane {
         if self.paged.insert(family.clone()) {
             self.told.revocations.push(revocation(detection, family));
             self.told.pages.push(page(detection));
+            self.told.heard.push(page(detection));
         }
     }
 }
@@ -162,6 +184,7 @@ fn revocation(detection: &Detection, family: &Text) -> Revocation {
 fn page(detection: &Detection) -> Page {
     Page {
         time: detection.time.as_millisecond(),
+        event_id: detection.event_id.clone(),
         rule: detection.rule.clone(),
         subject: detection.subject.clone(),
         user: detection.user_id.clone(),

@@ -17,14 +17,18 @@ mod lane;
 mod score;
 mod table;
 
+use std::collections::HashSet;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Parser;
 use tokenwarden::config::Config;
 use tokenwarden::enrich::Enricher;
 use tokenwarden::simulate::places::write_city_asn;
-use tokenwarden::simulate::population::{Population, Settings, Source, WORLD_CONFIG, localities};
+use tokenwarden::simulate::population::{
+    Population, Sender, Settings, Source, WORLD_CONFIG, localities,
+};
 
 use lane::Lane;
 use score::Score;
@@ -137,16 +141,26 @@ fn live(args: &Arguments, settings: &Settings) -> anyhow::Result<Vec<Score>> {
     }
     let mut enricher = Enricher::new(lanes[0].tables());
     let mut population = Population::new(settings.clone());
+    let mut strangers = HashSet::new();
+    let began = Instant::now();
     for moment in &mut population {
+        if moment.truth.sender == Sender::Stranger {
+            strangers.insert(moment.event.event_id.clone());
+        }
         let event = enricher.enrich(moment.event);
         for lane in &mut lanes {
             lane.take(&event);
         }
     }
     let truth = population.into_truth();
+    eprintln!(
+        "{} events in {:.0} s",
+        truth.events,
+        began.elapsed().as_secs_f64()
+    );
     let judged = lanes.into_iter().map(|lane| {
         let (name, told) = lane.finish();
-        Score::new(name, settings, &truth, &told, args.verbose)
+        Score::new(name, settings, (&truth, &strangers), &told, args.verbose)
     });
     Ok(judged.collect())
 }

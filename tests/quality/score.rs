@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tokenwarden::model::{Prefix, Subject, Text, Timestamp};
-use tokenwarden::simulate::population::{Attack, FamilyTruth, Oddity, Settings, Source, Truth};
+use tokenwarden::simulate::population::{
+    Attack, FamilyTruth, Oddity, Raid, Settings, Source, Truth,
+};
 
 use crate::lane::{Page, Told};
 
@@ -17,8 +19,13 @@ pub(crate) struct Score {
     pub(crate) seed: u64,
     /// By kind of attack.
     pub(crate) attacks: BTreeMap<Attack, Found>,
-    /// Families ended before any stranger had presented one of their tokens.
+    /// Families ended before any stranger had presented one of their tokens, but for those of the next field.
     pub(crate) honest_ended: u32,
+    /// Families of their owner's alone, ended after the server had honoured a dead token of theirs: consumed, and its
+    /// successor used, outside every grace period. The reuse table ends these in any context, because two chains of one
+    /// family live from then on and no later event tells whose the second one is; what is at fault is the server. They are
+    /// counted by themselves, so that they neither hide among mistakes of the rules nor hide one.
+    pub(crate) dead_honoured_ended: u32,
     pub(crate) pages: u32,
     pub(crate) false_pages: u32,
     /// Milliseconds from when a theft could be proved to when it was acted upon.
@@ -29,9 +36,12 @@ pub(crate) struct Score {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Found {
     pub(crate) happened: u32,
-    /// Any observer of the source could prove it, or it was seen by all (a raid).
+    /// Any observer of the source could prove it.
     pub(crate) provable: u32,
-    /// Of these: somebody was told, or the family was ended.
+    /// Of these somebody was told. Of a theft: on-call was paged about the robbed user, or the family was ended, after a
+    /// stranger had come. Of a raid: a finding about its network, its victim or its client, made while it lasted or within
+    /// [`AFTER_RAID_MS`], was paged, listed for review, or answered by an action such as blocking the network. What is only
+    /// recorded is not told.
     pub(crate) told: u32,
     /// Of these: the family was ended.
     pub(crate) ended: u32,
@@ -39,18 +49,18 @@ pub(crate) struct Found {
     pub(crate) beyond: u32,
 }
 
-/// A raid may be told of so long after its last event.
+/// Of a raid somebody may be told so long after its last event.
 const AFTER_RAID_MS: i64 = 3_600_000;
 
 impl Score {
     pub(crate) fn new(
         lane: &'static str,
         settings: &Settings,
-        truth: &Truth,
+        (truth, strangers): (&Truth, &HashSet<Text>),
         told: &Told,
         verbose: bool,
     ) -> Self {
-        let judge = Judge::new(truth, told);
+        let judge = Judge::new(truth, strangers, told);
         let mut score = Self {
             lane,
             source: settings.source,
@@ -60,6 +70,7 @@ impl Score {
             seed: settings.seed,
             attacks: BTreeMap::new(),
             honest_ended: 0,
+            dead_honoured_ended: 0,
             pages: u32::try_from(told.pages.len()).unwrap_or(u32::MAX),
             false_pages: 0,
             delays: Vec::new(),
@@ -84,7 +95,16 @@ impl Score {
 
     /// Honest families ended per 10,000 users and week.
     pub(crate) fn honest_per_10k_week(&self) -> f64 {
-        f64::from(self.honest_ended) * 10_000.0 / f64::from(self.users) * 7.0 / f64::from(self.days)
+        self.per_10k_week(self.honest_ended)
+    }
+
+    /// The same of families whose server had honoured a dead token.
+    pub(crate) fn dead_honoured_per_10k_week(&self) -> f64 {
+        self.per_10k_week(self.dead_honoured_ended)
+    }
+
+    fn per_10k_week(&self, families: u32) -> f64 {
+        f64::from(families) * 10_000.0 / f64::from(self.users) * 7.0 / f64::from(self.days)
     }
 
     pub(crate) fn pages_per_day(&self) -> f64 {
@@ -106,7 +126,7 @@ impl Score {
 
     pub(crate) fn one_line(&self) -> String {
         format!(
-            "{:<16} {:<13} oddities x{} seed {:<10} recall {:.3}, honest ended {} ({:.2} per 10k week), pages {:.1}/day, false {:.2}/100k/day",
+            "{:<16} {:<13} oddities x{} seed {:<10} recall {:.3}, honest ended {} ({:.2} per 10k week), dead token honoured {}, pages {:.1}/day, false {:.2}/100k/day",
             self.lane,
             self.source.as_str(),
             self.oddities,
@@ -114,6 +134,7 @@ impl Score {
             self.recall(),
             self.honest_ended,
             self.honest_per_10k_week(),
+            self.dead_honoured_ended,
             self.pages_per_day(),
             self.false_pages_per_100k_day(),
         )
@@ -130,6 +151,8 @@ pub(crate) fn share(part: u32, whole: u32) -> f64 {
 
 struct Judge<'a> {
     truth: &'a Truth,
+    /// Events that strangers caused.
+    strangers: &'a HashSet<Text>,
     told: &'a Told,
     /// By family id, and by the first token where the source names no families.
     families: HashMap<&'a Text, &'a FamilyTruth>,
@@ -137,7 +160,7 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(truth: &'a Truth, told: &'a Told) -> Self {
+    fn new(truth: &'a Truth, strangers: &'a HashSet<Text>, told: &'a Told) -> Self {
         let mut families = HashMap::new();
         let mut robbed: HashMap<&Text, Vec<&FamilyTruth>> = HashMap::new();
         for family in &truth.families {
@@ -149,6 +172,7 @@ impl<'a> Judge<'a> {
         }
         Self {
             truth,
+            strangers,
             told,
             families,
             robbed,
@@ -161,15 +185,20 @@ impl<'a> Judge<'a> {
             let family = self.families.get(&revocation.family);
             let stranger = family.and_then(|family| family.first_stranger);
             let is_foreign = stranger.is_some_and(|at| at.as_millisecond() <= revocation.time);
-            if !is_foreign && seen.insert(&revocation.family) {
+            if is_foreign || !seen.insert(&revocation.family) {
+                continue;
+            }
+            if family.is_some_and(|family| honoured_dead(family, revocation.time)) {
+                score.dead_honoured_ended += 1;
+            } else {
                 score.honest_ended += 1;
-                if verbose {
-                    let why = family.map(|f| (&f.oddities, f.attack));
-                    eprintln!(
-                        "  honest family ended by {}: {} {why:?} {}",
-                        revocation.rule, revocation.family, revocation.summary
-                    );
-                }
+            }
+            if verbose {
+                let why = family.map(|f| (&f.oddities, f.attack, f.dead_token_honoured));
+                eprintln!(
+                    "  honest family ended by {}: {} {why:?} {}",
+                    revocation.rule, revocation.family, revocation.summary
+                );
             }
         }
     }
@@ -185,14 +214,18 @@ impl<'a> Judge<'a> {
                         .and_then(|f| self.families.get(f))
                         .map(|f| &f.oddities);
                     eprintln!(
-                        "  false page by {} about {:?} {why:?}: {}",
-                        page.rule, page.subject, page.summary
+                        "  false page by {} about {:?} at {} {why:?}: {}",
+                        page.rule,
+                        page.subject,
+                        Timestamp::from_millisecond(page.time).unwrap_or_default(),
+                        page.summary
                     );
                 }
             }
         }
     }
 
+    /// Whether the robbed user, a raid, or something that a stranger did is what the page speaks of.
     fn is_about_an_attack(&self, page: &Page) -> bool {
         let of_user = page
             .user
@@ -207,15 +240,21 @@ impl<'a> Judge<'a> {
             let since = family.first_stranger.map(Timestamp::as_millisecond);
             family.attack.is_some() && since.is_some_and(|since| since <= page.time)
         });
-        theft || self.truth.raids.iter().any(|raid| is_about(page, raid))
+        let by_stranger = self.strangers.contains(&page.event_id);
+        theft || by_stranger || self.truth.raids.iter().any(|raid| is_about(page, raid))
     }
 
-    /// A page that speaks of a fault, and there was one: a client in a loop, many clients refused at once.
+    /// Whether a page speaks of a fault that was there, though nobody attacked.
+    ///
+    /// A false page is one for which somebody was woken for nothing. A client release that refreshes without end is not
+    /// nothing: it loads the server, and no other eye sees it; the page says "velocity", never "theft". Nor is a server
+    /// that honours dead tokens: whoever holds an old copy gets in, today a tab of the owner's, tomorrow somebody else; the
+    /// page says what the server did.
     fn is_true_of_a_fault(&self, page: &Page) -> bool {
         let family = page.family.as_ref().and_then(|id| self.families.get(id));
         match &*page.rule {
             "refresh-velocity" => family.is_some_and(|f| f.oddities.contains(&Oddity::RefreshLoop)),
-            "reuse-storm" => page.summary.contains("consider a rollback"),
+            "token-reuse" => family.is_some_and(|family| honoured_dead(family, page.time)),
             _ => false,
         }
     }
@@ -275,29 +314,45 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What everybody can see: somebody must be told.
     fn raids(&self, score: &mut Score, verbose: bool) {
         for raid in &self.truth.raids {
             let found = score.attacks.entry(raid.attack).or_default();
             found.happened += 1;
+            let is_told = self.told.heard.iter().any(|page| is_about(page, raid));
+            if raid.unproved.is_some() {
+                found.beyond += u32::from(is_told);
+                continue;
+            }
             found.provable += 1;
-            let is_found = self.told.seen.iter().any(|page| is_about(page, raid));
-            found.told += u32::from(is_found);
-            if !is_found && verbose {
+            found.told += u32::from(is_told);
+            if !is_told && verbose {
                 eprintln!(
-                    "  missed raid {} of {} events on {:?} from {:?}",
+                    "  missed raid {} of {} events from {} to {} on {:?} from {:?}",
                     raid.attack,
                     raid.events,
+                    raid.from,
+                    raid.to,
                     raid.user_id,
                     raid.addresses.first()
                 );
+                for seen in self.told.seen.iter().filter(|page| is_about(page, raid)) {
+                    eprintln!("      only recorded: {} {}", seen.rule, seen.summary);
+                }
             }
         }
     }
 }
 
-/// Whether somebody was told of a raid, or it was at least recorded.
-fn is_about(page: &Page, raid: &tokenwarden::simulate::population::Raid) -> bool {
+/// Whether the server had honoured a dead token of the family by then.
+fn honoured_dead(family: &FamilyTruth, by: i64) -> bool {
+    family
+        .dead_token_honoured
+        .is_some_and(|at| at.as_millisecond() <= by)
+}
+
+/// Whether a finding is about a raid: it speaks of its network, of the user who suffers, or of a client that it was tried
+/// at, and was made of a request that came from one of the raid's networks while it lasted or soon after.
+fn is_about(page: &Page, raid: &Raid) -> bool {
     let (from, to) = (
         raid.from.as_millisecond(),
         raid.to.as_millisecond() + AFTER_RAID_MS,
@@ -305,18 +360,18 @@ fn is_about(page: &Page, raid: &tokenwarden::simulate::population::Raid) -> bool
     if !(from..=to).contains(&page.time) {
         return false;
     }
-    let prefixes = || {
-        raid.addresses
-            .iter()
-            .filter_map(|address| address.parse().ok())
-            .map(Prefix::of)
+    let mut prefixes = raid
+        .addresses
+        .iter()
+        .filter_map(|address| address.parse().ok())
+        .map(Prefix::of);
+    if let Subject::Network(network) = &page.subject {
+        return prefixes.any(|prefix| prefix.to_string() == **network);
+    }
+    let is_theirs = match &page.subject {
+        Subject::Client(client) => raid.clients.contains(&&**client),
+        _ => raid.user_id.is_some() && raid.user_id == page.user,
     };
-    let of_network = match &page.subject {
-        Subject::Network(network) => prefixes().any(|prefix| prefix.to_string() == **network),
-        Subject::Client(_) => true,
-        _ => page
-            .address
-            .is_some_and(|address| prefixes().any(|p| p == Prefix::of(address))),
-    };
-    of_network || (raid.user_id.is_some() && raid.user_id == page.user)
+    let from = page.address.map(Prefix::of);
+    is_theirs && from.is_some_and(|from| prefixes.any(|prefix| prefix == from))
 }

@@ -14,9 +14,9 @@ pub(crate) fn print(scores: &[Score]) {
 /// Every lane, richness and frequency of oddities: the worst of the seeds.
 fn overall(scores: &[Score]) {
     println!(
-        "| rules | source | oddities | recall | honest families ended per 10,000 users and week | pages a day | false pages a day per 100,000 users | median delay |"
+        "| rules | source | oddities | recall | honest families ended per 10,000 users and week | the same, dead token honoured | pages a day | false pages a day per 100,000 users | median delay |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for ((lane, source, oddities), of) in grouped(scores) {
         let worst = |value: fn(&Score) -> f64| of.iter().map(|s| value(s)).fold(0.0_f64, f64::max);
         let recall = of.iter().map(|s| s.recall()).fold(1.0_f64, f64::min);
@@ -25,9 +25,10 @@ fn overall(scores: &[Score]) {
             .filter_map(|s| s.delay_s())
             .fold(0.0_f64, f64::max);
         println!(
-            "| {lane} | {source} | x{oddities} | {:.1} % | {:.2} | {:.1} | {:.2} | {delay:.0} s |",
+            "| {lane} | {source} | x{oddities} | {:.1} % | {:.2} | {:.2} | {:.1} | {:.2} | {delay:.0} s |",
             recall * 100.0,
             worst(Score::honest_per_10k_week),
+            worst(Score::dead_honoured_per_10k_week),
             worst(Score::pages_per_day),
             worst(Score::false_pages_per_100k_day),
         );

@@ -93,6 +93,7 @@ fn ends(world: &World, family: usize, all: &[Shown<'_>]) -> Vec<i64> {
     let family_id = of(|e| e.event.family_id.as_deref().map(str::to_owned));
     let session = of(|e| e.event.session_id.as_deref().map(str::to_owned));
     let user = of(|e| e.event.user_id.as_deref().map(str::to_owned));
+    let client = of(|e| e.event.client_id.as_deref().map(str::to_owned));
     let applies = |happening: &&Happening| {
         let event = &happening.event.event;
         let by_person = match event.kind {
@@ -103,7 +104,11 @@ fn ends(world: &World, family: usize, all: &[Shown<'_>]) -> Vec<i64> {
             _ => false,
         };
         let same = |a: &Option<String>, b: Option<&str>| a.is_some() && a.as_deref() == b;
-        let names_less = event.family_id.is_none() && event.session_id.is_none();
+        // What a user lets one client do, taken back, ends nothing at another client.
+        let elsewhere = event.kind == EventType::Revoke
+            && event.client_id.is_some()
+            && !same(&client, event.client_id.as_deref());
+        let names_less = event.family_id.is_none() && event.session_id.is_none() && !elsewhere;
         by_person
             && (same(&family_id, event.family_id.as_deref())
                 || same(&session, event.session_id.as_deref())
@@ -219,12 +224,13 @@ impl Court<'_> {
         if self.generations_after(self.token(i), i) >= 2 || (age > GRACE_MS && successor_used) {
             return Some(Verdict::Theft);
         }
-        let stands = self.stands(i, &self.known_to(i));
-        // Whoever moved and asks again from there is the one who used it.
-        let own =
-            stands == Stands::Own || (stands == Stands::Unknown && self.one_context(first, i));
+        let known = self.known_to(i);
+        let stands = self.stands(i, &known);
+        // Whoever moved and asks again from there is the one who used it, however far: a place alone proves nothing (S3).
+        let moved = self.stands_but_for_place(i, &known, false) != Stands::Foreign;
+        let own = stands == Stands::Own || (moved && self.one_context(first, i));
         match (stands, own, age <= LOST_ANSWER_MS) {
-            (Stands::Foreign, ..) => Some(Verdict::Theft),
+            (Stands::Foreign, false, _) => Some(Verdict::Theft),
             (_, true, true) => None,
             _ => Some(self.suspected(self.token(i))),
         }
@@ -349,6 +355,11 @@ impl Court<'_> {
     }
 
     fn stands(&self, i: usize, known: &[usize]) -> Stands {
+        let them: Vec<&Shown<'_>> = known.iter().map(|&k| self.known[k]).collect();
+        self.stands_but_for_place(i, known, self.travelled(i, &them))
+    }
+
+    fn stands_but_for_place(&self, i: usize, known: &[usize], travelled: bool) -> Stands {
         let me = self.known[i].event;
         let them: Vec<&Shown<'_>> = known.iter().map(|&k| self.known[k]).collect();
         if them.is_empty() {
@@ -374,7 +385,6 @@ impl Court<'_> {
         let other_kind = me.agent.as_ref().is_some_and(|mine| {
             !agents.is_empty() && agents.iter().all(|a| mine.is_another_kind_than(a))
         });
-        let travelled = self.travelled(i, &them);
         let devices: Vec<_> = them
             .iter()
             .filter_map(|s| s.event.event.device_id.as_ref())
@@ -411,6 +421,12 @@ impl Court<'_> {
         let Some(here) = located(me.event) else {
             return false;
         };
+        // A network that the family has used is the family's, wherever GeoIP puts it.
+        let used_before =
+            |s: &&Shown<'_>| s.event.network.is_some() && !networks_differ(me.event, s.event);
+        if them.iter().any(used_before) {
+            return false;
+        }
         let apart = |s: &Shown<'_>| (me.time - s.time).abs();
         let places: Vec<(&&Shown<'_>, &Place)> = them
             .iter()
@@ -423,7 +439,7 @@ impl Court<'_> {
         places
             .iter()
             .filter(|(s, _)| apart(s) <= nearest.max(3_600_000))
-            .all(|(s, there)| too_fast(here, there, apart(s)) && networks_differ(me.event, s.event))
+            .all(|(s, there)| too_fast(here, there, apart(s)))
     }
 
     fn one_context(&self, a: usize, b: usize) -> bool {
@@ -459,7 +475,10 @@ impl Court<'_> {
             .collect();
         for (n, &x) in about.iter().enumerate() {
             for (m, &y) in about.iter().enumerate().skip(n + 1) {
-                let two = self.parted(token, x, y) || self.parted(token, y, x);
+                let two = self.parted(token, x, y)
+                    || self.parted(token, y, x)
+                    || self.rented(token, x, y)
+                    || self.rented(token, y, x);
                 if two && self.cannot_be_one(x, y) {
                     return Verdict::Theft;
                 }
@@ -489,6 +508,19 @@ impl Court<'_> {
         networks_differ(a.event, b.event)
             && apart <= DAY_MS
             && places.is_some_and(|(here, there)| too_fast(here, there, apart))
+    }
+
+    /// Both present the disputed token: one from a rented server that the family never used, the other from anywhere else.
+    fn rented(&self, token: &str, one: usize, other: usize) -> bool {
+        let at_server = |i: usize| {
+            let network = self.known[i].event.network.as_ref();
+            network.is_some_and(Network::is_rented)
+        };
+        self.token(one) == token
+            && self.token(other) == token
+            && at_server(one)
+            && !at_server(other)
+            && self.stands(one, &self.known_to(one)) != Stands::Own
     }
 
     /// One presents a successor that was never given to the other's network, and the other's token is not of its line.

@@ -29,13 +29,16 @@ use super::super::parameters::Parameters;
 use super::super::trace::Trace;
 use super::super::words::{instant, place_name, span, who};
 use super::Kind;
-use crate::model::{Clue, DeviceClass, Evidence, NetworkClass, Severity, Value};
+use crate::model::{Clue, DeviceClass, Evidence, Network, NetworkClass, Rotation, Severity, Value};
 
 /// Parameters of a concurrent-places rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConcurrentPlaces {
     /// Within this time the networks must alternate.
     pub window: Duration,
+    /// The same where the server does not rotate: two holders never get in each other's way, and each comes only when its
+    /// access token runs out, so that an hour shows no turns.
+    pub window_unrotated: Duration,
     /// Returns to a network left before: A, B, A, B are two.
     pub returns_min: u32,
     /// Returns, each too fast for a person, from which distance alone pages.
@@ -48,6 +51,7 @@ impl Default for ConcurrentPlaces {
     fn default() -> Self {
         Self {
             window: Duration::from_hours(1),
+            window_unrotated: Duration::from_hours(24),
             returns_min: 2,
             returns_by_distance: 4,
             bounds: TravelBounds::default(),
@@ -62,6 +66,11 @@ impl Kind for ConcurrentPlaces {
             "window",
             "Within this time the networks must alternate.",
             &mut self.window,
+        );
+        p.duration(
+            "window_unrotated",
+            "The same for clients with `rotation: off`, whose holders come only when their access token runs out.",
+            &mut self.window_unrotated,
         );
         p.count(
             "returns_min",
@@ -142,6 +151,26 @@ impl FamilyKind for ConcurrentPlaces {
 /// One finding a family and day of event time, however long they take turns.
 const BUCKET_MS: i64 = 24 * 3_600_000;
 
+/// What sets the two apart. Of one family and day each is a finding of its own: the weaker one can be complete first.
+#[derive(Debug, Clone, Copy)]
+enum Weight {
+    /// May revoke.
+    Device(Basis),
+    Distance,
+    /// Distance, for longer than any person's turns.
+    Lasting,
+}
+
+impl Weight {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Device(_) => "device",
+            Self::Distance => "distance",
+            Self::Lasting => "lasting distance",
+        }
+    }
+}
+
 /// Networks that the operator runs are not a person's, and a relay is everybody's.
 fn takes_part(context: &Context) -> bool {
     context.network.as_ref().is_some_and(|network| {
@@ -217,10 +246,17 @@ impl<'a> Turns<'a> {
 }
 
 impl ConcurrentPlaces {
+    fn window_of(&self, case: &FamilyCase<'_>) -> Duration {
+        match case.client.rotation {
+            Rotation::Off => self.window_unrotated,
+            Rotation::Enforced | Rotation::Unknown => self.window,
+        }
+    }
+
     /// Accepted presentations within the window that ends with `last`.
     fn seen<'a>(&self, case: &FamilyCase<'a>, last: &Entry) -> Vec<&'a Entry> {
         let entries = case.ledger.entries();
-        let since = last.time.saturating_sub(millis(self.window));
+        let since = last.time.saturating_sub(millis(self.window_of(case)));
         let entries = &entries[..entries.partition_point(|e| e.time <= last.time)];
         let accepted = entries
             .iter()
@@ -236,7 +272,7 @@ impl ConcurrentPlaces {
     ) -> Option<Finding> {
         let returns = turns.moves().count().saturating_sub(1);
         let note = |trace: &mut Trace, why: &str| {
-            trace.note(|| (why.to_owned(), self.values(turns, returns)));
+            trace.note(|| (why.to_owned(), self.values(case, turns, returns)));
         };
         if returns < self.returns_min as usize {
             note(trace, "the networks do not alternate often enough");
@@ -249,10 +285,11 @@ impl ConcurrentPlaces {
                 None
             }
             Devices::Different(basis) => Some(self.by_device(case, turns, returns, basis)),
-            same if same.surely_same() => {
+            // The proof key does not leave its device; a device id can be copied with the token.
+            Devices::Same(Basis::Key) => {
                 note(
                     trace,
-                    "one device, by its proof key or device id, moves between two networks",
+                    "one device, by its proof key, moves between two networks",
                 );
                 None
             }
@@ -267,7 +304,7 @@ impl ConcurrentPlaces {
         returns: usize,
         basis: Basis,
     ) -> Finding {
-        let finding = self.describe(case, turns, returns, Some(basis));
+        let finding = self.describe(case, turns, returns, Weight::Device(basis));
         Finding {
             may_revoke: true,
             foreign_network: newer(case, turns)
@@ -302,28 +339,26 @@ impl ConcurrentPlaces {
             None
         };
         if let Some(why) = why {
-            trace.note(|| (why.to_owned(), self.values(turns, returns)));
+            trace.note(|| (why.to_owned(), self.values(case, turns, returns)));
             return None;
         }
-        let finding = self.describe(case, turns, returns, None);
-        let sure = returns >= self.returns_by_distance as usize
-            && !turns.contexts().any(|c| is_carried(c));
-        Some(if sure {
+        let lasts = returns >= self.returns_by_distance as usize && turns.are_of_no_phone();
+        Some(if lasts {
             Finding {
                 confidence: 0.8,
-                ..finding
+                ..self.describe(case, turns, returns, Weight::Lasting)
             }
         } else {
             Finding {
                 at_most: Severity::Low,
                 ask: Ask::Review,
                 confidence: 0.5,
-                ..finding
+                ..self.describe(case, turns, returns, Weight::Distance)
             }
         })
     }
 
-    fn values(&self, turns: &Turns<'_>, returns: usize) -> Evidence {
+    fn values(&self, case: &FamilyCase<'_>, turns: &Turns<'_>, returns: usize) -> Evidence {
         let side = |contexts: &[&Arc<Context>]| {
             let contexts = contexts.iter().map(|context| Value::Map(who(context)));
             contexts.collect::<Vec<_>>()
@@ -331,7 +366,7 @@ impl ConcurrentPlaces {
         Evidence::new()
             .with("returns", returns)
             .with("returns_min", self.returns_min)
-            .with("window", span(millis(self.window)))
+            .with("window", span(millis(self.window_of(case))))
             .with("here", side(&turns.here))
             .with("there", side(&turns.there))
     }
@@ -341,15 +376,18 @@ impl ConcurrentPlaces {
         case: &FamilyCase<'_>,
         turns: &Turns<'_>,
         returns: usize,
-        basis: Option<Basis>,
+        weight: Weight,
     ) -> Finding {
         let ((first, _), (last, _)) = (turns.entries[0], turns.entries[turns.entries.len() - 1]);
         let (here, there) = (turns.here[0], turns.there[0]);
-        let what = basis.map_or("place cannot be reached in the time", Basis::as_str);
-        let told_apart = basis.map_or_else(
-            || "too far apart to be one person".to_owned(),
-            |basis| format!("told apart by {}", basis.as_str()),
-        );
+        let what = match weight {
+            Weight::Device(basis) => basis.as_str(),
+            Weight::Distance | Weight::Lasting => "place cannot be reached in the time",
+        };
+        let told_apart = match weight {
+            Weight::Device(basis) => format!("told apart by {}", basis.as_str()),
+            Weight::Distance | Weight::Lasting => "too far apart to be one person".to_owned(),
+        };
         let summary = format!(
             "Two holders of one login take turns within {}: {}, {told_apart}",
             span(last.time - first.time),
@@ -362,26 +400,32 @@ impl ConcurrentPlaces {
             })
             .collect();
         let evidence = self
-            .values(turns, returns)
+            .values(case, turns, returns)
             .with("basis", what)
             .with("turns", turns_taken)
             .with("newer", who(newer(case, turns)));
         let finding = case.finding(last, summary, evidence);
-        // What may revoke is not the same finding as what may not: the weaker one can be complete first.
-        let weight = if basis.is_some() {
-            "device"
-        } else {
-            "distance"
-        };
         let day = (last.time / BUCKET_MS).to_string();
         Finding {
-            about: vec![weight.to_owned(), case.id.to_string(), day],
+            about: vec![weight.name().to_owned(), case.id.to_string(), day],
             ..finding
         }
     }
 }
 
 impl<'a> Turns<'a> {
+    /// A phone between a line and a hub of a carrier that nobody declared takes such turns all day. It is none where every
+    /// user agent says so, or, where none is told, where one of the two networks is rented to servers.
+    fn are_of_no_phone(&self) -> bool {
+        let rented = |side: &[&Arc<Context>]| {
+            let networks = side.iter().filter_map(|context| context.network.as_ref());
+            networks.into_iter().all(Network::is_rented)
+        };
+        let told = self.contexts().all(|context| context.agent.is_some());
+        let carried = self.contexts().any(|context| is_carried(context));
+        !carried && (told || rented(&self.here) || rented(&self.there))
+    }
+
     fn contexts(&self) -> impl Iterator<Item = &'a Arc<Context>> {
         self.here.iter().chain(&self.there).copied()
     }

@@ -122,16 +122,17 @@ impl Reuses {
         }
     }
 
-    /// The median of the week of hours that had ended an hour before this one.
+    /// The median of the week of hours that had ended an hour before this one; of a client known for less, of the hours since.
     fn median(&self, hour: i32) -> u32 {
-        let closed = (hour - WEEK_HOURS)..(hour - 1);
+        let known_since = self.hours.first().map_or(hour, |(first, _)| *first);
+        let closed = (hour - WEEK_HOURS).max(known_since)..(hour - 1);
         let mut counts: Vec<u32> = self
             .hours
             .iter()
             .filter(|(h, _)| closed.contains(h))
             .map(|(_, n)| *n)
             .collect();
-        let middle = WEEK_HOURS as usize / 2;
+        let middle = closed.len() / 2;
         // Hours without any are not stored.
         counts.sort_unstable_by(|a, b| b.cmp(a));
         counts.get(middle).copied().unwrap_or(0)

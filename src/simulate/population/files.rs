@@ -152,7 +152,7 @@ impl Write for Events {
 /// - `family`: of a family that a stranger had a token of, or with which its owner did something odd. Every other one is
 ///   honest. A family is `honest` as long as no stranger has presented one of its tokens. `proved` is when, and by what,
 ///   any observer of this source could first prove the theft; `unproved` says why nobody could.
-/// - `raid`: of an attack that is not the theft of one token.
+/// - `raid`: of an attack that is not the theft of one token; `unproved` as above.
 /// - `summary`: counts, last. Of an oddity that is a way of life, it counts events.
 struct TruthWriter<W>(W);
 
@@ -209,14 +209,15 @@ fn family_line(family: &FamilyTruth) -> Value {
         "oddities": oddities, "stolen_at": time(family.stolen_at), "first_stranger": time(family.first_stranger),
         "proved": family.proved.map(|(at, proof)| json!({"at": at.to_string(), "by": proof.as_str()})),
         "unproved": family.unproved.map(Unproved::as_str),
-        "dead_token_honoured": family.dead_token_honoured.then_some(true),
+        "dead_token_honoured": time(family.dead_token_honoured),
     }))
 }
 
 fn raid_line(raid: &Raid) -> Value {
     without_nulls(json!({
         "type": "raid", "attack": raid.attack.as_str(), "from": raid.from.to_string(), "to": raid.to.to_string(),
-        "user_id": raid.user_id, "addresses": raid.addresses, "events": raid.events,
+        "user_id": raid.user_id, "addresses": raid.addresses, "clients": raid.clients, "events": raid.events,
+        "unproved": raid.unproved.map(Unproved::as_str),
     }))
 }
 

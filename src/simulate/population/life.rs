@@ -55,7 +55,9 @@ impl Resident {
                 .random
                 .happens(in_a_million.saturating_mul(stage.settings.oddities));
             if today && self.able_to(*oddity).is_some() {
-                let when = self.home.some_time_of_day(at, &mut self.random).max(at);
+                let when = self.home.some_time_of_day(at, &mut self.random);
+                // West of Greenwich that hour may be past: not all of it happens at midnight.
+                let when = if when < at { when + DAY } else { when };
                 self.plan(when, Step::Oddity(*oddity));
             }
         }

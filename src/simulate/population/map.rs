@@ -30,6 +30,8 @@ pub(super) struct Map {
     pub runners: Vec<Net>,
 }
 
+/// Autonomous systems that `world.yaml` declares as carriers.
+const CARRIERS_DECLARED: [u32; 2] = [US.carrier.0, DE.carrier.0];
 /// The first of the offices; the operator knows of these only.
 pub(super) const OFFICES_DECLARED: usize = 4;
 
@@ -52,7 +54,9 @@ pub(super) struct City {
 #[derive(Debug)]
 pub(super) struct Net {
     pub locality: Locality,
-    /// Its place says nothing of a person: VPN, relay, declared egress, back end.
+    /// Its place says nothing of a person: VPN, relay, declared egress, back end, and a carrier that is known as one. A phone
+    /// abroad comes out at its carrier's at home, and a phone at home at the carrier's hub: nobody who knows that a network
+    /// is a carrier's can prove anything by how far it is from another.
     pub hides_person: bool,
     first: IpNet,
 }
@@ -61,7 +65,7 @@ impl Net {
     fn new(locality: Locality) -> Self {
         Self {
             first: locality.net(),
-            hides_person: locality.kind == Vpn,
+            hides_person: locality.kind == Vpn || CARRIERS_DECLARED.contains(&locality.asn),
             locality,
         }
     }

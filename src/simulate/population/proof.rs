@@ -15,7 +15,7 @@
 use crate::model::{Granularity, Place, Timestamp};
 
 use super::context::Context;
-use super::kinds::kinds;
+use super::kinds::{Attack, kinds};
 use super::server::{HOUR, MINUTE};
 use super::settings::Source;
 use super::truth::Sender;
@@ -44,6 +44,35 @@ kinds! {
     }
 }
 
+/// Why an observer of this source could not tell a raid from its honest twin, if so.
+///
+/// A raid is seen by everybody as soon as it differs from its twin in what the source tells: other tokens each time, other
+/// users each time, some ten times as many requests, a context that is not the victim's. Where refusals name no token
+/// ([`Source::AddressOnly`]) one unknown token every twenty minutes from a rented server is what a forgotten job with one
+/// dead token sends: there the two are alike.
+/// Nor can the dead token of a victim, presented again and again at the victim's own operator, be told from a forgotten tab
+/// there: a context that is not the victim's is `elsewhere`.
+pub(super) const fn raid_unproved(
+    attack: Attack,
+    source: Source,
+    elsewhere: bool,
+) -> Option<Unproved> {
+    match (attack, source) {
+        (Attack::SlowBruteForce, Source::AddressOnly) => Some(Unproved::Alike),
+        (Attack::LockOut, Source::AddressOnly) if !elsewhere => Some(Unproved::Alike),
+        _ => None,
+    }
+}
+
+/// What the server made of a presentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reply {
+    Accepted,
+    /// Accepted, though consumed and its successor too, outside every grace period.
+    HonouredDead,
+    Refused,
+}
+
 /// Contexts of each holder that are remembered.
 const SIGHTS_MAX: usize = 6;
 const ALTERNATION_MS: i64 = 10 * MINUTE;
@@ -60,7 +89,8 @@ pub(super) struct Evidence {
     pub proved: Option<(Timestamp, Proof)>,
     saw_owner: bool,
     saw_stranger: bool,
-    /// By something else than the dispute over the stolen token.
+    /// By something else than the dispute over the stolen token, and before any stranger came: he never held a live token, and
+    /// what he is refused is the aftermath of that end, which anybody with a dead token can bring about.
     was_ended_before: bool,
     /// Else one phone between two networks presents the same token from both.
     rotates: bool,
@@ -87,12 +117,14 @@ impl Evidence {
         sender: Sender,
         at: i64,
         context: &Context,
-        dead: bool,
+        reply: Reply,
         source: Source,
     ) {
         self.saw_owner |= sender == Sender::Owner;
         self.saw_stranger |= sender == Sender::Stranger;
-        if self.proved.is_some() {
+        // An operator has enabled the user again: what seemed over goes on.
+        self.was_ended_before &= reply == Reply::Refused;
+        if self.proved.is_some() || self.was_ended_before {
             return;
         }
         let sight = Sight {
@@ -100,7 +132,7 @@ impl Evidence {
             at,
             context: context.clone(),
         };
-        let proof = if dead {
+        let proof = if reply == Reply::HonouredDead {
             Some(Proof::DeadTokenHonoured)
         } else {
             self.proof(&sight, source)
@@ -231,7 +263,7 @@ mod tests {
     fn proved(source: Source, sights: &[(Sender, i64, &Context)]) -> Option<Proof> {
         let mut evidence = Evidence::new(false, true);
         for (sender, at, context) in sights {
-            evidence.see(*sender, *at, context, false, source);
+            evidence.see(*sender, *at, context, Reply::Accepted, source);
         }
         evidence.proved.map(|(_, proof)| proof)
     }
@@ -279,11 +311,31 @@ mod tests {
     fn what_is_not_proved_says_why() {
         let owner = context(&MAP.cities[0].cable, AgentKind::AppOnIphone, "a");
         let mut evidence = Evidence::default();
-        evidence.see(Stranger, 0, &owner, false, Source::Full);
+        evidence.see(Stranger, 0, &owner, Reply::Accepted, Source::Full);
         assert_eq!(evidence.unproved(), Some(Unproved::OneHolder));
-        evidence.see(Owner, 1, &owner, false, Source::Full);
+        evidence.see(Owner, 1, &owner, Reply::Accepted, Source::Full);
         assert_eq!(evidence.unproved(), Some(Unproved::Alike));
-        evidence.see(Stranger, 2, &owner, true, Source::AddressOnly);
+        evidence.see(
+            Stranger,
+            2,
+            &owner,
+            Reply::HonouredDead,
+            Source::AddressOnly,
+        );
+        assert_eq!(evidence.unproved(), None);
+    }
+
+    #[test]
+    fn who_comes_after_the_end_holds_nothing_until_the_family_lives_again() {
+        let owner = context(&MAP.cities[0].cable, AgentKind::AppOnIphone, "a");
+        let tokyo = context(&MAP.cities[17].cable, AgentKind::AppOnIphone, "b");
+        let mut evidence = Evidence::new(false, true);
+        evidence.see(Owner, 0, &owner, Reply::Refused, Source::Full);
+        evidence.ended();
+        evidence.see(Stranger, MINUTE, &tokyo, Reply::Refused, Source::Full);
+        evidence.see(Owner, 2 * MINUTE, &owner, Reply::Refused, Source::Full);
+        assert_eq!(evidence.unproved(), Some(Unproved::FamilyEnded));
+        evidence.see(Stranger, HOUR, &tokyo, Reply::Accepted, Source::Full);
         assert_eq!(evidence.unproved(), None);
     }
 }

@@ -6,6 +6,7 @@ use super::agents::{Agent, AgentKind};
 use super::context::Context;
 use super::kinds::Attack;
 use super::map::{MAP, Net};
+use super::proof::raid_unproved;
 use super::server::{App, MINUTE, SECOND};
 use super::stage::{Fact, Stage, hex16};
 use super::thieves::guess_of;
@@ -62,13 +63,15 @@ impl Prowler {
         let context = self.context();
         let raid = *self.raid.get_or_insert_with(|| {
             stage.truth.attacked(self.attack);
-            stage.truth.raid(self.attack, at, None)
+            let unproved = raid_unproved(self.attack, stage.source(), true);
+            stage.truth.raid(self.attack, at, None, unproved)
         });
-        stage.truth.raided(raid, at, &context);
         if self.attack == Attack::Stuffing {
+            stage.truth.raided(raid, at, App::WebShop, &context);
             return self.try_password(&context, stage);
         }
         let app = *self.random.pick(&[App::WebShop, App::Mobile]);
+        stage.truth.raided(raid, at, app, &context);
         let token = hex16(self.random.number());
         stage.tell(&guess_of(&token, Some(app), &context, (at, self.attack)));
     }

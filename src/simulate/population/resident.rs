@@ -9,6 +9,7 @@ use crate::model::{EventType, Text};
 use super::context::{Context, Held};
 use super::kinds::{Attack, Oddity};
 use super::person::{self, Home, Installation};
+use super::proof::Reply;
 use super::server::{End, Family, MINUTE, Verdict};
 use super::stage::{Fact, Stage, hex16, mixed, token_id};
 use super::thieves::Theft;
@@ -284,12 +285,17 @@ impl Resident {
             stage.tell(&fact);
             return Answer::Refused(Reason::Expired);
         };
+        let was_alive = self.families[place].end.is_none();
         let verdict = self.families[place].present(one.held.serial, at, &stage.names.restarts);
         let family = &self.families[place];
-        let mut dead_honoured = false;
+        let mut reply = Reply::Refused;
         let answer = match verdict {
             Verdict::Accepted { issued, dead } => {
-                dead_honoured = dead;
+                reply = if dead {
+                    Reply::HonouredDead
+                } else {
+                    Reply::Accepted
+                };
                 let serial = issued.unwrap_or(one.held.serial);
                 fact.issued = issued.map(|serial| token_id(self.seed, key, serial));
                 Answer::Issued(Held { serial, ..one.held })
@@ -302,9 +308,12 @@ impl Resident {
         stage.tell(&fact.about(family));
         if family.listed && at < stage.end {
             let source = stage.source();
-            stage
-                .truth
-                .presented((key, one.sender), at, one.context, dead_honoured, source);
+            let truth = &mut *stage.truth;
+            truth.presented((key, one.sender), at, one.context, reply, source);
+            // By the owner's own race, if no stranger has come by now.
+            if was_alive && family.end.is_some() {
+                truth.ended(key);
+            }
         }
         answer
     }
@@ -331,7 +340,7 @@ impl Resident {
             proved: None,
             unproved: None,
             oddities: Vec::new(),
-            dead_token_honoured: false,
+            dead_token_honoured: None,
         });
     }
 

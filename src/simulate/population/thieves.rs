@@ -10,6 +10,7 @@ use super::context::{Context, Held};
 use super::kinds::Attack;
 use super::map::{City, MAP, Net};
 use super::person::{self, Installation, Thing};
+use super::proof::{Reply, raid_unproved};
 use super::resident::{Answer, Presenting, Resident, Step, minutes};
 use super::server::{App, DAY, HOUR, MINUTE, SECOND};
 use super::stage::{Fact, Stage, hex16};
@@ -27,7 +28,8 @@ pub(super) struct Theft {
     left: u32,
     /// Refusals that the thief puts up with.
     patience: u32,
-    raid: Option<usize>,
+    /// What it is a part of, and at which client.
+    raid: Option<(usize, App)>,
 }
 
 /// From whose clients it is stolen.
@@ -218,8 +220,8 @@ impl Resident {
             stamp: None,
         };
         let answer = self.present(at, &one, stage);
-        if let Some(raid) = theft.raid {
-            stage.truth.raided(raid, at, &theft.context);
+        if let Some((raid, app)) = theft.raid {
+            stage.truth.raided(raid, at, app, &theft.context);
         }
         let goes_on = match answer {
             Answer::Issued(held) => {
@@ -242,10 +244,10 @@ impl Resident {
 
     /// A stranger knows the password, and collects families.
     fn be_hoarded(&mut self, installation: usize, thief: &Context, at: i64, stage: &mut Stage<'_>) {
-        let raid = stage
-            .truth
-            .raid(Attack::Hoarding, at, Some(self.user_id.clone()));
         let source = stage.source();
+        let user_id = Some(self.user_id.clone());
+        let raid = stage.truth.raid(Attack::Hoarding, at, user_id, None);
+        let app = self.installations[installation].app;
         let mut at = at;
         for _ in 0..(14 + self.random.below(12)) {
             let by = (Sender::Stranger, Cause::Attack(Attack::Hoarding));
@@ -255,10 +257,10 @@ impl Resident {
                 (self.key(held.family), Sender::Stranger),
                 at,
                 thief,
-                false,
+                Reply::Accepted,
                 source,
             );
-            stage.truth.raided(raid, at, thief);
+            stage.truth.raided(raid, at, app, thief);
             at += self.random.from_to(8 * SECOND, 35 * SECOND);
         }
     }
@@ -276,9 +278,11 @@ impl Resident {
         self.clear(installation);
         self.log_in_at(installation, at + 5 * MINUTE);
         self.copy_made(Attack::LockOut, held, true, at, stage);
-        let raid = stage
-            .truth
-            .raid(Attack::LockOut, at, Some(self.user_id.clone()));
+        let elsewhere = thief.net.differs(owner.net);
+        let unproved = raid_unproved(Attack::LockOut, stage.source(), elsewhere);
+        let user_id = Some(self.user_id.clone());
+        let raid = stage.truth.raid(Attack::LockOut, at, user_id, unproved);
+        let app = self.installations[installation].app;
         self.theft = Some(Box::new(Theft {
             attack: Attack::LockOut,
             held,
@@ -286,7 +290,7 @@ impl Resident {
             gap: (MINUTE, 9 * MINUTE),
             left: 1,
             patience: 15 + self.random.below(40),
-            raid: Some(raid),
+            raid: Some((raid, app)),
         }));
         self.plan(at + 10 * MINUTE, Step::Thief);
     }

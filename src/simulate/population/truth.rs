@@ -10,7 +10,8 @@ use crate::model::{Event, Text, Timestamp};
 
 use super::context::Context;
 use super::kinds::{Attack, Oddity};
-use super::proof::{Evidence, Proof, Unproved};
+use super::proof::{Evidence, Proof, Reply, Unproved};
+use super::server::App;
 use super::settings::Source;
 
 /// An event as the source tells it, and the truth beside it.
@@ -70,8 +71,8 @@ pub struct FamilyTruth {
     /// Of a theft that nobody could prove.
     pub unproved: Option<Unproved>,
     pub oddities: Vec<Oddity>,
-    /// The server accepted a token whose successor had been used, outside every grace period.
-    pub dead_token_honoured: bool,
+    /// When the server first accepted a token whose successor had been used, outside every grace period.
+    pub dead_token_honoured: Option<Timestamp>,
 }
 
 impl FamilyTruth {
@@ -89,7 +90,11 @@ pub struct Raid {
     /// The one who suffers, where it is one.
     pub user_id: Option<Text>,
     pub addresses: Vec<Text>,
+    /// At which clients it was tried.
+    pub clients: Vec<&'static str>,
     pub events: u64,
+    /// Why nobody who reads this source could tell it from its honest twin, where nobody could.
+    pub unproved: Option<Unproved>,
 }
 
 /// Everything that is known at the end.
@@ -105,8 +110,8 @@ pub struct Truth {
     evidence: HashMap<FamilyKey, Evidence>,
 }
 
-/// Addresses that a raid names; a distributed one has more.
-const RAID_ADDRESSES_MAX: usize = 256;
+/// Addresses that a raid names: as many as the largest one has.
+const RAID_ADDRESSES_MAX: usize = 2048;
 
 impl Truth {
     /// The truth about a family that is listed; `None` means honest and ordinary.
@@ -164,14 +169,16 @@ impl Truth {
         (key, sender): (FamilyKey, Sender),
         at: i64,
         context: &Context,
-        dead: bool,
+        reply: Reply,
         source: Source,
     ) {
         if let Some(evidence) = self.evidence.get_mut(&key) {
-            evidence.see(sender, at, context, dead, source);
+            evidence.see(sender, at, context, reply, source);
         }
         if let Some(family) = self.listed(key) {
-            family.dead_token_honoured |= dead;
+            if reply == Reply::HonouredDead && family.dead_token_honoured.is_none() {
+                family.dead_token_honoured = Timestamp::from_millisecond(at).ok();
+            }
             if sender == Sender::Stranger && family.first_stranger.is_none() {
                 family.first_stranger = Timestamp::from_millisecond(at).ok();
             }
@@ -194,7 +201,13 @@ impl Truth {
     }
 
     /// Begins the account of a raid; what is given back names it.
-    pub(super) fn raid(&mut self, attack: Attack, at: i64, user_id: Option<Text>) -> usize {
+    pub(super) fn raid(
+        &mut self,
+        attack: Attack,
+        at: i64,
+        user_id: Option<Text>,
+        unproved: Option<Unproved>,
+    ) -> usize {
         let time = Timestamp::from_millisecond(at).unwrap_or_default();
         self.raids.push(Raid {
             attack,
@@ -202,15 +215,21 @@ impl Truth {
             to: time,
             user_id,
             addresses: Vec::new(),
+            clients: Vec::new(),
             events: 0,
+            unproved,
         });
         self.raids.len() - 1
     }
 
-    pub(super) fn raided(&mut self, raid: usize, at: i64, context: &Context) {
+    pub(super) fn raided(&mut self, raid: usize, at: i64, app: App, context: &Context) {
         if let Some(raid) = self.raids.get_mut(raid) {
             raid.to = Timestamp::from_millisecond(at).unwrap_or_default();
             raid.events += 1;
+            let client = app.setting().client_id;
+            if !raid.clients.contains(&client) {
+                raid.clients.push(client);
+            }
             let address = Text::from(context.address.to_string());
             if raid.addresses.len() < RAID_ADDRESSES_MAX && !raid.addresses.contains(&address) {
                 raid.addresses.push(address);

@@ -14,7 +14,7 @@ use super::super::super::parameters::{Parameters, Presence};
 use super::super::super::trace::Trace;
 use super::super::Kind;
 use super::hits::{Hit, Keep};
-use super::windows::{Limits, Words, ms};
+use super::windows::{Limits, Usual, Words, ms};
 use super::{Memory, Pick, hash, key_evidence, key_text, needs, noun, reads_facts};
 use crate::model::limits;
 
@@ -26,6 +26,7 @@ pub struct Distinct {
     pub within: Duration,
     pub over: u32,
     pub times_usual: u32,
+    pub usual: Usual,
     pub and: Option<And>,
     pub unless: Option<Unless>,
     /// Zero: whatever the gaps are.
@@ -54,6 +55,7 @@ impl Default for Distinct {
             within: Duration::from_mins(10),
             over: 20,
             times_usual: 0,
+            usual: Usual::default(),
             and: None,
             unless: None,
             median_gap_over: Duration::ZERO,
@@ -83,10 +85,11 @@ impl Kind for Distinct {
         );
         p.count(
             "times_usual",
-            "And more than so many times the busiest window of the last 7 days that have ended; 0: whatever is usual.",
+            "And more than so many times what is usual here; 0: whatever is usual.",
             0..=100,
             &mut self.times_usual,
         );
+        self.usual.parameters(p);
         let mut and = self.and.clone().unwrap_or_default();
         if p.group(
             "and",
@@ -218,6 +221,7 @@ impl Distinct {
             over: self.over,
             over_other: self.and.as_ref().map(|and| and.over),
             times_usual: self.times_usual,
+            usual: self.usual,
             gap_over: (self.median_gap_over > Duration::ZERO).then(|| ms(self.median_gap_over)),
         }
     }

@@ -10,7 +10,7 @@ use super::super::super::parameters::Parameters;
 use super::super::super::trace::Trace;
 use super::super::Kind;
 use super::hits::{Hit, Keep};
-use super::windows::{Limits, Words, ms};
+use super::windows::{Limits, Usual, Words, ms};
 use super::{Memory, Pick, hash, key_evidence, key_text, needs, reads_facts};
 use crate::model::limits;
 
@@ -21,6 +21,7 @@ pub struct Threshold {
     pub within: Duration,
     pub over: u32,
     pub times_usual: u32,
+    pub usual: Usual,
 }
 
 impl Default for Threshold {
@@ -30,6 +31,7 @@ impl Default for Threshold {
             within: Duration::from_mins(10),
             over: 100,
             times_usual: 0,
+            usual: Usual::default(),
         }
     }
 }
@@ -50,10 +52,11 @@ impl Kind for Threshold {
         );
         p.count(
             "times_usual",
-            "And more than so many times the busiest window of the last 7 days that have ended; 0: whatever is usual.",
+            "And more than so many times what is usual here; 0: whatever is usual.",
             0..=100,
             &mut self.times_usual,
         );
+        self.usual.parameters(p);
     }
 
     fn needs(&self) -> Vec<Need> {
@@ -113,6 +116,7 @@ impl Threshold {
             over: self.over,
             over_other: None,
             times_usual: self.times_usual,
+            usual: self.usual,
             gap_over: None,
         }
     }

@@ -1,7 +1,8 @@
 //! Windows over the events of one key: how many different values each holds, against a limit.
 //!
-//! A window ends at an event. The limit is absolute, or so many times the busiest window of the last seven closed days
-//! where that is more. Above the limit the counting stops for the hour, or for the length of a longer window, so that what was found once becomes ordinary
+//! A window ends at an event. The limit is absolute, or so many times what is usual where that is more: the busiest window of
+//! the last seven closed days, or the median of the busiest windows of their hours. A crowd that comes once a day makes the
+//! first, and not the second: where attacks are to be told from a steady load, only the median is no attacker's to raise. Above the limit the counting stops for the hour, or for the length of a longer window, so that what was found once becomes ordinary
 //! slowly: each day by the factor at most.
 
 use std::collections::HashSet;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::super::case::{Judged, KeyedCase, millis};
 use super::super::super::finding::Finding;
+use super::super::super::parameters::Parameters;
 use super::super::super::trace::Trace;
 use super::super::super::words::{counted, span};
 use super::hits::{Hit, lateness_ms};
@@ -26,6 +28,7 @@ pub(super) struct Limits {
     pub(super) over_other: Option<u32>,
     /// And more than so many times what is usual; 0 asks for nothing.
     pub(super) times_usual: u32,
+    pub(super) usual: Usual,
     /// And half of the gaps between new values are longer than this.
     pub(super) gap_over: Option<i64>,
 }
@@ -56,33 +59,82 @@ struct Window {
 /// Events that a finding names.
 const EVENTS_NAMED: usize = 5;
 
-/// The busiest window of each of the last days.
+/// What is held to be usual at a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Usual {
+    /// The busiest window of the last seven days that have ended.
+    #[default]
+    Busiest,
+    /// The median of the hours of those days, each with its busiest window; most hours must be busy for that.
+    Median,
+}
+
+/// The busiest window of each of the last days, or hours.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Busiest(Vec<(i64, u32)>);
 
-const DAY_MS: i64 = 24 * 3_600_000;
+const HOUR_MS: i64 = 3_600_000;
 const DAYS: i64 = 7;
 
-impl Busiest {
-    fn note(&mut self, time: i64, count: u32) {
-        let day = time.div_euclid(DAY_MS);
-        match self.0.binary_search_by_key(&day, |(day, _)| *day) {
-            Ok(at) => self.0[at].1 = self.0[at].1.max(count),
-            Err(at) => self.0.insert(at, (day, count)),
-        }
-        let newest = self.0.last().map_or(day, |(day, _)| *day);
-        // One more than is read: a late event still reads the days before its own.
-        self.0.retain(|(day, _)| *day >= newest - DAYS - 1);
+impl Usual {
+    pub(super) const NAMES: &[&str] = &["busiest", "median"];
+
+    /// Asks for it in the parameters of a rule.
+    pub(super) fn parameters(&mut self, p: &mut dyn Parameters) {
+        let mut at = *self as usize;
+        p.choice(
+            "usual",
+            "What is usual: the `busiest` window of the last 7 days that have ended, or the `median` of the busiest windows of their hours.",
+            Self::NAMES,
+            &mut at,
+        );
+        *self = [Self::Busiest, Self::Median][at];
     }
 
-    /// Of the days that nothing can come late for.
-    fn usual(&self, time: i64) -> u32 {
-        let today = (time - lateness_ms()).div_euclid(DAY_MS);
+    const fn bucket_ms(self) -> i64 {
+        match self {
+            Self::Busiest => 24 * HOUR_MS,
+            Self::Median => HOUR_MS,
+        }
+    }
+
+    /// Buckets in seven days.
+    const fn buckets(self) -> i64 {
+        DAYS * 24 * HOUR_MS / self.bucket_ms()
+    }
+
+    /// Of the counts of some of those buckets; in the others there was nothing to count.
+    fn of(self, mut counts: Vec<u32>) -> u32 {
+        counts.sort_unstable_by(|a, b| b.cmp(a));
+        let at = match self {
+            Self::Busiest => 0,
+            Self::Median => usize::try_from(self.buckets() / 2).unwrap_or(usize::MAX),
+        };
+        counts.get(at).copied().unwrap_or(0)
+    }
+}
+
+impl Busiest {
+    fn note(&mut self, usual: Usual, time: i64, count: u32) {
+        let bucket = time.div_euclid(usual.bucket_ms());
+        match self.0.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
+            Ok(at) => self.0[at].1 = self.0[at].1.max(count),
+            Err(at) => self.0.insert(at, (bucket, count)),
+        }
+        let newest = self.0.last().map_or(bucket, |(bucket, _)| *bucket);
+        // One more than is read: a late event still reads those before its own.
+        self.0
+            .retain(|(bucket, _)| *bucket >= newest - usual.buckets() - 1);
+    }
+
+    /// Of the days or hours that nothing can come late for.
+    fn usual(&self, usual: Usual, time: i64) -> u32 {
+        let now = (time - lateness_ms()).div_euclid(usual.bucket_ms());
         let closed = self
             .0
             .iter()
-            .filter(|(day, _)| (today - DAYS..today).contains(day));
-        closed.map(|(_, count)| *count).max().unwrap_or(0)
+            .filter(|(bucket, _)| (now - usual.buckets()..now).contains(bucket));
+        usual.of(closed.map(|(_, count)| *count).collect())
     }
 }
 
@@ -102,7 +154,9 @@ impl Limits {
         let mut findings = Vec::new();
         for window in windows {
             if self.times_usual > 0 {
-                memory.busiest.note(window.end, window.counts[0]);
+                memory
+                    .busiest
+                    .note(self.usual, window.end, window.counts[0]);
             }
             if self.exceeded_by(&window) {
                 memory.has_fired(period_of(window.end, self.within));
@@ -165,7 +219,12 @@ impl Limits {
             let held: Vec<&Hit> = held
                 .filter(|h| h.is_within(end - self.within, end))
                 .collect();
-            let window = self.window(end, event_id.clone(), &held, memory.busiest.usual(end));
+            let window = self.window(
+                end,
+                event_id.clone(),
+                &held,
+                memory.busiest.usual(self.usual, end),
+            );
             if self.exceeded_by(&window) {
                 done.push(period_of(end, self.within));
             }
@@ -282,4 +341,38 @@ fn median_gap(held: &[&Hit]) -> i64 {
 /// A parameter in the unit of event time.
 pub(super) fn ms(duration: std::time::Duration) -> i64 {
     millis(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is usual after a week in which the given hours of each day had a window of `count`.
+    fn usual(of: Usual, hours: std::ops::Range<i64>, count: u32) -> u32 {
+        let mut busiest = Busiest::default();
+        for day in 0..7 {
+            for hour in hours.clone() {
+                busiest.note(of, (day * 24 + hour) * HOUR_MS, count);
+            }
+        }
+        busiest.usual(of, 7 * 24 * HOUR_MS + lateness_ms())
+    }
+
+    #[test]
+    fn a_crowd_an_hour_a_day_makes_the_busiest_window_and_not_the_median() {
+        assert_eq!(usual(Usual::Busiest, 9..10, 900), 900);
+        assert_eq!(usual(Usual::Median, 9..10, 900), 0);
+        assert_eq!(usual(Usual::Median, 8..22, 900), 900);
+    }
+
+    #[test]
+    fn the_present_hour_is_no_part_of_what_is_usual() {
+        let mut busiest = Busiest::default();
+        for hour in 0..200 {
+            busiest.note(Usual::Median, hour * HOUR_MS, 3);
+        }
+        assert!(busiest.0.len() <= 170, "{}", busiest.0.len());
+        busiest.note(Usual::Median, 200 * HOUR_MS, 4000);
+        assert_eq!(busiest.usual(Usual::Median, 200 * HOUR_MS), 3);
+    }
 }

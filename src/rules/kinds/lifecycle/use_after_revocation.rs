@@ -30,6 +30,10 @@ pub struct UseAfterRevocation {
     /// Refused attempts from a foreign context within `attempts_window` that are worth a look.
     pub attempts: u32,
     pub attempts_window: Duration,
+    /// The same from a context that is not the family's own, foreign or not: where a source tells addresses only, a stranger
+    /// is merely unknown, and only perseverance sets him apart from a phone that tries again in the street.
+    pub attempts_unknown: u32,
+    pub attempts_unknown_window: Duration,
     /// After our own or an operator's revocation so long nothing that is refused counts: we broke it.
     pub self_induced: Duration,
     pub settle: Duration,
@@ -42,6 +46,8 @@ impl Default for UseAfterRevocation {
             propagation: Duration::from_secs(10),
             attempts: 3,
             attempts_window: Duration::from_mins(10),
+            attempts_unknown: 8,
+            attempts_unknown_window: Duration::from_hours(1),
             self_induced: Duration::from_hours(24),
             settle: Duration::from_secs(2),
             travel: TravelBounds::default(),
@@ -66,6 +72,17 @@ impl Kind for UseAfterRevocation {
             "attempts_window",
             "Within this time they are counted.",
             &mut self.attempts_window,
+        );
+        p.count(
+            "attempts_unknown",
+            "Refused attempts within `attempts_unknown_window` from contexts that are not the family's own, foreign or not, that are worth a low alert.",
+            1..=16,
+            &mut self.attempts_unknown,
+        );
+        p.duration(
+            "attempts_unknown_window",
+            "Within this time those are counted.",
+            &mut self.attempts_unknown_window,
         );
         p.duration(
             "self_induced",
@@ -210,23 +227,35 @@ impl UseAfterRevocation {
         if self.is_self_induced(case, entry.time, trace) {
             return None;
         }
-        let since = entry.time.saturating_sub(millis(self.attempts_window));
-        let attempts = case.entries_before(entry.time + 1).iter();
-        let strangers: Vec<&Entry> = attempts
-            .filter(|e| is_refused(e) && e.time > since.max(end.time))
-            .filter(|e| stands(case, e, end.time, &self.travel).0 == Standing::Foreign)
-            .collect();
-        if strangers.len() < self.attempts as usize {
+        let foreign = self.attempts(case, entry, end, self.attempts_window, Standing::Foreign);
+        let unknown = self.attempts(
+            case,
+            entry,
+            end,
+            self.attempts_unknown_window,
+            Standing::Unknown,
+        );
+        let (attempts, window) = if foreign >= self.attempts as usize {
+            (foreign, self.attempts_window)
+        } else if unknown >= self.attempts_unknown as usize {
+            (unknown, self.attempts_unknown_window)
+        } else {
             trace.note(|| {
                 let values = Evidence::new()
-                    .with("foreign_attempts", strangers.len())
+                    .with("foreign_attempts", foreign)
                     .with("attempts", self.attempts)
-                    .with("attempts_window_seconds", self.attempts_window.as_secs());
-                let why = "refused after the end, as it should be: too few attempts from a foreign context";
+                    .with("attempts_window_seconds", self.attempts_window.as_secs())
+                    .with("unknown_attempts", unknown)
+                    .with("attempts_unknown", self.attempts_unknown)
+                    .with(
+                        "attempts_unknown_window_seconds",
+                        self.attempts_unknown_window.as_secs(),
+                    );
+                let why = "refused after the end, as it should be: too few attempts from a foreign or unknown context";
                 (why.to_owned(), values)
             });
             return None;
-        }
+        };
         let (_, basis) = stands(case, entry, end.time, &self.travel);
         let presenter = case.context(entry);
         Some(Finding {
@@ -240,20 +269,36 @@ impl UseAfterRevocation {
             presenter: Arc::clone(presenter),
             foreign_network: None,
             summary: format!(
-                "{} refused attempts by a stranger at {} within {}, after {}",
-                strangers.len(),
+                "{attempts} refused attempts by a stranger at {} within {}, after {}",
                 place_name(presenter),
-                span(millis(self.attempts_window)),
+                span(millis(window)),
                 end.what()
             ),
             evidence: end
                 .evidence()
                 .with("answer", entry.answer.as_str())
-                .with("attempts", strangers.len())
+                .with("attempts", attempts)
                 .with_some("presented_token", entry.token_name())
                 .with("basis", basis.as_str())
                 .with("presenter", who(presenter)),
         })
+    }
+
+    /// Refused attempts since the end, within a window that ends with this one, by whoever stands at least so far off.
+    fn attempts(
+        &self,
+        case: &FamilyCase<'_>,
+        last: &Entry,
+        end: &Measure,
+        window: Duration,
+        at_least: Standing,
+    ) -> usize {
+        let since = last.time.saturating_sub(millis(window)).max(end.time);
+        let attempts = case.entries_before(last.time + 1).iter();
+        attempts
+            .filter(|e| is_refused(e) && e.time > since)
+            .filter(|e| stands(case, e, end.time, &self.travel).0 >= at_least)
+            .count()
     }
 
     /// Whoever was cut off by us or an operator tries again, and is rarely a thief: one lesson of mass revocations.

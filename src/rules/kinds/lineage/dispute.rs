@@ -98,15 +98,16 @@ fn accepted_row(
     let early = in_grace || age <= millis(view.bounds.lost_response);
     let known = view.known(Some(token), view.entry(again).generation, again);
     let (standing, basis) = view.standing(again, &known);
-    let own = standing == Standing::Own
-        || (standing == Standing::Unknown && view.same_context(first, again));
+    // What one context repeats has one holder. That it is far from where the family was before is a place alone (S3).
+    let only_far = standing == Standing::Unknown || basis == Basis::Travel;
+    let own = standing == Standing::Own || (only_far && view.same_context(first, again));
     let row = if early {
         Row::AcceptedInGrace
     } else {
         Row::AcceptedLate
     };
     match (standing, own, early) {
-        (Standing::Foreign, ..) => Some(judgement(view, Verdict::Theft, row, again).blaming(
+        (Standing::Foreign, false, _) => Some(judgement(view, Verdict::Theft, row, again).blaming(
             Some(again),
             Some(first),
             basis,

@@ -3,14 +3,17 @@
 //! Plain Keycloak carries the address only, so that a thief in another network is merely unknown. One client that moves
 //! between two networks cannot look like this: whoever presents the successor got the answer to the disputed token, and
 //! whoever presents the disputed token (or a successor on another branch) meanwhile in another network did not. Nor can it be
-//! one person when the two are further apart than anybody travels, whatever device both claim to be.
+//! one person when the two are further apart than anybody travels, whatever device both claim to be: either holds a successor
+//! that the other was not given, or the disputed token itself came from a line and from a rented server that the family never
+//! used. A phone between a line and its carrier's hub repeats a token from far away, but no phone comes out at a rented server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::super::case::millis;
+use super::super::super::context::Standing;
 use super::super::super::ledger::TokenHash;
 use super::view::View;
-use crate::model::limits;
+use crate::model::{Network, limits};
 
 pub(super) struct Proof {
     /// An entry of one holder and one of the other.
@@ -22,7 +25,7 @@ pub(super) struct Proof {
 
 /// The first time that networks X, Y, X alternate within the proof window over the disputed token and its successors, or that
 /// two places are presented from which no one person can be at both, one side holding a successor that the other side's
-/// presentation did not issue.
+/// presentation did not issue, or being a rented server.
 pub(super) fn proved(view: &View<'_>, token: TokenHash) -> Option<Proof> {
     let presentations = Presentations::of(view, token);
     let proofs = [presentations.alternation(), presentations.parted()];
@@ -48,6 +51,9 @@ struct Presentations {
     apart: Vec<Set>,
     /// For each: those from where nobody can have come in the time.
     unreachable: Vec<Set>,
+    /// Of the disputed token itself: from rented servers that are new to the family, and from anywhere else.
+    rented: Set,
+    unrented: Set,
 }
 
 impl Presentations {
@@ -65,6 +71,9 @@ impl Presentations {
         let elsewhere = |&one: &usize| set(&entries, |other| view.network_differs(one, other));
         let unreachable = |&one: &usize| set(&entries, |other| view.unreachable(one, other));
         let lineage = Lineage::of(view, token, &entries);
+        let known = view.known(Some(token), None, entries.first().copied().unwrap_or(0));
+        let disputed = |entry: usize| view.entry(entry).token == Some(token);
+        let is_new = |entry: usize| view.standing(entry, &known).0 != Standing::Own;
         let holds = |&holder: &usize| {
             let held = view.entry(holder).token.filter(|t| successors.contains(t));
             held.map_or(0, |held| {
@@ -83,13 +92,23 @@ impl Presentations {
             elsewhere: entries.iter().map(elsewhere).collect(),
             unreachable: entries.iter().map(unreachable).collect(),
             apart: (0..entries.len()).map(mirrored).collect(),
+            rented: set(&entries, |e| disputed(e) && is_rented(view, e) && is_new(e)),
+            unrented: set(&entries, |e| disputed(e) && !is_rented(view, e)),
             entries,
         }
     }
 
     fn parted(&self) -> Option<Proof> {
         (0..self.entries.len()).find_map(|later| {
-            let before = self.apart[later] & self.unreachable[later] & (bit(later) - 1);
+            let opposite = if self.rented & bit(later) != 0 {
+                self.unrented
+            } else if self.unrented & bit(later) != 0 {
+                self.rented
+            } else {
+                0
+            };
+            let two_holders = self.apart[later] | opposite;
+            let before = two_holders & self.unreachable[later] & (bit(later) - 1);
             let earlier = (0..later).find(|&earlier| before & bit(earlier) != 0)?;
             Some(Proof {
                 one: self.entries[later],
@@ -122,6 +141,12 @@ impl Presentations {
         let is_apart = self.apart[third] & bit(second) != 0;
         firsts != 0 && (is_apart || firsts & self.apart[second] != 0)
     }
+}
+
+/// Whether it came from a network whose addresses are rented to servers.
+fn is_rented(view: &View<'_>, entry: usize) -> bool {
+    let network = view.seen(entry).context.network.as_ref();
+    network.is_some_and(Network::is_rented)
 }
 
 fn bit(number: usize) -> Set {
