@@ -124,8 +124,9 @@ impl Hasher for KeyHasher {
     }
 
     fn write_u64(&mut self, key: u64) {
-        // hashbrown takes its tag from the top seven bits, which are all but equal within a shard.
-        self.0 = key.rotate_left(17);
+        // hashbrown takes the place from the low bits and its tag from the top seven. The top byte, which is the same in the
+        // whole shard, goes where neither looks: to bits 24 to 31, beyond the places of 16 million entries a shard.
+        self.0 = key.rotate_left(32);
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -169,6 +170,8 @@ fn long_key_of<'a>(parts: impl Iterator<Item = &'a str>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher as _;
+
     use super::*;
 
     impl Aged for i64 {
@@ -187,6 +190,23 @@ mod tests {
         assert_eq!(table.evicted() + table.len() as u64, 100_000);
         assert!(table.get(key("t", &["99999"])).is_some());
         assert!(table.get(key("t", &["0"])).is_none());
+    }
+
+    #[test]
+    fn the_keys_of_a_shard_are_spread_over_its_places_and_tags() {
+        const KEYS: usize = 1 << 16;
+        let hashed = (0_u64..)
+            .map(|n| key("t", &[&n.to_string()]))
+            .filter(|key| shard_of(*key) == 7)
+            .map(|key| BuildHasherDefault::<KeyHasher>::default().hash_one(key));
+        let hashes: Vec<u64> = hashed.take(KEYS / 64).collect();
+        let different = |part: fn(u64) -> u64| {
+            let parts: std::collections::HashSet<u64> = hashes.iter().map(|it| part(*it)).collect();
+            parts.len()
+        };
+        // Thrown at random into 64 times as many places, nearly all have one of their own.
+        assert!(different(|hash| hash % KEYS as u64) > hashes.len() * 9 / 10);
+        assert_eq!(different(|hash| hash >> 57), 128);
     }
 
     #[test]
