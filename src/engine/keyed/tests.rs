@@ -1,3 +1,5 @@
+//! What the generic stage takes, puts aside and remembers.
+
 use std::path::Path;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What a ledger keeps, folds and forgets.
+
 use super::*;
 
 fn refresh(n: i64, context: &Arc<Context>) -> NewEntry {
