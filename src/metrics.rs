@@ -147,6 +147,8 @@ metrics! {
         actions_oldest_pending_timestamp_seconds: Gauge,
         /// Actions that wait for a person: budget used up, too old, or approval required.
         actions_held: IntGauge,
+        /// Clients whose breaker is open, so that nothing is ended there without a person. Clients that the configuration does not name are `other`.
+        breakers_open: IntGaugeVec["client"],
         /// Actions given up after the last attempt, until somebody retries them.
         actions_parked: IntGauge,
         /// Seconds from the event that proved a theft to the revocation being confirmed.

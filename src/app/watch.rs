@@ -10,7 +10,9 @@ use crate::delivery;
 use crate::engine::{Counters, Sizes};
 use crate::metrics::top::Top;
 use crate::metrics::{Metrics, Names, Refreshes};
-use crate::model::{ActionKind, ActionState, Commit, Incident, Output, RawBatch, Text, Timestamp};
+use crate::model::{
+    ActionKind, ActionState, BreakerReport, Commit, Incident, Output, RawBatch, Text, Timestamp,
+};
 use crate::pipeline::{Observer, Reload, Taken};
 use crate::store::{AttemptResult, CommitReport};
 
@@ -18,6 +20,7 @@ use crate::store::{AttemptResult, CommitReport};
 pub(super) struct Watch {
     pub(super) metrics: Metrics,
     pub(super) refreshes: Refreshes,
+    names: Names,
     pub(super) top: Arc<Mutex<Top>>,
     pub(super) board: Arc<Board>,
     pub(super) counted: Counters,
@@ -35,7 +38,8 @@ impl Watch {
     ) -> Self {
         Self {
             metrics,
-            refreshes: Refreshes::new(names),
+            refreshes: Refreshes::new(names.clone()),
+            names,
             top,
             board,
             counted: Counters::default(),
@@ -165,12 +169,17 @@ impl Observer for Watch {
         }
     }
 
+    fn breakers(&mut self, breakers: Vec<BreakerReport>) {
+        self.metrics.breakers(&self.names, &breakers);
+    }
+
     fn rule_errors(&mut self, rule: &Text, errors: u64) {
         self.board.rule_errors(rule, errors);
     }
 
     fn reloaded(&mut self, reload: &Reload) {
-        self.refreshes.rename(reload.names());
+        self.names = reload.names();
+        self.refreshes.rename(self.names.clone());
     }
 
     fn saved(&mut self, bytes: usize) {

@@ -114,12 +114,15 @@ impl Default for Response {
     }
 }
 
-/// Actions other than `notify` per ten minutes of event time; beyond it they are held.
+/// Actions other than `notify` per ten minutes; beyond it they are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     pub per_client: u32,
     pub per_rule: u32,
+    pub per_tenant: u32,
     pub global: u32,
+    /// Of 10,000 families in use at a client; only where more than a thousand are, since a share of few says nothing.
+    pub per_10000_families: u32,
 }
 
 impl Default for Budget {
@@ -127,7 +130,9 @@ impl Default for Budget {
         Self {
             per_client: 20,
             per_rule: 60,
+            per_tenant: 100,
             global: 100,
+            per_10000_families: 100,
         }
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Family {
     accepted_since: Option<i64>,
     /// Event time of the newest accepted refresh, for the time between refreshes.
     pub(super) refreshed_at: Option<i64>,
+    /// Day of its newest accepted event.
+    active_on: i64,
     /// Event time at which it was last listed with its user and session; absent where either is new.
     listed_at: Option<i64>,
     /// Its scope says that it outlives the browser session, whatever else the source tells of its kind.
@@ -81,6 +83,7 @@ impl Family {
             last_seen: time,
             accepted_since: None,
             refreshed_at: None,
+            active_on: i64::MIN,
             listed_at: None,
             offline_access: false,
         }
@@ -101,6 +104,15 @@ impl Family {
     pub(super) fn unlisted(&self) -> bool {
         let long_ago = |at: i64| self.last_seen.saturating_sub(at) > LISTED_FOR_MS;
         self.accepted_since.is_some() && self.listed_at.is_none_or(long_ago)
+    }
+
+    /// Whether an event is its first accepted one of a day.
+    pub(super) fn is_active_anew(&mut self, event: &Event, day: i64) -> bool {
+        let is_anew = event.succeeded() && day > self.active_on;
+        if is_anew {
+            self.active_on = day;
+        }
+        is_anew
     }
 
     pub(super) fn listed(&mut self) {
@@ -202,6 +214,7 @@ impl Family {
         self.ledger.absorb(other.ledger);
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);
+        self.active_on = self.active_on.max(other.active_on);
         let (mine, theirs) = (self.accepted_since, other.accepted_since);
         if mine.is_none() && theirs.is_some() {
             self.disbelieve();

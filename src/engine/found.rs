@@ -24,6 +24,8 @@ pub struct Found {
     pub confidence: f64,
     /// The network of the foreign branch, where there is one.
     pub foreign_network: Option<Prefix>,
+    /// About how many families were in use at the detection's client in 24 hours; 0 where it names none.
+    pub families_active: u32,
     /// Whom the detection's address belongs to, with what else is known of them.
     pub presenter: Arc<Context>,
 }
@@ -75,6 +77,7 @@ impl Found {
             late,
             confidence: finding.confidence,
             foreign_network: finding.foreign_network,
+            families_active: 0,
             presenter: finding.presenter,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::active;
 use super::compiled::Compiled;
 use super::family::Family;
 use super::found::{Found, Whose, stable_id};
@@ -10,7 +11,7 @@ use super::rate::release;
 use super::resolve::{Resolved, scoped};
 use super::state::{Ended, State, Waiting};
 use super::table::key;
-use crate::model::{Afterwards, Enriched, Event, EventType, Initiator, Subject, limits};
+use crate::model::{Afterwards, Detection, Enriched, Event, EventType, Initiator, Subject, limits};
 use crate::rules::case::{
     At, ClientFacts, Ends, FamilyCase, FamilyKind, Measure, TenantFacts, millis,
 };
@@ -34,10 +35,27 @@ pub(super) fn presented(
     if !family.add(&event.event, time, resolved.used_before, context.clone()) {
         return None;
     }
+    let day = active::day_of(time);
+    if family.is_active_anew(&event.event, day)
+        && let Some(client_id) = &family.client_id
+    {
+        let client = scoped("client", &event.event, &[client_id]);
+        active::seen(&mut state.active, client, day);
+    }
     lifecycle::list(state, key);
     ask_now(state, compiled, key, late, out);
     wait_or_ask(state, compiled, key, time, late, out);
     Some(key)
+}
+
+/// Families in use at the detection's client when it came about.
+pub(super) fn families_active(state: &State, detection: &Detection) -> u32 {
+    let Some(client_id) = &detection.client_id else {
+        return 0;
+    };
+    let tenant = detection.tenant.as_deref().unwrap_or("");
+    let client = key("client", &[&detection.issuer, tenant, client_id]);
+    active::at(&state.active, client, detection.time.as_millisecond())
 }
 
 /// Makes two families one when an event shows that they are; the earlier survives.

@@ -13,6 +13,7 @@
 //! over exactly the facts up to there: the answer does not depend on the order of arrival.
 
 mod account;
+mod active;
 mod compiled;
 mod explain;
 mod facts;
@@ -87,7 +88,7 @@ pub struct Sizes {
 const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
 const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
 /// Version of the snapshot's form; another one is not read, and the state is rebuilt.
-const SNAPSHOT_VERSION: u32 = 9;
+const SNAPSHOT_VERSION: u32 = 10;
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -146,6 +147,9 @@ impl Engine {
         self.answer_questions(out);
         keyed::note_thefts(&mut self.state, &out[before..]);
         risk::follow(&mut self.state, &self.compiled, before, out);
+        for found in &mut out[before..] {
+            found.families_active = lineage::families_active(&self.state, &found.detection);
+        }
         self.sweep();
         if muted {
             // An output belongs to the event that released it: what was judged before is not judged again.
@@ -214,6 +218,7 @@ impl Engine {
                 + state.users.evicted()
                 + state.networks.evicted()
                 + state.clients.evicted()
+                + state.active.evicted()
                 + state.ended.evicted()
                 + state.reuses.evicted()
                 + state.risks.evicted()
@@ -488,6 +493,7 @@ impl Engine {
         self.state.users.forget_before(horizon);
         self.state.networks.forget_before(horizon);
         self.state.clients.forget_before(horizon);
+        self.state.active.forget_before(horizon);
         self.state.ended.forget_before(horizon);
         self.state.reuses.forget_before(horizon);
         self.state.risks.forget_before(horizon);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::account::User;
+use super::active::Active;
 use super::family::Family;
 use super::keyed::{Aside, Keyed, Thefts};
 use super::rate::Rate;
@@ -27,6 +28,8 @@ pub(super) struct State {
     pub(super) users: Table<Box<User>>,
     pub(super) networks: Table<Rate>,
     pub(super) clients: Table<Rate>,
+    /// Families in use, by client.
+    pub(super) active: Table<Active>,
     /// Families, sessions and users that a person or this daemon ended.
     pub(super) ended: Table<Ended>,
     pub(super) reuses: Table<ClientReuses>,
@@ -171,6 +174,7 @@ impl State {
             users: Table::new(limits::USERS_MAX),
             networks: Table::new(limits::NETWORKS_MAX),
             clients: Table::new(limits::CLIENTS_MAX),
+            active: Table::new(limits::CLIENTS_MAX),
             ended: Table::new(limits::ENDED_MAX),
             reuses: Table::new(limits::CLIENTS_MAX),
             risks: Table::new(limits::RISKS_MAX),

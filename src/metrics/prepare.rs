@@ -1,6 +1,9 @@
 //! Exports every label set that is known at start as 0: a rate needs a beginning, and an alert must tell none from unknown.
 
-use crate::model::{ActionKind, Decision, Mode, Outcome, Reason, RejectReason, Severity, Text};
+use crate::model::{
+    ActionKind, BreakerReport, BreakerState, Decision, Mode, Outcome, Reason, RejectReason,
+    Severity, Text,
+};
 
 use super::{Metrics, Names, refreshes};
 
@@ -131,6 +134,7 @@ impl Metrics {
         for client in names.clients().all() {
             self.refresh_interval_seconds.with_label_values(&[client]);
             self.device_changes_total.with_label_values(&[client]);
+            self.breakers_open.with_label_values(&[client]);
             for tenant in names.tenants().all() {
                 each(Outcome::ALL, |outcome| {
                     self.refreshes_total
@@ -144,6 +148,17 @@ impl Metrics {
                     ])
                 });
             }
+        }
+    }
+
+    /// Shows how many breakers are open, by client.
+    pub fn breakers(&self, names: &Names, breakers: &[BreakerReport]) {
+        let mut open = vec![0; names.clients().all().len()];
+        for breaker in breakers.iter().filter(|it| it.state == BreakerState::Open) {
+            open[names.clients().index(Some(&breaker.client.client_id))] += 1;
+        }
+        for (client, open) in names.clients().all().iter().zip(open) {
+            self.breakers_open.with_label_values(&[client]).set(open);
         }
     }
 

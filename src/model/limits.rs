@@ -82,6 +82,10 @@ pub const STORM_PLACES_MAX: usize = 10_000;
 /// Actions in ten minutes that one person takes from the budgets of all. A stolen person seldom has more families; seven
 /// accounts, and not one, are needed to use up a client's 20.
 pub const ACTIONS_SHARED_PER_PERSON: usize = 3;
+/// A share of fewer families than this is no measure: half a per cent of 200 is one.
+pub const SHARE_FAMILIES_MIN: u32 = 1000;
+/// Clients of tenants whose breakers are open at a time; beyond it the one opened longest ago is forgotten.
+pub const BREAKERS_MAX: usize = 1000;
 /// People are told again that revocations of an incident wait: as often as Alertmanager repeats a page by default.
 pub const WAITING_NOTICE_EVERY: Duration = Duration::from_hours(4);
 /// Addresses whose network and place are remembered per worker: hot addresses repeat, and one entry is some 200 bytes.

@@ -7,6 +7,7 @@
 
 mod action;
 mod batch;
+mod breaker;
 mod bulletin;
 mod client;
 mod clue;
@@ -24,6 +25,7 @@ mod value;
 
 pub use action::{Action, ActionKind, ActionRecord, ActionState, Decision, Mode, Target};
 pub use batch::{Input, RawBatch, RawRecord, Reject, RejectReason};
+pub use breaker::{BreakerClient, BreakerReport, BreakerState};
 pub use bulletin::{
     Afterwards, Bulletin, ClientDay, Digest, Fate, Fates, LastRead, LateIncident, News, Performed,
     Rejected, RuleDay, TooLate, Waiting,

@@ -413,6 +413,9 @@ impl Loop {
         let mut sizes = engine.sizes();
         sizes.evicted += policy.evicted();
         self.observer.engine(sizes, engine.counters(), engine.now());
+        if let Some(now) = engine.now() {
+            self.observer.breakers(policy.breakers(now));
+        }
         for (rule, errors) in engine.rule_errors() {
             self.observer.rule_errors(rule, errors);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::ingest::Reload;
 use super::worker::Taken;
 use crate::engine::{Counters, Sizes};
-use crate::model::{Commit, RawBatch, Text, Timestamp};
+use crate::model::{BreakerReport, Commit, RawBatch, Text, Timestamp};
 use crate::store::CommitReport;
 
 /// Filled by `app`; nothing here may block.
@@ -18,6 +18,8 @@ pub trait Observer: Send {
     fn store_down(&mut self, why: &str);
     /// How much the engine remembers, what became of the input, and engine time.
     fn engine(&mut self, sizes: Sizes, counters: Counters, watermark: Option<Timestamp>);
+    /// The breakers that are not closed.
+    fn breakers(&mut self, breakers: Vec<BreakerReport>);
     /// How often conditions of a rule had no answer since the start of this process.
     fn rule_errors(&mut self, rule: &Text, errors: u64);
     /// The state was saved.

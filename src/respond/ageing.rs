@@ -40,6 +40,21 @@ impl<K: Ord + Clone, V> Ageing<K, V> {
         self.entries.get(key).map(|(_, value)| value)
     }
 
+    /// Changed without being news.
+    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.entries.get_mut(key).map(|(_, value)| value)
+    }
+
+    pub(super) fn remove(&mut self, key: &K) -> Option<(i64, V)> {
+        let (newest, value) = self.entries.remove(key)?;
+        self.by_time.remove(&(newest, key.clone()));
+        Some((newest, value))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter().map(|(key, (_, value))| (key, value))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

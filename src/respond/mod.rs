@@ -6,10 +6,12 @@
 //! and network, alone or together, never revoke: whether a finding may revoke was decided by its kind and only narrows here.
 
 mod ageing;
+mod breaker;
 mod budget;
 mod incidents;
 mod notices;
 mod proposal;
+mod purse;
 mod restraint;
 mod storm;
 #[cfg(test)]
@@ -21,12 +23,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Clients, Response, Tenants};
 use crate::engine::Found;
-use crate::model::{Action, ActionKind, Decision, Member, Mode, Output, Severity, Subject, Text};
+use crate::model::{
+    Action, ActionKind, BreakerClient, BreakerReport, Decision, Member, Mode, Output, Severity,
+    Subject, Text, Timestamp,
+};
 use crate::rules::{Exception, Rule};
-use budget::{Charge, Spent};
+use breaker::Breakers;
+use budget::Spent;
 use incidents::{Incidents, Open};
 use notices::Notice;
 use proposal::{has_target, propose, revokes, wanted, wants_notice};
+use purse::{Purse, Wait, client_of};
 use restraint::{Restraint, Windows};
 use storm::Storms;
 
@@ -58,7 +65,13 @@ struct State {
     storms: Storms,
     #[serde(default)]
     windows: Windows,
+    #[serde(default)]
+    breakers: Breakers,
 }
+
+/// The kind of rule whose findings open breakers.
+const STORM: &str = "storm";
+const STORM_BEGAN: &str = "a storm of reuse began there";
 
 /// Sets the id of what is only observed apart, so that it takes nothing away from what is performed later.
 const OBSERVED: &str = "observed";
@@ -102,7 +115,26 @@ impl Policy {
 
     /// Incidents, closed incidents, storms and suppressions that were forgotten before their time, because there were too many.
     pub const fn evicted(&self) -> u64 {
-        self.state.incidents.evicted() + self.state.storms.evicted() + self.state.windows.evicted()
+        let State {
+            incidents,
+            storms,
+            windows,
+            breakers,
+            ..
+        } = &self.state;
+        incidents.evicted() + storms.evicted() + windows.evicted() + breakers.evicted()
+    }
+
+    /// The breakers that are not closed at an event time.
+    pub fn breakers(&self, time: Timestamp) -> Vec<BreakerReport> {
+        let limit = self.allowed.response.budget.per_client;
+        self.state.breakers.report(limit, time.as_millisecond())
+    }
+
+    /// A person lets some actions through at a client whose breaker is open; `false` when it is not.
+    pub fn half_open(&mut self, client: &BreakerClient, time: Timestamp) -> bool {
+        let key = client.key();
+        self.state.breakers.half_open(&key, time.as_millisecond())
     }
 
     /// Decides about one finding and appends what comes of it.
@@ -111,12 +143,16 @@ impl Policy {
         let restraint = self.restraint(&found, mode.0);
         let excepted = matches!(restraint, Some(Restraint::Excepted(_)));
         let storm = if excepted { None } else { self.storm(&found) };
+        let storm_opened = restraint.is_none() && self.breaks(&found, mode.0);
         let Self { allowed, state, .. } = self;
         let severity = found.detection.severity;
         // What somebody answers for makes no incident graver.
         let weight = if excepted { Severity::Info } else { severity };
         let open = state.incidents.file(&found, storm, weight);
-        let mut waits = false;
+        let mut wait = Wait::default();
+        if storm_opened {
+            wait.opened(STORM_BEGAN, &found);
+        }
         for kind in wanted(&found)
             .into_iter()
             .filter(|kind| has_target(*kind, &found.detection.subject))
@@ -135,18 +171,18 @@ impl Policy {
                 continue;
             }
             // A flood of mild measures must not use up what revocations need.
-            let spent = if revokes(kind) {
-                &mut state.spent
+            let mut purse = if revokes(kind) {
+                Purse::of_revocations(&mut state.spent, &mut state.breakers)
             } else {
-                &mut state.spent_mildly
+                Purse::of_the_rest(&mut state.spent_mildly)
             };
-            (action.decision, action.reason) = decision(allowed, spent, &action, mode, &found);
-            waits |= revokes(kind) && action.decision == Decision::Hold;
+            (action.decision, action.reason) =
+                decision(allowed, &mut purse, &action, mode, &found, &mut wait);
             out.actions.push(action);
         }
         out.actions.extend(match &restraint {
             Some(restraint) => no_notice(open, restraint, &found),
-            None => notice(open, mode, waits, &found),
+            None => notice(open, mode, &wait, &found),
         });
         let incident = open.incident.clone();
         out.members.push(Member {
@@ -156,6 +192,24 @@ impl Policy {
         out.incidents.retain(|known| known.id != incident.id);
         out.incidents.push(incident);
         out.detections.push(found.detection);
+    }
+
+    /// Whether a finding opens the breaker of its client: a storm of reuse, where something could be ended. The rule counts
+    /// families; one account that attacks its own must not take the protection of the others away, so people are counted here.
+    fn breaks(&mut self, found: &Found, mode: Mode) -> bool {
+        let is_storm = found.rule.detect.kind() == STORM && !found.late;
+        let Some(client) = client_of(found).filter(|_| is_storm && mode >= Mode::Enforce) else {
+            return false;
+        };
+        let limit = self.allowed.response.budget.per_client;
+        let time = found.detection.time.as_millisecond();
+        let place = Subject::Client(client.client_id.clone());
+        let place = name_of(&incidents::scoped(found, place));
+        if self.state.storms.people(&place, time) < limit.div_ceil(2) as usize {
+            return false;
+        }
+        let breakers = &mut self.state.breakers;
+        breakers.open(&client, STORM_BEGAN.into(), limit, time)
     }
 
     /// Why nothing is done about a finding, if so.
@@ -243,7 +297,7 @@ fn no_notice(open: &mut Open, restraint: &Restraint, found: &Found) -> Option<Ac
 }
 
 /// The notice that is due after a finding, if one is.
-fn notice(open: &mut Open, (mode, of): (Mode, &str), waits: bool, found: &Found) -> Option<Action> {
+fn notice(open: &mut Open, (mode, of): (Mode, &str), wait: &Wait, found: &Found) -> Option<Action> {
     let detection = &found.detection;
     if !wants_notice(found) {
         return None;
@@ -252,7 +306,7 @@ fn notice(open: &mut Open, (mode, of): (Mode, &str), waits: bool, found: &Found)
     let time = detection.time.as_millisecond();
     let notice = open
         .notices
-        .next(mode >= needs, detection.severity, waits, time)?;
+        .next(mode >= needs, detection.severity, wait.waits, time)?;
     let tells_more = matches!(notice, Notice::First | Notice::Graver(_));
     if tells_more && detection.severity == open.incident.severity {
         // Before it there may have been others that nobody was told of.
@@ -260,6 +314,9 @@ fn notice(open: &mut Open, (mode, of): (Mode, &str), waits: bool, found: &Found)
     }
     let mut action = propose(ActionKind::Notify, found, open, &notice.variant());
     (action.decision, action.reason) = match notice {
+        Notice::First | Notice::Graver(_) | Notice::Waiting(_) if wait.breaker.is_some() => {
+            (Decision::Execute, wait.breaker.clone().unwrap_or_default())
+        }
         Notice::Observed => (Decision::Observe, too_low(mode, of, ActionKind::Notify)),
         Notice::First => (
             Decision::Execute,
@@ -279,10 +336,11 @@ fn notice(open: &mut Open, (mode, of): (Mode, &str), waits: bool, found: &Found)
 
 fn decision(
     allowed: &Allowed,
-    spent: &mut Spent,
+    purse: &mut Purse<'_>,
     action: &Action,
     (mode, of): (Mode, &str),
     found: &Found,
+    wait: &mut Wait,
 ) -> (Decision, Text) {
     let detection = &found.detection;
     if mode < action.kind.needs() {
@@ -302,15 +360,12 @@ fn decision(
     if action.kind == ActionKind::Review {
         return granted;
     }
-    let charge = Charge {
-        person: &name_of(&incidents::subject_of(found)),
-        client: &detection.client_id.clone().unwrap_or_else(|| "".into()),
-        rule: &found.rule.name,
-    };
-    let time = detection.time.as_millisecond();
-    match spent.spend(allowed.response.budget, charge, time) {
+    match purse.spend(allowed.response.budget, found) {
         Ok(()) => granted,
-        Err(exhausted) => (Decision::Hold, exhausted.reason().into()),
+        Err(held) => {
+            wait.because(&held, found);
+            (Decision::Hold, held.why)
+        }
     }
 }
 

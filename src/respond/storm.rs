@@ -47,6 +47,13 @@ impl Storms {
         joins
     }
 
+    /// People found at a client or network lately.
+    pub(super) fn people(&self, place: &Text, time: i64) -> usize {
+        let lately = |(at, _): &&(i64, Text)| *at > time.saturating_sub(WINDOW_MS);
+        let seen = self.seen.get(place);
+        seen.map_or(0, |people| people.iter().filter(lately).count())
+    }
+
     /// Clients and networks forgotten before their time.
     pub(super) const fn evicted(&self) -> u64 {
         self.evicted

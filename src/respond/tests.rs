@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config::{Budget, Client};
 use crate::engine::stable_id;
-use crate::model::{Detection, Evidence, Incident, Prefix, Severity, Timestamp};
+use crate::model::{BreakerState, Detection, Evidence, Incident, Prefix, Severity, Timestamp};
 use crate::rules::Ask;
 use crate::rules::{self, Rule};
 
@@ -89,6 +89,7 @@ impl Finder {
             late: false,
             confidence: 1.0,
             foreign_network: None,
+            families_active: 0,
             presenter: Arc::default(),
         }
     }
@@ -325,6 +326,7 @@ fn restarts_and_batches_change_nothing() {
             per_client: 2,
             per_rule: 3,
             global: 3,
+            ..Budget::default()
         };
         policy
     };
@@ -352,4 +354,139 @@ fn restarts_and_batches_change_nothing() {
     }
     assert_eq!(actions, whole.actions);
     assert_eq!(disturbed.state, undisturbed.state);
+}
+
+/// As many people as there are numbers, each robbed once at a client.
+fn robbed(
+    policy: &mut Policy,
+    finder: &Finder,
+    client: &str,
+    people: std::ops::Range<i64>,
+) -> usize {
+    let held = people.map(|n| {
+        let user = format!("{client}{n}");
+        let (actions, _) = decide(policy, finder.theft(&user, &user, client, n));
+        revoked(&actions) == Some(Decision::Hold)
+    });
+    held.filter(|held| *held).count()
+}
+
+/// What is open at a time, by client.
+fn open_at(policy: &Policy, at: i64) -> Vec<(String, BreakerState)> {
+    let breakers = policy.breakers(Timestamp::from_millisecond(START + at).unwrap());
+    let short = |breaker: BreakerReport| (breaker.client.client_id.to_string(), breaker.state);
+    breakers.into_iter().map(short).collect()
+}
+
+#[test]
+fn the_breaker_holds_one_client_until_it_is_quiet_and_leaves_the_others_alone() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    assert_eq!(robbed(&mut policy, &finder, "web", 0..25), 5);
+    assert_eq!(
+        open_at(&policy, 25),
+        [("web".to_owned(), BreakerState::Open)]
+    );
+    assert_eq!(robbed(&mut policy, &finder, "app", 0..20), 0);
+    let late = 9 * MINUTE;
+    assert_eq!(
+        robbed(&mut policy, &finder, "web", late..late + 15),
+        15,
+        "still open"
+    );
+
+    let quiet = 9 * MINUTE + 11 * MINUTE;
+    assert_eq!(
+        robbed(&mut policy, &finder, "web", quiet..quiet + 15),
+        5,
+        "half of 20 on trial"
+    );
+    let reports = policy.breakers(Timestamp::from_millisecond(START + quiet + 15).unwrap());
+    assert_eq!((reports[0].state, reports[0].held), (BreakerState::Open, 5));
+    assert_eq!(open_at(&policy, 2 * HOUR), []);
+}
+
+#[test]
+fn the_notice_says_that_the_breaker_opened_and_what_to_do() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    robbed(&mut policy, &finder, "web", 0..20);
+    let (actions, _) = decide(&mut policy, finder.theft("u", "u", "web", 30));
+    let notice = actions
+        .iter()
+        .find(|a| a.kind == ActionKind::Notify)
+        .unwrap();
+    for part in [
+        "breaker of client web",
+        "20 actions in 10 min",
+        "tokenwarden actions list",
+    ] {
+        assert!(notice.reason.contains(part), "{}", notice.reason);
+    }
+}
+
+#[test]
+fn a_person_lets_half_of_a_budget_through() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    robbed(&mut policy, &finder, "web", 0..25);
+    let web = BreakerClient {
+        issuer: "https://id.example".into(),
+        tenant: None,
+        client_id: "web".into(),
+    };
+    assert!(policy.half_open(&web, Timestamp::from_millisecond(START + 30).unwrap()));
+    assert_eq!(robbed(&mut policy, &finder, "web", 30..50), 10);
+}
+
+#[test]
+fn a_share_of_the_families_in_use_bounds_a_client_too() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    let decided = (0..30).map(|n| {
+        let found = Found {
+            families_active: 1500,
+            ..finder.theft(&format!("u{n}"), &format!("u{n}"), "web", n)
+        };
+        revoked(&decide(&mut policy, found).0)
+    });
+    let executed = decided.filter(|it| *it == Some(Decision::Execute)).count();
+    assert_eq!(executed, 15, "1 % of 1,500");
+}
+
+/// Somebody replays the consumed tokens of 5,000 victims from one place. That is provable for each, and all the same a
+/// way to lock them out: it stops at the client's budget, people are told five times at most, and who is robbed elsewhere
+/// meanwhile is still cut off.
+#[test]
+fn a_lock_out_attack_stops_at_the_budget_in_one_storm() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    let place = Some(Prefix::of("198.51.100.7".parse().unwrap()));
+    let (mut revocations, mut pages, mut storms) =
+        (Vec::new(), 0, std::collections::BTreeSet::new());
+    for n in 0..5000_i64 {
+        let victim = format!("victim{n}");
+        let found = Found {
+            foreign_network: place,
+            families_active: 5000,
+            ..finder.theft(&victim, &victim, "web", n * 100)
+        };
+        let (actions, incident) = decide(&mut policy, found);
+        revocations.push(revoked(&actions).unwrap());
+        pages += usize::from(told(&actions) == Some(Decision::Execute));
+        if n >= 3 {
+            storms.insert(incident.id);
+        }
+        if n == 2500 {
+            let (actions, incident) =
+                decide(&mut policy, finder.theft("alice", "a1", "pay", n * 100));
+            assert_eq!(revoked(&actions), Some(Decision::Execute));
+            assert_eq!(told(&actions), Some(Decision::Execute));
+            assert!(matches!(incident.subject, Subject::User(_)));
+        }
+    }
+    let executed = revocations.iter().filter(|it| **it == Decision::Execute);
+    assert_eq!(executed.count(), 20);
+    assert!(revocations[20..].iter().all(|it| *it == Decision::Hold));
+    assert_eq!(storms.len(), 1);
+    assert!(pages <= 5, "{pages}");
+    assert_eq!(
+        open_at(&policy, 5000 * 100),
+        [("web".to_owned(), BreakerState::Open)]
+    );
 }

@@ -11,7 +11,8 @@ use tokenwarden::config::{Client, Clients, Response, Rotation, Tenants};
 use tokenwarden::decode::TokenKey;
 use tokenwarden::engine::{Counters, Engine, Sizes};
 use tokenwarden::model::{
-    Claim, Commit, Mode, Position, RawBatch, RawRecord, SourcePartition, Text, Timestamp,
+    BreakerReport, Claim, Commit, Mode, Position, RawBatch, RawRecord, SourcePartition, Text,
+    Timestamp,
 };
 use tokenwarden::pipeline::{
     Control, Ingest, IngestError, Observer, Reload, Standing, Taken, Worker,
@@ -36,6 +37,7 @@ impl Observer for Nobody {
     fn committed(&mut self, _: &Commit, _: CommitReport, _: Timestamp, _: Duration) {}
     fn store_down(&mut self, _: &str) {}
     fn engine(&mut self, _: Sizes, _: Counters, _: Option<Timestamp>) {}
+    fn breakers(&mut self, _: Vec<BreakerReport>) {}
     fn saved(&mut self, _: usize) {}
     fn reloaded(&mut self, _: &Reload) {}
 }

@@ -26,7 +26,7 @@ const FAILING: &str = r#"mode: enforce
 clients: { default: { type: public, rotation: enforced, reuse_grace: 30s } }
 geoip: { asn: asn.mmdb }
 rules: [RULES, odd.yaml]
-response: { act_within: 10m }
+response: { act_within: 10m, budget: { per_client: 2 } }
 sources:
   - name: audit
     file: { path: events.jsonl, poll_every: 100ms }
@@ -103,6 +103,14 @@ impl Failing {
             let family = Family {
                 issuer: Some(issuer),
                 ..Family::new(format!("stolen-of-{issuer}"), "web", "shop")
+            };
+            self.home.append("events.jsonl", &lines(family.stolen(1)));
+        }
+        // One more than the client's budget bears: its breaker opens.
+        for name in ["stolen-too", "stolen-as-well"] {
+            let family = Family {
+                issuer: Some("a"),
+                ..Family::new(name, "web", "shop")
             };
             self.home.append("events.jsonl", &lines(family.stolen(1)));
         }

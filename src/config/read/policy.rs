@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::model::{NetworkClass, SHIPPED_RULES, Text};
-use crate::yaml::{Entry, Faults, Map, Node, Place, nearest};
+use crate::yaml::{Entry, Faults, Node, Place, nearest};
 
 use super::super::{
     Budget, Client, ClientType, Clients, DeclaredNetwork, GeoIp, Response, Rotation, Tenant,
@@ -229,20 +229,41 @@ pub(super) fn response(node: &Node, faults: &mut Faults) -> Option<Response> {
     Some(response)
 }
 
+/// More in ten minutes than any server ends.
+const BUDGET_MAX: u32 = 1_000_000;
+
+/// Nothing is no budget: it would look like enforcement and hold everything.
+fn budget_of(node: &Node, most: u32, faults: &mut Faults) -> Option<u32> {
+    let count = node.integer(0..=most, faults)?;
+    if count == 0 {
+        let fault = node.fault("a budget of 0 holds every action");
+        faults.push(fault.with_hint(format!(
+            "expected 1 to {most}; to perform nothing, set `mode: alert`"
+        )));
+        return None;
+    }
+    Some(count)
+}
+
 fn budget(node: &Node, faults: &mut Faults) -> Option<Budget> {
     let default = Budget::default();
     let mut map = node.mapping(faults)?;
-    let mut count = |map: &mut Map<'_>, key, default| {
+    let mut count = |key, default, most| {
         map.or(key, default, faults, |node, faults| {
-            node.integer(0..=1_000_000, faults)
+            budget_of(node, most, faults)
         })
     };
+    let global = count("global", default.global, BUDGET_MAX);
     let budget = Budget {
-        per_client: count(&mut map, "per_client", default.per_client),
-        per_rule: count(&mut map, "per_rule", default.per_rule),
-        global: count(&mut map, "global", default.global),
+        per_client: count("per_client", default.per_client, BUDGET_MAX),
+        per_rule: count("per_rule", default.per_rule, BUDGET_MAX),
+        // Where nothing is said, one tenant may use what all may.
+        per_tenant: count("per_tenant", global, BUDGET_MAX),
+        global,
+        per_10000_families: count("per_10000_families", default.per_10000_families, 10_000),
     };
-    if budget.per_client > budget.global || budget.per_rule > budget.global {
+    let parts = [budget.per_client, budget.per_rule, budget.per_tenant];
+    if parts.iter().any(|part| *part > budget.global) {
         let message = format!(
             "a part has more than the whole: `global` is {}",
             budget.global
