@@ -17,7 +17,9 @@ pub mod top;
 
 pub use declare::Declared;
 pub use names::Names;
-pub use prepare::{ATTEMPT_OUTCOMES, ENGINE_TABLES, FINAL_STATES, INGEST_OUTCOMES, Known};
+pub use prepare::{
+    ATTEMPT_OUTCOMES, ENGINE_TABLES, FINAL_STATES, INGEST_OUTCOMES, Known, NOTIFICATION_OUTCOMES,
+};
 pub use refreshes::Refreshes;
 
 pub use prometheus::Registry;
@@ -153,7 +155,7 @@ metrics! {
         actions_parked: IntGauge,
         /// Seconds from the event that proved a theft to the revocation being confirmed.
         containment_latency_seconds: Histogram in LATENCY_S,
-        /// Attempts to notify a receiver, by how each ended.
+        /// Attempts to notify a receiver, by how each ended; `capped`: it had too many messages, and a summary tells it.
         notifications_total: IntCounterVec["receiver", "outcome"],
         /// Unix time at which a receiver was last notified successfully.
         notification_last_success_timestamp_seconds: GaugeVec["receiver"],

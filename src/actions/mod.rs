@@ -12,6 +12,7 @@ mod http;
 mod inspection;
 mod keycloak;
 mod notifiers;
+mod remark;
 mod revokers;
 mod specimen;
 mod template;
@@ -20,6 +21,7 @@ mod webhook;
 
 pub use inspection::{Declared, DeclaredClient, Finding, Gravity};
 pub use notifiers::{Asked, Surroundings, notifier};
+pub use remark::Remark;
 pub use revokers::{Revokers, revoker};
 pub use specimen::specimen;
 
@@ -123,6 +125,8 @@ pub struct Notification {
     pub actions: Vec<ActionRecord>,
     /// What the rules' authors say: description and runbook link, by rule.
     pub rules: Vec<RuleNote>,
+    /// What this receiver alone must know besides.
+    pub remarks: Vec<Remark>,
     /// A specimen sent by `notify test`.
     pub specimen: bool,
 }

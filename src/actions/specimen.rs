@@ -28,6 +28,7 @@ pub fn specimen(id: &str, now: Timestamp) -> Notification {
             description: "Two parties use the same family of refresh tokens.".into(),
             runbook: None,
         }],
+        remarks: Vec::new(),
         specimen: true,
         action: notify,
     }

@@ -15,7 +15,7 @@ use crate::config::{self, Secret};
 use crate::model::{Bulletin, Evidence, News, Text};
 
 use super::client::Client;
-use super::{Asked, Attempt, Finding, Notification, Notifier, Surroundings};
+use super::{Asked, Attempt, Finding, Notification, Notifier, Remark, Surroundings};
 
 const SIGNATURE: &str = "x-tokenwarden-signature";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -103,6 +103,7 @@ fn body(notification: &Notification, asked: &Asked) -> Value {
         "id": notification.action.id,
         "type": "incident",
         "specimen": notification.specimen,
+        "remarks": notification.remarks.iter().map(Remark::sentence).collect::<Vec<_>>(),
         "incident": notification.incident,
         "user_name": asked.user_name,
         "detections": notification.detections,
@@ -111,11 +112,12 @@ fn body(notification: &Notification, asked: &Asked) -> Value {
     })
 }
 
-/// The same promise: `type` is `digest` or `too_late`, and the facts stand under that name.
+/// The same promise: `type` is `digest`, `too_late` or `more`, and the facts stand under that name.
 fn bulletin_body(bulletin: &Bulletin) -> Value {
     let (name, facts) = match &bulletin.news {
         News::Digest(digest) => ("digest", json!(digest)),
         News::TooLate(too_late) => ("too_late", json!(too_late)),
+        News::More(more) => ("more", json!(more)),
     };
     json!({
         "version": 1,

@@ -10,7 +10,7 @@ use crate::actions::{self, Revokers, RuleNote, Surroundings};
 use crate::clock;
 use crate::config::{Config, Receiver, SourceKind};
 use crate::decode::Decoder;
-use crate::delivery::{Digests, Performers};
+use crate::delivery::{Digests, Performers, Routes};
 use crate::enrich::Tables;
 use crate::metrics::{Known, Names};
 use crate::model::Text;
@@ -34,6 +34,7 @@ impl Loaded {
         let rules = parts::rule_set(&config, None)
             .map_err(|more| faults.extend(more))
             .unwrap_or_default();
+        faults.extend(config.routes_to_nothing(&parts::rule_labels(&rules)));
         let forms = forms(&config, keys)
             .map_err(|more| faults.extend(more))
             .unwrap_or_default();
@@ -163,6 +164,7 @@ pub(super) fn performers(config: &Config, rules: &RuleSet) -> Result<Performers,
     Ok(Performers {
         revokers,
         notifiers,
+        routes: Routes::new(&config.routes, &config.receivers, parts::rule_labels(rules)),
         rules: rules.rules.iter().map(note).collect(),
         act_within: config.response.act_within,
         digests: digests(config),

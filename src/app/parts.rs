@@ -1,5 +1,6 @@
 //! Turns the configuration into the parts of the pipeline, the same for `run`, `replay`, `check` and `demo`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +26,14 @@ pub fn rule_set(config: &Config, instead: Option<&PathBuf>) -> Result<RuleSet, V
     let mut overrides = config.overrides.clone();
     overrides.retain(|(name, _)| bare.rules.iter().any(|rule| rule.name == *name));
     rules::load(paths, &overrides)?.pinned(pin)
+}
+
+/// The labels of each rule.
+pub fn rule_labels(rules: &RuleSet) -> BTreeMap<Text, BTreeMap<Text, Vec<Text>>> {
+    let rules = rules.rules.iter();
+    rules
+        .map(|rule| (rule.name.clone(), rule.labels.values()))
+        .collect()
 }
 
 /// What librdkafka or our own bookkeeping does not take among the properties of Kafka sources.

@@ -210,15 +210,19 @@ impl delivery::Report for Deliveries {
             AttemptResult::Done => "done",
             AttemptResult::Retry => "retry",
             AttemptResult::Refused => "refused",
+            AttemptResult::Capped => "capped",
         };
-        self.0
-            .action_attempts_total
-            .with_label_values(&[kind.as_str(), outcome])
-            .inc();
-        self.0
-            .action_duration_seconds
-            .with_label_values(&[kind.as_str()])
-            .observe(took.as_secs_f64());
+        // Nothing was attempted where there was no room.
+        if result != AttemptResult::Capped {
+            self.0
+                .action_attempts_total
+                .with_label_values(&[kind.as_str(), outcome])
+                .inc();
+            self.0
+                .action_duration_seconds
+                .with_label_values(&[kind.as_str()])
+                .observe(took.as_secs_f64());
+        }
         if kind == ActionKind::Notify {
             self.0
                 .notifications_total

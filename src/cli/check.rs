@@ -72,7 +72,10 @@ pub(super) fn examine(path: &Path) -> Examined {
     let is_there = |path: &PathBuf| path.as_os_str() == SHIPPED_RULES || path.exists();
     let known = config.filter(|config| config.rules.iter().all(is_there));
     let loaded = known.and_then(|config| match parts::rule_set(&config, None) {
-        Ok(rules) => Some((config, rules)),
+        Ok(rules) => {
+            faults.extend(config.routes_to_nothing(&parts::rule_labels(&rules)));
+            Some((config, rules))
+        }
         Err(of_rules) => {
             faults.extend(of_rules);
             None

@@ -86,6 +86,10 @@ pub struct Receiver {
     pub kind: ReceiverKind,
     /// Time of day, UTC, of the daily digest; absent: none.
     pub digest_at: Option<Duration>,
+    /// Told in its place when it refuses, or has taken nothing for a while.
+    pub fallback: Option<Text>,
+    /// Messages about incidents within an hour; absent: no limit.
+    pub per_hour_max: Option<u32>,
 }
 
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ mod http;
 mod log;
 mod policy;
 mod read;
+mod routes;
 mod schema;
 mod secret;
 mod sources;
@@ -22,6 +23,7 @@ pub use actions::{
 pub use http::{ApiListener, Http, IngestListener, OpsListener};
 pub use log::{Log, LogFormat, LogLevel};
 pub use policy::{Budget, Client, Clients, DeclaredNetwork, GeoIp, Response, Tenant, Tenants};
+pub use routes::{Matches, Route};
 pub use schema::schema;
 pub use secret::Secret;
 pub use sources::{
@@ -64,6 +66,8 @@ pub struct Config {
     pub sources: Vec<Source>,
     pub revokers: Vec<Revoker>,
     pub receivers: Vec<Receiver>,
+    /// Empty: every receiver is told of everything.
+    pub routes: Vec<Route>,
     pub response: Response,
     pub http: Http,
     pub log: Log,

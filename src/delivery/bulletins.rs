@@ -1,5 +1,5 @@
 //! Decides when a bulletin is due, and puts it into the outbox: each receiver's daily digest, and one summary of what is
-//! held for its age.
+//! held for its age or was too much for one hour.
 //!
 //! Nothing is sent here: the notifications' queue does that, with its leases, tries and pauses. What has been made stands
 //! in the store, so a restart makes nothing twice; memory only spares asking again.
@@ -10,14 +10,14 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::limits::{
-    DIGEST_PERIOD_MAX, DIGEST_SETTLE, DIGEST_SIGN_OF_LIFE, TOO_LATE_AGAIN, TOO_LATE_QUIET,
-    TOO_LATE_WAIT_MAX,
+    DIGEST_PERIOD_MAX, DIGEST_SETTLE, DIGEST_SIGN_OF_LIFE, MESSAGES_WINDOW, TOO_LATE_AGAIN,
+    TOO_LATE_QUIET, TOO_LATE_WAIT_MAX,
 };
-use crate::model::{Bulletin, Digest, Mode, News, Text, Timestamp};
+use crate::model::{Bulletin, Digest, Mode, News, Severity, Text, Timestamp};
 use crate::store::{HeldUntold, StoreError};
 
 use super::digest::digest;
-use super::worker::{Worker, later};
+use super::worker::{Worker, earlier, later};
 use super::{Performers, worker};
 
 /// Who gets a daily digest, and when.
@@ -39,6 +39,7 @@ impl Worker {
             let performers = self.performers.borrow().clone();
             let made = async {
                 self.sum_up_held(&performers).await?;
+                self.sum_up_capped(&performers).await?;
                 self.make_digests(&performers, &mut looked).await
             };
             // Given up at a stop: what was not put into the store is made after the next start.
@@ -77,6 +78,27 @@ impl Worker {
         let act_within_s = performers.act_within.as_secs();
         if let Some(bulletin) = self.store.sum_up_held(&id, act_within_s, now).await? {
             tracing::warn!(bulletin.id = %bulletin.id, "Actions are held because their events are too old; one summary tells of them");
+        }
+        Ok(())
+    }
+
+    /// As soon as a receiver has room again: the summary is a message like the others.
+    async fn sum_up_capped(&self, performers: &Performers) -> Result<(), StoreError> {
+        let since = earlier(self.now(), MESSAGES_WINDOW);
+        for receiver in performers.names() {
+            let messages = self.store.messages(&receiver, since).await?;
+            let room = performers.routes.room(&receiver, Severity::Medium);
+            if messages.held_back == 0 || room.is_some_and(|room| messages.sent >= room) {
+                continue;
+            }
+            let most = performers.routes.per_hour_max(&receiver);
+            let made = self
+                .store
+                .sum_up_capped(&receiver, most, self.now())
+                .await?;
+            if let Some(bulletin) = made {
+                tracing::warn!(%receiver, bulletin.id = %bulletin.id, "A receiver had too many messages within an hour; one summary tells the rest");
+            }
         }
         Ok(())
     }
@@ -152,10 +174,6 @@ fn summary_is_due(held: &HeldUntold, now: Timestamp) -> bool {
         .told
         .is_some_and(|told| now < worker::later(told, TOO_LATE_AGAIN));
     (is_quiet || waited) && !told_lately
-}
-
-fn earlier(time: Timestamp, by: Duration) -> Timestamp {
-    time.checked_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 #[cfg(test)]

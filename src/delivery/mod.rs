@@ -13,13 +13,16 @@ mod digest;
 mod notify;
 mod perform;
 mod report;
+mod routes;
 pub mod schedule;
+mod tell;
 mod withheld;
 mod worker;
 
 pub use bulletins::Digests;
 pub use digest::Memory;
 pub use report::Report;
+pub use routes::{Routes, RuleLabels};
 pub use withheld::Withheld;
 
 use std::collections::BTreeMap;
@@ -45,13 +48,22 @@ use worker::Worker;
 pub struct Performers {
     /// The first that fits is taken.
     pub revokers: Revokers,
-    /// Each gets every notification.
+    /// Each gets what the routes lead to it.
     pub notifiers: Vec<Arc<dyn Notifier>>,
+    pub routes: Routes,
     /// What the rules' authors say, by rule.
     pub rules: BTreeMap<Text, RuleNote>,
     /// An action whose event is older than this is held.
     pub act_within: Duration,
     pub digests: Digests,
+}
+
+impl Performers {
+    /// Of all notifiers.
+    fn names(&self) -> Vec<Text> {
+        let names = self.notifiers.iter();
+        names.map(|notifier| notifier.name().clone()).collect()
+    }
 }
 
 /// How the loop runs.
@@ -106,6 +118,7 @@ impl Delivery {
             report,
             options,
             leases: AtomicU64::new(0),
+            counting: tokio::sync::Mutex::new(()),
         };
         Self {
             worker: Arc::new(worker),

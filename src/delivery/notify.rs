@@ -1,41 +1,16 @@
-//! A notification: waits a little for the outcome, says what the store knows then, and goes to each receiver once.
+//! A notification: waits a little for the outcome, says what the store knows then, and goes where the routes lead.
 //!
-//! Each receiver's answer is recorded as it comes, so that a repeated try goes only to those that are still without it.
 //! What comes too late to be news by itself is held, and told with others in one summary (see the file `bulletins`).
 
-use std::sync::Arc;
-
-use futures_util::future::{BoxFuture, join_all};
-
-use crate::actions::{Attempt, Notification, Notifier};
-use crate::model::limits::{
-    LEASE, NOTIFICATION_DEADLINE, NOTIFICATION_DETECTIONS_MAX, OUTCOME_WAIT,
-};
-use crate::model::{Bulletin, Evidence, Text};
-use crate::store::{
-    AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, IncidentDetails, LeasedAction,
-    Settled, StoreError,
-};
+use crate::actions::Notification;
+use crate::model::limits::{NOTIFICATION_DETECTIONS_MAX, OUTCOME_WAIT};
+use crate::model::{Bulletin, Text};
+use crate::store::{Finish, FinishState, IncidentDetails, LeasedAction, StoreError};
 
 use super::Performers;
 use super::perform::too_old;
-use super::worker::{Worker, later, result_of};
-
-/// What is told.
-#[derive(Clone, Copy)]
-enum Message<'a> {
-    Incident(&'a Notification),
-    Bulletin(&'a Bulletin),
-}
-
-impl<'a> Message<'a> {
-    fn to(self, notifier: &'a dyn Notifier) -> BoxFuture<'a, Attempt> {
-        match self {
-            Self::Incident(notification) => notifier.notify(notification),
-            Self::Bulletin(bulletin) => notifier.announce(bulletin),
-        }
-    }
-}
+use super::tell::Message;
+use super::worker::{Worker, later};
 
 impl Worker {
     pub(super) async fn notify(
@@ -75,33 +50,26 @@ impl Worker {
                 .await;
         };
         let notification = compose(leased, details, performers);
+        let receivers = performers.routes.of(&notification, &performers.names());
+        let message = Message::Incident(&notification);
         let finish = self
-            .tell_all(
-                leased,
-                Message::Incident(&notification),
-                &performers.notifiers,
-            )
+            .tell_all(leased, message, receivers, performers)
             .await?;
         self.finish(leased, finish).await
     }
 
-    /// A bulletin goes to its receiver, or to all.
+    /// A bulletin goes to its receiver, or to those who are told of many at once.
     async fn announce(
         &self,
         leased: &LeasedAction,
         bulletin: &Bulletin,
         performers: &Performers,
     ) -> Result<(), StoreError> {
-        let is_for = |notifier: &&Arc<dyn Notifier>| {
-            let wanted = bulletin.receiver.as_ref();
-            wanted.is_none_or(|receiver| receiver == notifier.name())
+        let mut receivers = match &bulletin.receiver {
+            Some(receiver) => vec![receiver.clone()],
+            None => performers.routes.of_many(&performers.names()),
         };
-        let receivers: Vec<Arc<dyn Notifier>> = performers
-            .notifiers
-            .iter()
-            .filter(is_for)
-            .cloned()
-            .collect();
+        receivers.retain(|receiver| performers.names().contains(receiver));
         if receivers.is_empty() {
             let why = "its receiver is no longer in the configuration";
             return self
@@ -111,8 +79,9 @@ impl Worker {
                 )
                 .await;
         }
+        let message = Message::Bulletin(bulletin);
         let finish = self
-            .tell_all(leased, Message::Bulletin(bulletin), &receivers)
+            .tell_all(leased, message, receivers, performers)
             .await?;
         self.finish(leased, finish).await
     }
@@ -134,112 +103,6 @@ impl Worker {
         }
         Ok(Some(until))
     }
-
-    async fn tell_all(
-        &self,
-        leased: &LeasedAction,
-        message: Message<'_>,
-        receivers: &[Arc<dyn Notifier>],
-    ) -> Result<Finish, StoreError> {
-        let mut settled = self.store.settled(leased).await?;
-        let missing: Vec<&Arc<dyn Notifier>> = receivers
-            .iter()
-            .filter(|notifier| !settled.iter().any(|s| s.performer == *notifier.name()))
-            .collect();
-        let names: Vec<Text> = missing
-            .iter()
-            .map(|notifier| notifier.name().clone())
-            .collect();
-        let now = self.now();
-        let attempts = self
-            .store
-            .begin_attempt(
-                &leased.action.id,
-                &leased.lease,
-                &names,
-                None,
-                now,
-                later(now, LEASE),
-            )
-            .await?;
-        let calls = missing
-            .into_iter()
-            .zip(attempts)
-            .map(|(notifier, attempt)| self.tell(leased, message, notifier.as_ref(), attempt));
-        let mut failed = Vec::new();
-        for (answered, name) in join_all(calls).await.into_iter().zip(names) {
-            match answered? {
-                Attempt::Retry { reason, after } => failed.push((name, reason, after)),
-                settling => settled.push(Settled {
-                    performer: name,
-                    result: result_of(&settling),
-                    detail: settling.reason().into(),
-                }),
-            }
-        }
-        let Some((name, reason, _)) = failed.first() else {
-            return Ok(conclude(leased, &settled));
-        };
-        let asked = failed.iter().filter_map(|(_, _, after)| *after).max();
-        Ok(self.after_failure(
-            leased,
-            &format!("{name}: {reason}"),
-            asked,
-            NOTIFICATION_DEADLINE,
-        ))
-    }
-
-    async fn tell(
-        &self,
-        leased: &LeasedAction,
-        message: Message<'_>,
-        notifier: &dyn Notifier,
-        attempt: AttemptId,
-    ) -> Result<Attempt, StoreError> {
-        let answered = self
-            .attempt(
-                leased,
-                notifier.name(),
-                self.options.notification_timeout,
-                message.to(notifier),
-            )
-            .await?;
-        let (detail, evidence) = match &answered {
-            Attempt::Done { detail, evidence } => (detail, evidence.clone()),
-            Attempt::Retry { reason, .. } | Attempt::Refused { reason } => {
-                (reason, Evidence::new())
-            }
-        };
-        let end = AttemptEnd {
-            attempt,
-            result: result_of(&answered),
-            detail: detail.clone(),
-            evidence,
-        };
-        self.store.end_attempt(&end, self.now()).await?;
-        Ok(answered)
-    }
-}
-
-/// Everybody has answered: done, unless somebody refused, which a person must know.
-fn conclude(leased: &LeasedAction, settled: &[Settled]) -> Finish {
-    let those = |wanted: AttemptResult| {
-        let those = settled.iter().filter(|one| one.result == wanted);
-        those
-            .map(|one| format!("{} ({})", one.performer, one.detail))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let (told, refused) = (those(AttemptResult::Done), those(AttemptResult::Refused));
-    let (state, outcome) = match (told.is_empty(), refused.is_empty()) {
-        (_, true) => (FinishState::Done, format!("told {told}")),
-        (true, false) => (FinishState::Parked, format!("refused by {refused}")),
-        (false, false) => (
-            FinishState::Parked,
-            format!("told {told}, but refused by {refused}"),
-        ),
-    };
-    Finish::new(&leased.action, state, outcome)
 }
 
 fn compose(
@@ -272,6 +135,7 @@ fn compose(
         action: leased.action.clone(),
         incident,
         detections,
+        remarks: Vec::new(),
         specimen: false,
     }
 }

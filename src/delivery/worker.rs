@@ -20,6 +20,8 @@ pub(super) struct Worker {
     pub(super) report: Arc<dyn Report>,
     pub(super) options: Options,
     pub(super) leases: AtomicU64,
+    /// Held while messages of the hour are counted and one more begins.
+    pub(super) counting: tokio::sync::Mutex<()>,
 }
 
 impl Worker {
@@ -194,6 +196,10 @@ pub(super) fn own_event(kind: OwnEventKind, action: &Action, time: Timestamp) ->
         action: action.kind,
         target: action.target.clone(),
     }
+}
+
+pub(super) fn earlier(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_sub(by).unwrap_or(Timestamp::MIN)
 }
 
 pub(super) fn later(time: Timestamp, by: Duration) -> Timestamp {

@@ -22,6 +22,8 @@ pub struct Known {
 
 /// How one attempt ended, as a label.
 pub const ATTEMPT_OUTCOMES: &[&str] = &["done", "retry", "refused"];
+/// How one message to a receiver ended; `capped`: it had too many, and a summary tells it.
+pub const NOTIFICATION_OUTCOMES: &[&str] = &["done", "retry", "refused", "capped"];
 /// The states in which an action is over, as a label.
 pub const FINAL_STATES: &[&str] = &["done", "parked", "suppressed", "expired"];
 /// What a request to the ingest listener was answered, as a label.
@@ -60,7 +62,7 @@ impl Metrics {
             self.rule_exceptions_expiring.with_label_values(&[rule]);
         }
         for receiver in &known.receivers {
-            each(ATTEMPT_OUTCOMES, |outcome| {
+            each(NOTIFICATION_OUTCOMES, |outcome| {
                 self.notifications_total
                     .with_label_values(&[&**receiver, outcome])
             });

@@ -1,4 +1,5 @@
-//! A bulletin tells of many incidents at once: the daily digest, and the summary of what came too late to act on.
+//! A bulletin tells of many incidents at once: the daily digest, the summary of what came too late to act on, and that of
+//! what was too much for one hour.
 //!
 //! It holds facts as they were when it was made, not its words: a repeated try says the same, and each receiver writes
 //! them in its own form. Lists are bounded where they are made.
@@ -24,6 +25,7 @@ pub struct Bulletin {
 pub enum News {
     Digest(Digest),
     TooLate(TooLate),
+    More(More),
 }
 
 /// A day: what was only watched, what was done, what waits.
@@ -179,14 +181,25 @@ pub struct TooLate {
     /// Most first; without the notifications, which this takes the place of.
     pub held: Vec<Waiting>,
     /// Gravest first, the first few.
-    pub incidents: Vec<LateIncident>,
+    pub incidents: Vec<ListedIncident>,
     pub incidents_total: u64,
     /// How old an event may be, in seconds.
     pub act_within_s: u64,
 }
 
+/// Incidents that a receiver was not told of one by one, because it had too many messages within an hour.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct More {
+    /// Gravest first, the first few.
+    pub incidents: Vec<ListedIncident>,
+    pub incidents_total: u64,
+    /// How many messages within an hour are too many; absent: it has no limit any more.
+    pub per_hour_max: Option<u32>,
+}
+
+/// An incident in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LateIncident {
+pub struct ListedIncident {
     pub id: Text,
     pub severity: Severity,
     pub opened_at: Timestamp,

@@ -342,3 +342,14 @@ pub const KEYED_VALUES_MAX: usize = 20;
 pub const KEYED_STEPS_MAX: usize = 8;
 /// Users of whom a theft was found: what was learnt of them just before does not count.
 pub const THEFTS_MAX: usize = 100_000;
+/// Routes of one configuration, and values that one matcher may list: more belong into labels of rules.
+pub const ROUTES_MAX: usize = 200;
+pub const ROUTE_VALUES_MAX: usize = 1000;
+/// Messages about incidents that a person gets within an hour: one a minute is more than anybody reads.
+pub const MESSAGES_PER_HOUR: u32 = 60;
+/// A part of them is kept for critical incidents, so that a flood of lesser ones cannot hide a theft: one in so many.
+pub const MESSAGES_KEPT_ONE_IN: u32 = 4;
+/// The stretch in which they are counted.
+pub const MESSAGES_WINDOW: Duration = Duration::from_hours(1);
+/// A receiver that has taken nothing for so long is tried on, and its fall-back is told meanwhile.
+pub const FALLBACK_AFTER: Duration = Duration::from_mins(5);

@@ -27,8 +27,8 @@ pub use action::{Action, ActionKind, ActionRecord, ActionState, Decision, Mode, 
 pub use batch::{Input, RawBatch, RawRecord, Reject, RejectReason};
 pub use breaker::{BreakerClient, BreakerReport, BreakerState};
 pub use bulletin::{
-    Afterwards, Bulletin, ClientDay, Digest, Fate, Fates, LastRead, LateIncident, News, Performed,
-    Rejected, RuleDay, TooLate, Waiting,
+    Afterwards, Bulletin, ClientDay, Digest, Fate, Fates, LastRead, ListedIncident, More, News,
+    Performed, Rejected, RuleDay, TooLate, Waiting,
 };
 pub use client::{ClientType, Rotation};
 pub use clue::Clue;

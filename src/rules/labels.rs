@@ -26,6 +26,21 @@ impl Labels {
         *self == Self::default()
     }
 
+    /// Each label with its values, as routes match them.
+    pub fn values(&self) -> BTreeMap<Text, Vec<Text>> {
+        let degree = |of: Option<u8>| of.map(|of| vec![of.to_string().into()]);
+        let mitre = (!self.mitre.is_empty()).then(|| self.mitre.clone());
+        let ours = [
+            ("confidence", degree(self.confidence)),
+            ("spoofable", degree(self.spoofable)),
+            ("mitre", mitre),
+        ];
+        let ours = (ours.into_iter()).filter_map(|(name, values)| Some((name.into(), values?)));
+        let others = self.others.iter();
+        ours.chain(others.map(|(name, value)| (name.clone(), vec![value.clone()])))
+            .collect()
+    }
+
     /// Each label as `name: value`, those of ours first.
     pub fn lines(&self) -> Vec<String> {
         let degree = |name: &str, of: Option<u8>| of.map(|of| format!("{name}: {of} of 3"));

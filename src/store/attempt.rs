@@ -19,6 +19,8 @@ pub enum AttemptResult {
     Done,
     Retry,
     Refused,
+    /// Not told by itself: the receiver has had its messages of the hour.
+    Capped,
 }
 
 impl AttemptResult {
@@ -27,6 +29,7 @@ impl AttemptResult {
             Self::Done => "done",
             Self::Retry => "retry",
             Self::Refused => "refused",
+            Self::Capped => "capped",
         }
     }
 }
@@ -95,7 +98,7 @@ impl Store {
     pub async fn settled(&self, action: &LeasedAction) -> Result<Vec<Settled>, StoreError> {
         let rows = sqlx::query(
             "SELECT performer, result, detail FROM action_attempt WHERE action_id = $1
-             AND (result = 'done' OR (result = 'refused' AND started_at >= $2)) ORDER BY seq",
+             AND (result IN ('done', 'capped') OR (result = 'refused' AND started_at >= $2)) ORDER BY seq",
         )
         .bind(action.action.id.as_ref())
         .bind(sql::ms(action.ready_since))
@@ -105,6 +108,7 @@ impl Store {
             .map(|row| {
                 let result = match row.try_get("result")? {
                     "done" => AttemptResult::Done,
+                    "capped" => AttemptResult::Capped,
                     _ => AttemptResult::Refused,
                 };
                 Ok(Settled {
@@ -114,6 +118,39 @@ impl Store {
                 })
             })
             .collect()
+    }
+}
+
+/// How many messages a receiver has had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Messages {
+    /// Taken, on their way, or perhaps taken.
+    pub sent: u64,
+    /// Incidents that it was not told by themselves, nor yet in a summary.
+    pub held_back: u64,
+}
+
+impl Store {
+    /// Of one receiver; those sent count from `since` on.
+    pub async fn messages(
+        &self,
+        receiver: &Text,
+        since: Timestamp,
+    ) -> Result<Messages, StoreError> {
+        let row = sqlx::query(
+            "SELECT
+                (SELECT COUNT(*) FROM action_attempt WHERE performer = $1 AND started_at > $2 AND (result IS NULL OR result IN ('done', 'lost'))) AS sent,
+                (SELECT COUNT(DISTINCT incident_id) FROM action WHERE id IN (
+                    SELECT action_id FROM action_attempt WHERE performer = $1 AND result = 'capped' AND bulletin_id IS NULL)) AS held_back",
+        )
+        .bind(receiver.as_ref())
+        .bind(sql::ms(since))
+        .fetch_one(self.reader())
+        .await?;
+        Ok(Messages {
+            sent: sql::count(row.try_get("sent")?),
+            held_back: sql::count(row.try_get("held_back")?),
+        })
     }
 }
 

@@ -6,8 +6,8 @@
 use sqlx::{AnyConnection, Row as _};
 
 use crate::model::{
-    Action, ActionKind, Bulletin, Decision, LateIncident, News, Target, Text, Timestamp, TooLate,
-    limits,
+    Action, ActionKind, Bulletin, Decision, ListedIncident, More, News, Target, Text, Timestamp,
+    TooLate, limits,
 };
 
 use super::commit::{ACTIONS, action_row};
@@ -137,6 +137,34 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Makes one summary of all that a receiver was not told by itself, and sends it; `None` when there is nothing.
+    pub async fn sum_up_capped(
+        &self,
+        receiver: &Text,
+        per_hour_max: Option<u32>,
+        now: Timestamp,
+    ) -> Result<Option<Bulletin>, StoreError> {
+        let mut transaction = self.begin().await?;
+        let id: Text = format!("more-{receiver}-{}", now.as_millisecond()).into();
+        let marked = sqlx::query(
+            "UPDATE action_attempt SET bulletin_id = $1 WHERE performer = $2 AND result = 'capped' AND bulletin_id IS NULL",
+        )
+        .bind(id.as_ref())
+        .bind(receiver.as_ref())
+        .execute(&mut *transaction)
+        .await?;
+        if marked.rows_affected() == 0 {
+            return Ok(None);
+        }
+        let bulletin = more(&mut transaction, &id, receiver, per_hour_max, now).await?;
+        insert(&mut transaction, &bulletin, true, now).await?;
+        transaction.commit().await?;
+        self.ring();
+        Ok(Some(bulletin))
+    }
+}
+
 async fn insert(
     connection: &mut AnyConnection,
     bulletin: &Bulletin,
@@ -166,6 +194,7 @@ const fn kind_of(news: &News) -> &'static str {
     match news {
         News::Digest(_) => "digest",
         News::TooLate(_) => "too_late",
+        News::More(_) => "more",
     }
 }
 
@@ -190,6 +219,7 @@ fn action_for(bulletin: &Bulletin) -> Action {
         reason: match bulletin.news {
             News::Digest(_) => "the daily digest",
             News::TooLate(_) => "one summary of what is held for its age",
+            News::More(_) => "one summary of what was too much for one hour",
         }
         .into(),
         event_time: bulletin.until,
@@ -214,27 +244,13 @@ async fn too_late(
         .bind(id.as_ref())
         .fetch_one(&mut *connection)
         .await?;
-    let incidents = sqlx::query(
+    let named = gravest(
+        connection,
+        id,
         "SELECT id, body FROM incident WHERE id IN (SELECT incident_id FROM action WHERE bulletin_id = $1)
          ORDER BY severity DESC, opened_at, id LIMIT $2",
     )
-    .bind(id.as_ref())
-    .bind(i64::from(limits::LATE_INCIDENTS_MAX))
-    .fetch_all(&mut *connection)
     .await?;
-    let mut named = Vec::with_capacity(incidents.len());
-    for row in &incidents {
-        let incident: crate::model::Incident =
-            sql::from_json("incident", row.try_get("id")?, row.try_get("body")?)?;
-        named.push(LateIncident {
-            id: incident.id,
-            severity: incident.severity,
-            opened_at: incident.opened_at,
-            user_id: incident.user_id,
-            client_id: incident.client_id,
-            summary: incident.summary,
-        });
-    }
     Ok(Bulletin {
         id: id.clone(),
         receiver: None,
@@ -247,4 +263,66 @@ async fn too_late(
             act_within_s,
         }),
     })
+}
+
+async fn more(
+    connection: &mut AnyConnection,
+    id: &Text,
+    receiver: &Text,
+    per_hour_max: Option<u32>,
+    now: Timestamp,
+) -> Result<Bulletin, StoreError> {
+    let span = sqlx::query(
+        "SELECT MIN(attempt.started_at) AS since, COUNT(DISTINCT action.incident_id) AS incidents
+         FROM action_attempt AS attempt JOIN action ON action.id = attempt.action_id WHERE attempt.bulletin_id = $1",
+    )
+    .bind(id.as_ref())
+    .fetch_one(&mut *connection)
+    .await?;
+    let incidents = gravest(
+        connection,
+        id,
+        "SELECT id, body FROM incident WHERE id IN (
+            SELECT incident_id FROM action WHERE id IN (SELECT action_id FROM action_attempt WHERE bulletin_id = $1))
+         ORDER BY severity DESC, opened_at, id LIMIT $2",
+    )
+    .await?;
+    Ok(Bulletin {
+        id: id.clone(),
+        receiver: Some(receiver.clone()),
+        since: sql::time(span.try_get("since")?),
+        until: now,
+        news: News::More(More {
+            incidents,
+            incidents_total: sql::count(span.try_get("incidents")?),
+            per_hour_max,
+        }),
+    })
+}
+
+/// The first few incidents of a bulletin, by a statement that takes its id and how many.
+async fn gravest(
+    connection: &mut AnyConnection,
+    id: &Text,
+    statement: &'static str,
+) -> Result<Vec<ListedIncident>, StoreError> {
+    let rows = sqlx::query(statement)
+        .bind(id.as_ref())
+        .bind(i64::from(limits::LATE_INCIDENTS_MAX))
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut named = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let incident: crate::model::Incident =
+            sql::from_json("incident", row.try_get("id")?, row.try_get("body")?)?;
+        named.push(ListedIncident {
+            id: incident.id,
+            severity: incident.severity,
+            opened_at: incident.opened_at,
+            user_id: incident.user_id,
+            client_id: incident.client_id,
+            summary: incident.summary,
+        });
+    }
+    Ok(named)
 }

@@ -25,7 +25,7 @@ mod snapshot;
 mod sql;
 mod token_key;
 
-pub use attempt::{AttemptEnd, AttemptId, AttemptResult, Settled};
+pub use attempt::{AttemptEnd, AttemptId, AttemptResult, Messages, Settled};
 pub use bulletin::{DigestsMade, HeldUntold};
 pub use commit::CommitReport;
 pub use digest::Doubts;

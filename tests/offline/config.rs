@@ -11,7 +11,7 @@ use tokenwarden::config::{
     ClientType, Config, Database, Format, HttpAuth, MailTls, MailTransport, MappingValue,
     ReceiverKind, RevokerKind, Rotation, SourceKind, SqlCursor, SqlLayout, Start, WebhookAuth,
 };
-use tokenwarden::model::{Mode, NetworkClass};
+use tokenwarden::model::{Mode, NetworkClass, Severity};
 
 const FULL: &str = include_str!("../fixtures/config/full.yaml");
 
@@ -194,6 +194,16 @@ fn revokers_and_receivers_of_every_kind_are_read() {
     let [mail, folder_mail, siem] = config.receivers.as_slice() else {
         panic!("three receivers")
     };
+    assert_eq!(mail.fallback.as_deref(), Some("siem"));
+    let limits = [mail, folder_mail, siem].map(|receiver| receiver.per_hour_max);
+    assert_eq!(limits, [Some(20), Some(60), None], "own, usual, machines");
+    let [grave, all] = config.routes.as_slice() else {
+        panic!("two routes")
+    };
+    assert!(grave.goes_on && all.matches.takes_all());
+    assert_eq!(grave.matches.severity_min, Some(Severity::High));
+    assert_eq!(&*grave.matches.rules[0].0, "token-reuse");
+    assert_eq!(grave.matches.labels["mitre"], ["T1528".into()]);
     let seven = Some(Duration::from_hours(7));
     let digests = [mail, folder_mail, siem].map(|receiver| receiver.digest_at);
     assert_eq!(
@@ -263,7 +273,7 @@ fn files_in(folder: &str) -> Vec<String> {
 #[test]
 fn every_fault_of_a_broken_file_is_named_with_its_place() {
     let files = files_in("tests/fixtures/config/broken");
-    assert_eq!(files.len(), 10);
+    assert_eq!(files.len(), 12);
     for file in files {
         let (exit, printed) = check(&file);
         assert_eq!(exit, Exit::Unusable, "{file}");

@@ -181,6 +181,8 @@ impl Bench {
                 links: BTreeMap::new(),
             }),
             digest_at: Some(Duration::from_hours(7)),
+            fallback: None,
+            per_hour_max: None,
         };
         let surroundings = Surroundings {
             now: || time("2026-11-21T07:01:00Z"),

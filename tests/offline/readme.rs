@@ -48,7 +48,7 @@ fn every_configuration_in_it_is_valid() {
     let text = readme();
     let all = blocks(&text);
     let configurations: Vec<&String> = all.iter().filter(is_configuration).collect();
-    assert_eq!(configurations.len(), 3, "{configurations:#?}");
+    assert_eq!(configurations.len(), 4, "{configurations:#?}");
     for configuration in configurations {
         if let Err(faults) = Config::parse(configuration, &place) {
             panic!("{faults:#?} in\n{configuration}");

@@ -121,14 +121,7 @@ async fn store_that_needs_a_newer_reader_is_refused() {
             .err()
             .expect("a refusal");
         assert!(
-            matches!(
-                refused,
-                OpenError::TooNew {
-                    needed: 99,
-                    known: 2,
-                    ..
-                }
-            ),
+            matches!(refused, OpenError::TooNew { needed: 99, .. }),
             "{refused}"
         );
     }

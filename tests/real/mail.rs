@@ -54,6 +54,8 @@ impl Account {
                 links: BTreeMap::new(),
             }),
             digest_at: None,
+            fallback: None,
+            per_hour_max: None,
         };
         let surroundings = Surroundings {
             now: jiff::Timestamp::now,

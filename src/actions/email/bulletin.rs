@@ -1,4 +1,4 @@
-//! What a digest and a summary of late actions say, in words.
+//! What a digest and a summary of incidents say, in words.
 //!
 //! A digest proves what `observe` would have done: first what would have been revoked and what became of it, since that
 //! decides whether to go on; then what waits; then how to go on. A summary says first what is held and that nothing
@@ -6,7 +6,8 @@
 
 use crate::actions::word;
 use crate::model::{
-    ActionState, Bulletin, ClientDay, Digest, LateIncident, Mode, News, Text, TooLate, Waiting,
+    ActionState, Bulletin, ClientDay, Digest, ListedIncident, Mode, More, News, Text, TooLate,
+    Waiting,
 };
 
 use super::clean;
@@ -31,6 +32,12 @@ pub(super) fn letter(bulletin: &Bulletin) -> Letter {
             late_sections(late),
             "One summary tells of all that came too late; at most one comes in an hour.",
         ),
+        News::More(more) => (
+            "MORE",
+            more_headline(more),
+            more_sections(more),
+            "How many messages this receiver takes within an hour: `per_hour_max` beside its name.",
+        ),
     };
     sections.retain(|section| !section.is_empty());
     Letter {
@@ -47,6 +54,7 @@ fn lead(bulletin: &Bulletin) -> String {
     match &bulletin.news {
         News::Digest(digest) => format!("{since} to {until}, mode {}", digest.mode),
         News::TooLate(_) => format!("Found until {until}; the oldest event is of {since}"),
+        News::More(_) => format!("{since} to {until}"),
     }
 }
 
@@ -338,8 +346,33 @@ fn late_headline(late: &TooLate) -> String {
 }
 
 fn late_sections(late: &TooLate) -> Vec<Section> {
-    let named = u64::try_from(late.incidents.len()).unwrap_or(u64::MAX);
-    let more = late.incidents_total.saturating_sub(named);
+    vec![
+        waiting("What is held", &late.held),
+        Section::of_items("What to do now", what_to_do(late)),
+        which(&late.incidents, late.incidents_total),
+    ]
+}
+
+fn more_headline(more: &More) -> String {
+    let incidents = count(more.incidents_total, "more incident");
+    match more.per_hour_max {
+        Some(most) => format!("{incidents}, not told one by one: {most} messages an hour are sent"),
+        None => format!("{incidents}, not told one by one"),
+    }
+}
+
+fn more_sections(more: &More) -> Vec<Section> {
+    let look = "Look at the gravest first. So many incidents at a time are one attack, one broken client, or a rule that does not fit.";
+    vec![
+        which(&more.incidents, more.incidents_total),
+        Section::of_items("What to do now", vec![Item::new(look)]),
+    ]
+}
+
+/// The gravest, and how many there are besides.
+fn which(incidents: &[ListedIncident], total: u64) -> Section {
+    let named = u64::try_from(incidents.len()).unwrap_or(u64::MAX);
+    let more = total.saturating_sub(named);
     let mut notes = Vec::new();
     if more > 0 {
         notes.push(Item::new(format!(
@@ -347,16 +380,12 @@ fn late_sections(late: &TooLate) -> Vec<Section> {
             count(more, "more incident")
         )));
     }
-    vec![
-        waiting("What is held", &late.held),
-        Section::of_items("What to do now", what_to_do(late)),
-        Section::of_table(
-            "Which incidents",
-            &["since", "severity", "client", "user", "incident", "what"],
-            late.incidents.iter().map(incident).collect(),
-        )
-        .with_items(notes),
-    ]
+    Section::of_table(
+        "Which incidents",
+        &["since", "severity", "client", "user", "incident", "what"],
+        incidents.iter().map(incident).collect(),
+    )
+    .with_items(notes)
 }
 
 fn what_to_do(late: &TooLate) -> Vec<Item> {
@@ -375,7 +404,7 @@ fn what_to_do(late: &TooLate) -> Vec<Item> {
     items
 }
 
-fn incident(incident: &LateIncident) -> Vec<String> {
+fn incident(incident: &ListedIncident) -> Vec<String> {
     let short = clean::value(&incident.id).chars().take(8).collect();
     vec![
         moment(incident.opened_at),

@@ -53,7 +53,7 @@ pub(super) fn compose_bulletin(
             let day = bulletin.until.strftime("%Y-%m-%d");
             format!("[tokenwarden] digest {day}: {said}")
         }
-        News::TooLate(_) => format!("[tokenwarden] {said}"),
+        News::TooLate(_) | News::More(_) => format!("[tokenwarden] {said}"),
     };
     let builder = start(email, letter.state, &bulletin.id, now).subject(subject);
     let headers = vec![

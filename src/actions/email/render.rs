@@ -40,6 +40,10 @@ pub(super) fn text(report: &Report) -> String {
     if report.is_specimen {
         out += "This is a specimen: nobody's token was stolen.\n\n";
     }
+    for remark in &report.remarks {
+        wrapped(&mut out, "", remark);
+        out.push('\n');
+    }
     line(
         &mut out,
         &format!(

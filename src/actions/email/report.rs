@@ -18,6 +18,8 @@ pub(super) struct Report {
     pub(super) state: &'static str,
     pub(super) severity: &'static str,
     pub(super) is_specimen: bool,
+    /// What this receiver alone must know.
+    pub(super) remarks: Vec<String>,
     /// Who and what: also the subject.
     pub(super) headline: String,
     /// What the gravest finding means and what to do about it, in the words of its rule's author.
@@ -103,6 +105,7 @@ impl Report {
             state: standing.as_str(),
             severity: incident.severity.as_str(),
             is_specimen: notification.specimen,
+            remarks: remarks(notification),
             headline: headline(notification, asked),
             meaning,
             done: done(notification),
@@ -142,6 +145,11 @@ impl Row {
 
 pub(super) fn is_web_address(url: &str) -> bool {
     url.starts_with("https://") || url.starts_with("http://")
+}
+
+fn remarks(notification: &Notification) -> Vec<String> {
+    let remarks = notification.remarks.iter();
+    remarks.map(|it| clean::paragraph(&it.sentence())).collect()
 }
 
 fn done(notification: &Notification) -> Vec<String> {

@@ -10,7 +10,7 @@ use crate::model::{Mode, Text};
 use crate::yaml::{Fault, Faults, Node, Place, nearest};
 
 use super::super::{Config, Format};
-use super::sources;
+use super::{routes, sources};
 
 pub(super) fn check(root: &Node, config: &Config, faults: &mut Faults) {
     for key in ["sources", "revokers", "receivers", "networks"] {
@@ -22,6 +22,7 @@ pub(super) fn check(root: &Node, config: &Config, faults: &mut Faults) {
     nobody_to_act(root, config, faults);
     two_keys(root, config, faults);
     one_listener_a_port(root, config, faults);
+    routes::check(root, config, faults);
 }
 
 impl Config {
@@ -126,11 +127,11 @@ fn two_keys(root: &Node, config: &Config, faults: &mut Faults) {
     }
 }
 
-fn parts<'a>(root: &'a Node, key: &str) -> &'a [Node] {
+pub(super) fn parts<'a>(root: &'a Node, key: &str) -> &'a [Node] {
     root.member(key).map_or(&[], Node::items)
 }
 
-fn name_of(part: &Node) -> Option<&Node> {
+pub(super) fn name_of(part: &Node) -> Option<&Node> {
     part.member("name").filter(|name| name.as_str().is_some())
 }
 

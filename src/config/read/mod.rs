@@ -10,6 +10,7 @@ mod mapping;
 mod policy;
 mod receivers;
 mod revokers;
+mod routes;
 mod secret;
 mod sources;
 mod sql;
@@ -117,6 +118,7 @@ fn read(node: &Node, text: &str, path: &Path, faults: &mut Faults) -> Option<Con
         sources: list(&mut map, "sources", faults, sources::source),
         revokers: list(&mut map, "revokers", faults, revokers::revoker),
         receivers: list(&mut map, "receivers", faults, receivers::receiver),
+        routes: map.or("routes", Vec::new(), faults, routes::routes),
         response: map.or("response", Response::default(), faults, policy::response),
         http: map.or("http", Http::default(), faults, http::http),
         log: map.or("log", Log::default(), faults, store::log),

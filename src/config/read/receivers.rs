@@ -1,10 +1,11 @@
-//! `receivers:`: each has a name, one kind (`email`, `webhook`), and perhaps a time for its daily digest.
+//! `receivers:`: each has a name, one kind (`email`, `webhook`), and perhaps a time for its daily digest, a limit of
+//! messages, and who is told in its place.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::Text;
-use crate::model::limits::DIGEST_AT;
+use crate::model::limits::{DIGEST_AT, MESSAGES_PER_HOUR};
 use crate::yaml::{Faults, Node, is_url};
 
 use super::super::{
@@ -34,12 +35,37 @@ pub(super) fn receiver(node: &Node, faults: &mut Faults) -> Option<Receiver> {
         Daily::At(time) => Some(time),
         Daily::Off => None,
     };
+    let fallback = map.optional("fallback", faults, Node::text);
+    let usual = match kind {
+        Some(ReceiverKind::Email(_)) => PerHour::AtMost(MESSAGES_PER_HOUR),
+        _ => PerHour::Unlimited,
+    };
+    let per_hour_max = match map.or("per_hour_max", usual, faults, per_hour) {
+        PerHour::AtMost(most) => Some(most),
+        PerHour::Unlimited => None,
+    };
     map.finish(faults);
     Some(Receiver {
         name: name?,
         kind: kind?,
         digest_at,
+        fallback,
+        per_hour_max,
     })
+}
+
+#[derive(Debug, Clone, Copy)]
+enum PerHour {
+    AtMost(u32),
+    Unlimited,
+}
+
+/// A number, or `none`.
+fn per_hour(node: &Node, faults: &mut Faults) -> Option<PerHour> {
+    if node.as_str() == Some("none") {
+        return Some(PerHour::Unlimited);
+    }
+    node.integer(1..=10_000, faults).map(PerHour::AtMost)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokenwarden::actions::{Notifier, Revokers, Surroundings, notifier};
 use tokenwarden::config::{MailTransport, Receiver, ReceiverKind, Secret, WebhookReceiver};
 use tokenwarden::model::{
-    ActionKind, ActionState, Bulletin, ClientDay, Digest, Fates, LastRead, LateIncident, Mode,
+    ActionKind, ActionState, Bulletin, ClientDay, Digest, Fates, LastRead, ListedIncident, Mode,
     News, Performed, Rejected, RuleDay, Severity, Timestamp, TooLate, Waiting,
 };
 
@@ -117,7 +117,7 @@ fn day() -> Digest {
 fn late() -> TooLate {
     TooLate {
         held: vec![waiting("web", 39), waiting("mobile", 1)],
-        incidents: vec![LateIncident {
+        incidents: vec![ListedIncident {
             id: "0f5c9a0e77aa".into(),
             severity: Severity::Critical,
             opened_at: time("2026-11-20T22:14:03Z"),
@@ -247,6 +247,8 @@ async fn a_webhook_gets_the_facts_under_a_stable_id() {
             ca_file: None,
         }),
         digest_at: None,
+        fallback: None,
+        per_hour_max: None,
     };
     let surroundings = Surroundings {
         now: || "2026-11-21T07:01:00Z".parse().unwrap(),

@@ -49,6 +49,8 @@ pub(super) fn email(settings: EmailReceiver, revokers: Vec<Arc<dyn Revoker>>) ->
         name: "oncall".into(),
         kind: ReceiverKind::Email(settings),
         digest_at: None,
+        fallback: None,
+        per_hour_max: None,
     };
     notifier(&receiver, surroundings(revokers)).unwrap()
 }
@@ -372,6 +374,8 @@ fn faults_of_a_receiver_are_told_before_the_first_mail() {
             name: "oncall".into(),
             kind: ReceiverKind::Email(settings),
             digest_at: None,
+            fallback: None,
+            per_hour_max: None,
         };
         notifier(&receiver, surroundings(vec![])).err().unwrap()
     };

@@ -25,6 +25,8 @@ async fn post(url: &str) -> Attempt {
             ca_file: None,
         }),
         digest_at: None,
+        fallback: None,
+        per_hour_max: None,
     };
     let surroundings = Surroundings {
         now,

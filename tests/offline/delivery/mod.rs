@@ -2,6 +2,7 @@
 
 mod notices;
 mod revocations;
+mod routes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -15,7 +16,7 @@ use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokenwarden::actions::{Attempt, Claim, Notification, Notifier, Revoker, Revokers, RuleNote};
 use tokenwarden::config::{Secret, StoreConfig};
-use tokenwarden::delivery::{Delivery, Digests, Options, Performers, Report, Withheld};
+use tokenwarden::delivery::{Delivery, Digests, Options, Performers, Report, Routes, Withheld};
 use tokenwarden::model::{
     Action, ActionKind, ActionRecord, ActionState, Bulletin, Commit, Decision, Evidence, OwnEvent,
     OwnEventKind, Text,
@@ -210,6 +211,7 @@ impl Bench {
                 .iter()
                 .map(|script| -> Arc<dyn Notifier> { Arc::<Script>::clone(script) })
                 .collect(),
+            routes: Routes::default(),
             rules: BTreeMap::from([(note.rule.clone(), note)]),
             act_within: Duration::from_mins(15),
             digests: Digests::default(),
@@ -226,6 +228,13 @@ impl Bench {
         };
         bench.start("one");
         bench
+    }
+
+    /// Other performers from now on.
+    fn change(&self, change: impl FnOnce(&mut Performers)) {
+        let mut performers = Performers::clone(&self.performers.borrow());
+        change(&mut performers);
+        self.performers.send_replace(Arc::new(performers));
     }
 
     fn start(&mut self, owner: &str) {

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokenwarden::actions::Revokers;
-use tokenwarden::delivery::Performers;
 use tokenwarden::model::{ActionKind, ActionState, Decision, OwnEventKind};
 use tokio::sync::Semaphore;
 
@@ -281,12 +280,7 @@ async fn new_performers_serve_from_the_next_action_on() {
     bench.until_state(&id, ActionState::Parked).await;
     let keycloak = Script::new("keycloak", []);
     let revokers = Revokers::from_list(vec![keycloak.clone()]);
-    bench.performers.send_modify(|performers| {
-        *performers = Arc::new(Performers {
-            revokers: revokers.clone(),
-            ..Performers::clone(performers)
-        });
-    });
+    bench.change(|performers| performers.revokers = revokers);
     bench.store.release(&id, at(0)).await.unwrap();
     bench.until_state(&id, ActionState::Done).await;
 }

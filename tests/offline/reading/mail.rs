@@ -9,7 +9,7 @@ use tokenwarden::actions::{Attempt, Claim, Revoker, Revokers, RuleNote, Surround
 use tokenwarden::config::{
     Config, EmailReceiver, MailTransport, Receiver, ReceiverKind, Secret, StoreConfig,
 };
-use tokenwarden::delivery::{Delivery, Digests, Options, Performers};
+use tokenwarden::delivery::{Delivery, Digests, Options, Performers, Routes};
 use tokenwarden::model::{
     Action, ActionKind, ActionState, Commit, Decision, Detection, Evidence, Output, Text, Timestamp,
 };
@@ -131,6 +131,8 @@ fn performers(rules: &RuleSet, config: &Config, mails: std::path::PathBuf) -> Pe
             links: BTreeMap::new(),
         }),
         digest_at: None,
+        fallback: None,
+        per_hour_max: None,
     };
     let revokers = Revokers::from_list(vec![Arc::new(Server("sso".into()))]);
     let surroundings = Surroundings {
@@ -146,6 +148,7 @@ fn performers(rules: &RuleSet, config: &Config, mails: std::path::PathBuf) -> Pe
         (rule.name.clone(), note)
     });
     Performers {
+        routes: Routes::default(),
         revokers,
         notifiers: vec![notifier(&receiver, surroundings).unwrap()],
         rules: notes.collect(),

@@ -5,6 +5,7 @@ mod commits;
 mod kept;
 mod queue;
 mod reports;
+mod told;
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ macro_rules! store_suite {
             end_after_a_lost_lease_is_refused, receivers_done_are_remembered, final_action_wakes_the_notification,
             outcome_in_the_meantime_wakes_too, released_action_is_due_again, lists_filter_and_page, gauges_count,
             digest_counts_by_client, digest_counts_the_rest, digest_is_made_once_a_day,
-            held_for_age_is_summed_up_once, inbox_is_read_in_order, concurrent_own_events_leave_no_gap,
+            held_for_age_is_summed_up_once, capped_is_summed_up_once, inbox_is_read_in_order, concurrent_own_events_leave_no_gap,
             snapshot_comes_back, two_snapshots_are_kept, token_key_is_remembered, retention_removes_what_is_old,
             inbox_is_forgotten_source_by_source);
     };
@@ -47,6 +48,7 @@ pub(crate) use kept::*;
 pub(crate) use queue::*;
 pub(crate) use reports::*;
 pub(crate) use store_suite;
+pub(crate) use told::*;
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_760_000_000 + seconds).unwrap()

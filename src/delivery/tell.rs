@@ -1,0 +1,366 @@
+//! Telling a list of receivers, each once: within its messages of the hour, and with another in its place when it fails.
+//!
+//! Each receiver's answer is recorded as it comes, so that a repeated try goes only to those that are still without it. A
+//! receiver that refuses, or has taken nothing for minutes, is stood in for by its fall-back; a page that waits for a
+//! server to come back is none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all};
+
+use crate::actions::{Attempt, Notification, Notifier, Remark};
+use crate::model::limits::{FALLBACK_AFTER, LEASE, MESSAGES_WINDOW, NOTIFICATION_DEADLINE};
+use crate::model::{Bulletin, Evidence, Text};
+use crate::store::{
+    AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, LeasedAction, Messages, Settled,
+    StoreError,
+};
+
+use super::worker::{Worker, earlier, later, result_of};
+use super::{Performers, Routes};
+
+/// What is told.
+#[derive(Clone, Copy)]
+pub(super) enum Message<'a> {
+    Incident(&'a Notification),
+    Bulletin(&'a Bulletin),
+}
+
+/// A receiver that has not taken it yet, and may.
+struct Failed {
+    receiver: Text,
+    reason: Text,
+    asked: Option<Duration>,
+}
+
+/// One receiver's turn: what it alone is told besides, and whether it has room for it.
+struct Turn {
+    notifier: Arc<dyn Notifier>,
+    remarks: Vec<Remark>,
+    is_full: bool,
+}
+
+/// How far the telling has come.
+struct Told<'a> {
+    routes: &'a Routes,
+    wanted: Vec<Text>,
+    settled: Vec<Settled>,
+    failed: Vec<Failed>,
+    /// It is tried for so long that others stand in for those that fail.
+    is_overdue: bool,
+}
+
+impl Worker {
+    pub(super) async fn tell_all(
+        &self,
+        leased: &LeasedAction,
+        message: Message<'_>,
+        receivers: Vec<Text>,
+        performers: &Performers,
+    ) -> Result<Finish, StoreError> {
+        let mut told = Told {
+            routes: &performers.routes,
+            wanted: receivers,
+            settled: self.store.settled(leased).await?,
+            failed: Vec::new(),
+            is_overdue: self.now() >= later(leased.ready_since, FALLBACK_AFTER),
+        };
+        loop {
+            told.let_others_stand_in();
+            let round = told.missing(performers);
+            if round.is_empty() {
+                return Ok(self.conclude(leased, &told));
+            }
+            self.tell_round(leased, message, &mut told, round).await?;
+        }
+    }
+
+    async fn tell_round(
+        &self,
+        leased: &LeasedAction,
+        message: Message<'_>,
+        told: &mut Told<'_>,
+        round: Vec<Arc<dyn Notifier>>,
+    ) -> Result<(), StoreError> {
+        let (turns, attempts) = self.begin_round(leased, message, told, round).await?;
+        let calls = turns
+            .iter()
+            .zip(attempts)
+            .map(|(turn, attempt)| self.take_turn(leased, message, turn, attempt));
+        for (answered, turn) in join_all(calls).await.into_iter().zip(&turns) {
+            let receiver = turn.notifier.name().clone();
+            match answered? {
+                None => told.settle(receiver, AttemptResult::Capped, "told in a summary"),
+                Some(Attempt::Retry { reason, after }) => told.failed.push(Failed {
+                    receiver,
+                    reason,
+                    asked: after,
+                }),
+                Some(settling) => told.settle(receiver, result_of(&settling), settling.reason()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts each receiver's messages and begins one more: two at a time would both find the last room.
+    async fn begin_round(
+        &self,
+        leased: &LeasedAction,
+        message: Message<'_>,
+        told: &Told<'_>,
+        round: Vec<Arc<dyn Notifier>>,
+    ) -> Result<(Vec<Turn>, Vec<AttemptId>), StoreError> {
+        let _one = self.counting.lock().await;
+        let mut turns = Vec::with_capacity(round.len());
+        for notifier in round {
+            let (room, is_full) = self.room(message, told, notifier.name()).await?;
+            let remarks = told.in_place_of(notifier.name()).into_iter().chain(room);
+            turns.push(Turn {
+                remarks: remarks.collect(),
+                notifier,
+                is_full,
+            });
+        }
+        let names: Vec<Text> = (turns.iter())
+            .map(|turn| turn.notifier.name().clone())
+            .collect();
+        let now = self.now();
+        let attempts = self
+            .store
+            .begin_attempt(
+                &leased.action.id,
+                &leased.lease,
+                &names,
+                None,
+                now,
+                later(now, LEASE),
+            )
+            .await?;
+        Ok((turns, attempts))
+    }
+
+    /// What a receiver is told about its messages of the hour, and whether it has had them all.
+    async fn room(
+        &self,
+        message: Message<'_>,
+        told: &Told<'_>,
+        receiver: &Text,
+    ) -> Result<(Vec<Remark>, bool), StoreError> {
+        let Message::Incident(notification) = message else {
+            return Ok((Vec::new(), false));
+        };
+        let severity = notification.incident.severity;
+        let Some((room, most)) =
+            (told.routes.room(receiver, severity)).zip(told.routes.per_hour_max(receiver))
+        else {
+            return Ok((Vec::new(), false));
+        };
+        let since = earlier(self.now(), MESSAGES_WINDOW);
+        let Messages { sent, held_back } = self.store.messages(receiver, since).await?;
+        let mut remarks = Vec::new();
+        if held_back > 0 {
+            remarks.push(Remark::HeldBack {
+                incidents: held_back,
+            });
+        }
+        if sent + 1 == room {
+            remarks.push(Remark::LastForNow { per_hour_max: most });
+        }
+        Ok((remarks, sent >= room))
+    }
+
+    /// Nothing is answered by who has had all its messages.
+    async fn take_turn(
+        &self,
+        leased: &LeasedAction,
+        message: Message<'_>,
+        turn: &Turn,
+        attempt: AttemptId,
+    ) -> Result<Option<Attempt>, StoreError> {
+        if turn.is_full {
+            let (kind, name) = (leased.action.kind, turn.notifier.name());
+            self.report
+                .attempted(kind, name, AttemptResult::Capped, Duration::ZERO);
+            let why = "it has had its messages of the hour; a summary tells it";
+            self.end(attempt, AttemptResult::Capped, why.into(), Evidence::new())
+                .await?;
+            return Ok(None);
+        }
+        let notifier = turn.notifier.as_ref();
+        let own = own_words(message, &turn.remarks);
+        let call = call(notifier, message, own.as_ref());
+        let timeout = self.options.notification_timeout;
+        let answered = self.attempt(leased, notifier.name(), timeout, call).await?;
+        let (detail, evidence) = match &answered {
+            Attempt::Done { detail, evidence } => (detail, evidence.clone()),
+            Attempt::Retry { reason, .. } | Attempt::Refused { reason } => {
+                (reason, Evidence::new())
+            }
+        };
+        self.end(attempt, result_of(&answered), detail.clone(), evidence)
+            .await?;
+        Ok(Some(answered))
+    }
+
+    async fn end(
+        &self,
+        attempt: AttemptId,
+        result: AttemptResult,
+        detail: Text,
+        evidence: Evidence,
+    ) -> Result<(), StoreError> {
+        let end = AttemptEnd {
+            attempt,
+            result,
+            detail,
+            evidence,
+        };
+        self.store.end_attempt(&end, self.now()).await
+    }
+
+    fn conclude(&self, leased: &LeasedAction, told: &Told<'_>) -> Finish {
+        let Some(first) = told.failed.first() else {
+            return told.finish(leased);
+        };
+        let asked = told.failed.iter().filter_map(|failed| failed.asked).max();
+        let reason = format!("{}: {}", first.receiver, first.reason);
+        let finish = self.after_failure(leased, &reason, asked, NOTIFICATION_DEADLINE);
+        // Given up, and somebody else was told in its place.
+        if finish.state == FinishState::Parked && told.everybody_is_covered() {
+            return Finish {
+                state: FinishState::Done,
+                ..finish
+            };
+        }
+        finish
+    }
+}
+
+/// The notification as this receiver gets it, where that is not as all get it.
+fn own_words(message: Message<'_>, remarks: &[Remark]) -> Option<Notification> {
+    match message {
+        Message::Incident(notification) if !remarks.is_empty() => Some(Notification {
+            remarks: remarks.to_vec(),
+            ..notification.clone()
+        }),
+        _ => None,
+    }
+}
+
+fn call<'a>(
+    notifier: &'a dyn Notifier,
+    message: Message<'a>,
+    own: Option<&'a Notification>,
+) -> BoxFuture<'a, Attempt> {
+    match message {
+        Message::Incident(notification) => notifier.notify(own.unwrap_or(notification)),
+        Message::Bulletin(bulletin) => notifier.announce(bulletin),
+    }
+}
+
+impl Told<'_> {
+    /// Receivers that have neither answered for good nor been asked in this try.
+    fn missing(&self, performers: &Performers) -> Vec<Arc<dyn Notifier>> {
+        let is_missing = |name: &Text| {
+            self.result(name).is_none() && !self.failed.iter().any(|it| it.receiver == *name)
+        };
+        let missing = performers.notifiers.iter().filter(|notifier| {
+            let name = notifier.name();
+            self.wanted.contains(name) && is_missing(name)
+        });
+        missing.cloned().collect()
+    }
+
+    /// Whoever stands in is asked like the others, and may be stood in for.
+    fn let_others_stand_in(&mut self) {
+        let mut next = 0;
+        while let Some(receiver) = self.wanted.get(next).cloned() {
+            next += 1;
+            if self.why_not(&receiver).is_some()
+                && let Some(fallback) = self.routes.fallback(&receiver)
+                && !self.wanted.contains(fallback)
+            {
+                self.wanted.push(fallback.clone());
+            }
+        }
+    }
+
+    /// Why another is told in a receiver's place, if so.
+    fn why_not(&self, receiver: &Text) -> Option<&Text> {
+        let refused = (self.settled.iter())
+            .find(|it| it.performer == *receiver && it.result == AttemptResult::Refused);
+        let failed = (self.failed.iter()).find(|it| it.receiver == *receiver && self.is_overdue);
+        (refused.map(|it| &it.detail)).or(failed.map(|it| &it.reason))
+    }
+
+    fn in_place_of(&self, receiver: &Text) -> Option<Remark> {
+        let mut stood_in_for = (self.wanted.iter())
+            .filter(|wanted| self.routes.fallback(wanted) == Some(receiver))
+            .filter_map(|wanted| Some((wanted, self.why_not(wanted)?)));
+        let (wanted, why) = stood_in_for.next()?;
+        Some(Remark::InPlaceOf {
+            receiver: wanted.clone(),
+            why: why.clone(),
+        })
+    }
+
+    fn result(&self, receiver: &Text) -> Option<AttemptResult> {
+        let mut settled = self.settled.iter().filter(|it| it.performer == *receiver);
+        settled.next_back().map(|it| it.result)
+    }
+
+    fn settle(&mut self, performer: Text, result: AttemptResult, detail: &str) {
+        self.settled.push(Settled {
+            performer,
+            result,
+            detail: detail.into(),
+        });
+    }
+
+    fn everybody_is_covered(&self) -> bool {
+        self.wanted.iter().all(|receiver| self.is_covered(receiver))
+    }
+
+    /// It was told, will be in a summary, or somebody was in its place.
+    fn is_covered(&self, receiver: &Text) -> bool {
+        let mut at = receiver;
+        // As many steps as there are receivers: fall-backs may stand in a circle.
+        for _ in 0..=self.wanted.len() {
+            if let Some(AttemptResult::Done | AttemptResult::Capped) = self.result(at) {
+                return true;
+            }
+            match self.routes.fallback(at) {
+                Some(fallback) => at = fallback,
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// Everybody has answered: done, unless somebody refused and nobody was told in its place, which a person must know.
+    fn finish(&self, leased: &LeasedAction) -> Finish {
+        let those = |wanted: AttemptResult| {
+            let those = self.settled.iter().filter(|one| one.result == wanted);
+            those
+                .map(|one| format!("{} ({})", one.performer, one.detail))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let parts = [
+            ("told ", those(AttemptResult::Done)),
+            ("summed up for ", those(AttemptResult::Capped)),
+            ("but refused by ", those(AttemptResult::Refused)),
+        ];
+        let told = parts.iter().filter(|(_, whom)| !whom.is_empty());
+        let outcome: Vec<String> = told.map(|(what, whom)| format!("{what}{whom}")).collect();
+        let outcome = outcome.join(", ");
+        let outcome = outcome.strip_prefix("but ").unwrap_or(&outcome);
+        let state = if self.everybody_is_covered() {
+            FinishState::Done
+        } else {
+            FinishState::Parked
+        };
+        Finish::new(&leased.action, state, outcome)
+    }
+}
