@@ -54,7 +54,7 @@ impl Surroundings {
             .flatten();
         let mut by_hand = Vec::new();
         for record in &notification.actions {
-            if record.state != ActionState::Done
+            if !matches!(record.state, ActionState::Done | ActionState::Offered)
                 && let Some(command) = self.revokers.by_hand(&record.action)
             {
                 by_hand.push((record.action.id.clone(), command));

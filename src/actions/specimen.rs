@@ -72,6 +72,8 @@ fn incident(notify: &Action, now: Timestamp) -> Incident {
         client_id: target.client_id.clone(),
         detections: 1,
         summary: SUMMARY.into(),
+        resolution: None,
+        closed_at: None,
     }
 }
 

@@ -281,6 +281,8 @@ mod tests {
             client_id: None,
             detections,
             summary: "".into(),
+            resolution: None,
+            closed_at: None,
         }
     }
 

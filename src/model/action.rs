@@ -22,6 +22,11 @@ pub struct Action {
     pub event_time: Timestamp,
 }
 
+impl Action {
+    /// In place of the rule, where a person asked for it.
+    pub const BY_HAND: &'static str = "by-hand";
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionKind {
@@ -122,6 +127,8 @@ pub enum ActionState {
     Leased,
     /// Waits for a person.
     Held,
+    /// A person may have it done; nothing waits for it.
+    Offered,
     Done,
     /// Gave up after the last try, or was refused for good; visible until retried by hand.
     Parked,
@@ -131,7 +138,7 @@ pub enum ActionState {
 }
 
 super::event::names!(ActionState {
-    Ready = "ready", Leased = "leased", Held = "held", Done = "done", Parked = "parked",
+    Ready = "ready", Leased = "leased", Held = "held", Offered = "offered", Done = "done", Parked = "parked",
     Suppressed = "suppressed", Expired = "expired",
 });
 

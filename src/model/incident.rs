@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Severity, Subject, Text, Timestamp};
+use super::{Resolution, Severity, Subject, Text, Timestamp};
 
 /// Detections about a user and about that user's families are one incident, whichever came first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,11 @@ pub struct Incident {
     pub detections: u32,
     /// The first detection's sentence.
     pub summary: Text,
+    /// How it ended, and when by wall time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolution: Option<Resolution>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

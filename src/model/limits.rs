@@ -82,6 +82,22 @@ pub const STORM_PLACES_MAX: usize = 10_000;
 /// Actions in ten minutes that one person takes from the budgets of all. A stolen person seldom has more families; seven
 /// accounts, and not one, are needed to use up a client's 20.
 pub const ACTIONS_SHARED_PER_PERSON: usize = 3;
+/// A person has so long to decide about an action that is held or offered; then it is over, and the thief has had an hour.
+pub const HELD_EXPIRES: Duration = Duration::from_hours(1);
+/// An incident without a detection for so long closes itself when all of its actions are over.
+pub const INCIDENT_IDLE: Duration = Duration::from_hours(24);
+/// Incidents closed so in one go, a minute apart.
+pub const INCIDENTS_CLOSED_AT_ONCE: u32 = 500;
+/// Silences in force at a time: who needs more needs exceptions. Each is looked at for every finding.
+pub const SILENCES_MAX: usize = 200;
+/// The longest silence: what nobody wants to hear of for longer is an exception.
+pub const SILENCE_MAX: Duration = Duration::from_hours(30 * 24);
+/// Why somebody decided as they did: a paragraph.
+pub const NOTE_BYTES_MAX: usize = 1000;
+/// The body of a request to the API: a note and a handful of names.
+pub const API_BODY_BYTES_MAX: usize = 16 * 1024;
+/// Names with tokens for the API: a team.
+pub const API_TOKENS_MAX: usize = 100;
 /// A share of fewer families than this is no measure: half a per cent of 200 is one.
 pub const SHARE_FAMILIES_MIN: u32 = 1000;
 /// Clients of tenants whose breakers are open at a time; beyond it the one opened longest ago is forgotten.

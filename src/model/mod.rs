@@ -19,7 +19,9 @@ pub mod limits;
 mod network;
 mod output;
 mod own;
+mod person;
 mod position;
+mod role;
 mod span;
 mod value;
 
@@ -42,7 +44,9 @@ pub use network::{
 };
 pub use output::{Commit, Member, Output, Progress};
 pub use own::{OwnEvent, OwnEventKind};
+pub use person::{By, Deed, Matchers, PersonEvent, Resolution, Silence};
 pub use position::{Claim, Position, SourcePartition, StartAt};
+pub use role::Role;
 pub use span::span;
 pub use value::{Evidence, Value};
 

@@ -9,6 +9,8 @@ pub struct Output {
     /// New or changed incidents; each at most once, as it stands now.
     pub incidents: Vec<Incident>,
     pub actions: Vec<Action>,
+    /// What a person may have done besides, and nobody does without one.
+    pub offers: Vec<Action>,
     /// Which detection belongs to which incident, where no action says so already.
     pub members: Vec<Member>,
 }

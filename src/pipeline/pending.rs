@@ -71,10 +71,12 @@ impl Pending {
             detections,
             incidents,
             actions,
+            offers,
             members,
         } = withheld.output;
         output.detections.extend(detections);
         output.actions.extend(actions);
+        output.offers.extend(offers);
         output.members.extend(members);
         for incident in incidents {
             // What is there is newer.
@@ -126,6 +128,9 @@ impl Caused {
         let mut withheld = Output {
             detections: take(&mut output.detections, |it| ids.contains(&it.id)),
             actions: take(&mut output.actions, |it| ids.contains(&it.id)),
+            offers: take(&mut output.offers, |it| {
+                it.detection_ids.iter().any(|id| ids.contains(id))
+            }),
             members: take(&mut output.members, |it| ids.contains(&it.detection_id)),
             incidents: Vec::new(),
         };

@@ -10,8 +10,8 @@ use crate::decode::Decoder;
 use crate::engine::{Engine, Found};
 use crate::enrich::{Enricher, Tables};
 use crate::model::{
-    ActionKind, Decision, Enriched, Event, Input, Output, OwnEvent, RawBatch, RawRecord, Reject,
-    RejectReason, SourcePartition, Text, Timestamp, limits,
+    ActionKind, Decision, Enriched, Event, Input, Output, OwnEvent, PersonEvent, RawBatch,
+    RawRecord, Reject, RejectReason, SourcePartition, Text, Timestamp, limits,
 };
 use crate::respond::Policy;
 
@@ -175,6 +175,8 @@ impl Worker {
             if let Ok(event) = serde_json::from_slice::<OwnEvent>(&record.payload) {
                 let muted = record.muted && !again;
                 self.apply(&Input::Own { event, muted }, again, &mut taken.output);
+            } else if let Ok(event) = serde_json::from_slice::<PersonEvent>(&record.payload) {
+                self.policy.hear(&event);
             }
             return;
         }

@@ -11,8 +11,6 @@ use crate::model::{Incident, IncidentState, Severity, Subject, Text, limits};
 use super::ageing::Ageing;
 use super::notices::Notices;
 
-const CLOSES_AFTER_MS: i64 = 24 * 3600 * 1000;
-
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Incidents {
     open: Ageing<Subject, Open>,
@@ -114,8 +112,32 @@ impl Incidents {
         open
     }
 
+    /// A person has taken it on.
+    pub(super) fn acknowledge(&mut self, subject: &Subject, id: &Text) {
+        if let Some(open) = self.open.get_mut(subject)
+            && open.incident.id == *id
+        {
+            open.notices.acknowledged();
+        }
+    }
+
+    /// It has ended: what is found of the subject from now on is another episode.
+    pub(super) fn close(&mut self, subject: &Subject, id: &Text) {
+        if self
+            .open
+            .get(subject)
+            .is_none_or(|open| open.incident.id != *id)
+        {
+            return;
+        }
+        if let Some((updated_at, open)) = self.open.remove(subject) {
+            self.count_closed(subject, updated_at, &open);
+        }
+    }
+
     fn close_old(&mut self, time: i64) {
-        let until = time.saturating_sub(CLOSES_AFTER_MS);
+        let idle = i64::try_from(limits::INCIDENT_IDLE.as_millis()).unwrap_or(i64::MAX);
+        let until = time.saturating_sub(idle);
         while let Some((subject, updated_at, open)) = self.open.pop_until(until) {
             self.count_closed(&subject, updated_at, &open);
         }
@@ -160,6 +182,8 @@ fn begin(found: &Found, subject: Subject, episode: u32) -> Incident {
         client_id: detection.client_id.clone(),
         detections: 0,
         summary: detection.summary.clone(),
+        resolution: None,
+        closed_at: None,
     }
 }
 

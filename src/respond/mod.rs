@@ -10,6 +10,7 @@ mod breaker;
 mod budget;
 mod incidents;
 mod notices;
+mod people;
 mod proposal;
 mod purse;
 mod restraint;
@@ -24,14 +25,15 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Clients, Response, Tenants};
 use crate::engine::Found;
 use crate::model::{
-    Action, ActionKind, BreakerClient, BreakerReport, Decision, Member, Mode, Output, Severity,
-    Subject, Text, Timestamp,
+    Action, ActionKind, BreakerReport, Decision, Member, Mode, Output, Severity, Subject, Text,
+    Timestamp,
 };
 use crate::rules::{Exception, Rule};
 use breaker::Breakers;
 use budget::Spent;
 use incidents::{Incidents, Open};
 use notices::Notice;
+use people::Silences;
 use proposal::{has_target, propose, revokes, wanted, wants_notice};
 use purse::{Purse, Wait, client_of};
 use restraint::{Restraint, Windows};
@@ -67,6 +69,8 @@ struct State {
     windows: Windows,
     #[serde(default)]
     breakers: Breakers,
+    #[serde(default)]
+    silences: Silences,
 }
 
 /// The kind of rule whose findings open breakers.
@@ -131,12 +135,6 @@ impl Policy {
         self.state.breakers.report(limit, time.as_millisecond())
     }
 
-    /// A person lets some actions through at a client whose breaker is open; `false` when it is not.
-    pub fn half_open(&mut self, client: &BreakerClient, time: Timestamp) -> bool {
-        let key = client.key();
-        self.state.breakers.half_open(&key, time.as_millisecond())
-    }
-
     /// Decides about one finding and appends what comes of it.
     pub fn decide(&mut self, found: Found, out: &mut Output) {
         let mode = self.mode(&found);
@@ -182,7 +180,10 @@ impl Policy {
         }
         out.actions.extend(match &restraint {
             Some(restraint) => no_notice(open, restraint, &found),
-            None => notice(open, mode, &wait, &found),
+            None => match state.silences.covering(&found.detection) {
+                Some(silence) => no_notice(open, &Restraint::Silenced(silence), &found),
+                None => notice(open, mode, &wait, &found),
+            },
         });
         let incident = open.incident.clone();
         out.members.push(Member {

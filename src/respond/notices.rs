@@ -19,6 +19,9 @@ pub(super) struct Notices {
     waiting_told_at: Option<i64>,
     /// How often they were told so in a notice of its own.
     repeats: u32,
+    /// Somebody has taken the incident on: nobody is reminded of it.
+    #[serde(default)]
+    acknowledged: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,10 @@ impl Notices {
         self.told.is_some()
     }
 
+    pub(super) const fn acknowledged(&mut self) {
+        self.acknowledged = true;
+    }
+
     /// The notice that is due after a finding, if one is; it counts as given.
     pub(super) fn next(
         &mut self,
@@ -50,7 +57,7 @@ impl Notices {
             self.observed = true;
             return first.then_some(Notice::Observed);
         }
-        let again = waits && self.forgotten(time);
+        let again = waits && !self.acknowledged && self.forgotten(time);
         if again {
             self.waiting_told_at = Some(time);
         }
@@ -118,6 +125,16 @@ mod tests {
             notices.next(true, Critical, true, 9 * HOUR),
             Some(Notice::Waiting(2))
         );
+    }
+
+    #[test]
+    fn who_has_taken_it_on_is_not_reminded_but_told_when_it_becomes_graver() {
+        let mut notices = Notices::default();
+        assert_eq!(notices.next(true, Medium, true, 0), Some(Notice::First));
+        notices.acknowledged();
+        assert_eq!(notices.next(true, Medium, true, 9 * HOUR), None);
+        let graver = notices.next(true, Critical, true, 9 * HOUR);
+        assert_eq!(graver, Some(Notice::Graver(Critical)));
     }
 
     #[test]

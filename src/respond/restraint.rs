@@ -31,12 +31,14 @@ pub(super) struct Windows {
 pub(super) enum Restraint {
     Excepted(Text),
     Suppressed(Text),
+    /// Only nobody is told.
+    Silenced(Text),
 }
 
 impl Restraint {
     pub(super) const fn reason(&self) -> &Text {
         match self {
-            Self::Excepted(why) | Self::Suppressed(why) => why,
+            Self::Excepted(why) | Self::Suppressed(why) | Self::Silenced(why) => why,
         }
     }
 
@@ -45,6 +47,7 @@ impl Restraint {
         match self {
             Self::Excepted(_) => "excepted",
             Self::Suppressed(_) => "suppressed",
+            Self::Silenced(_) => "silenced",
         }
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::*;
 use crate::config::{Budget, Client};
 use crate::engine::stable_id;
-use crate::model::{BreakerState, Detection, Evidence, Incident, Prefix, Severity, Timestamp};
+use crate::model::{
+    BreakerClient, BreakerState, By, Deed, Detection, Evidence, Incident, Matchers, PersonEvent,
+    Prefix, Resolution, Severity, Silence, Timestamp,
+};
 use crate::rules::Ask;
 use crate::rules::{self, Rule};
 
@@ -423,6 +426,67 @@ fn the_notice_says_that_the_breaker_opened_and_what_to_do() {
     }
 }
 
+fn person(policy: &mut Policy, at: i64, did: Deed) {
+    policy.hear(&PersonEvent {
+        time: Timestamp::from_millisecond(START + at).unwrap(),
+        by: By {
+            who: "bob".into(),
+            why: "looked at it".into(),
+        },
+        did,
+    });
+}
+
+#[test]
+fn what_is_silenced_is_cut_off_all_the_same_and_told_when_the_silence_ends() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    let time = |at| Timestamp::from_millisecond(START + at).unwrap();
+    let silence = Silence {
+        id: "s1".into(),
+        matchers: Matchers {
+            client_id: Some("web".into()),
+            ..Matchers::default()
+        },
+        author: "bob".into(),
+        comment: "a test of ours".into(),
+        created_at: time(0),
+        ends_at: time(HOUR),
+    };
+    person(&mut policy, 0, Deed::Silenced { silence });
+    let (actions, _) = decide(&mut policy, finder.theft("alice", "f1", "web", MINUTE));
+    assert_eq!(revoked(&actions), Some(Decision::Execute));
+    assert_eq!(told(&actions), Some(Decision::Suppress));
+    let (elsewhere, _) = decide(&mut policy, finder.theft("carol", "c1", "pay", MINUTE));
+    assert_eq!(told(&elsewhere), Some(Decision::Execute));
+    let (later, _) = decide(&mut policy, finder.theft("alice", "f2", "web", HOUR));
+    assert_eq!(told(&later), Some(Decision::Execute));
+    let id = "s1".into();
+    person(&mut policy, HOUR, Deed::SilenceEnded { silence_id: id });
+}
+
+#[test]
+fn what_follows_a_closed_incident_is_another_episode_that_is_told_and_acted_on() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    let (_, first) = decide(&mut policy, finder.theft("alice", "f1", "web", 0));
+    let closed = |incident: &Incident| Deed::Closed {
+        incident_id: incident.id.clone(),
+        subject: incident.subject.clone(),
+        resolution: Resolution::FalsePositive,
+    };
+    person(&mut policy, MINUTE, closed(&first));
+    person(&mut policy, MINUTE, closed(&first));
+    let (actions, second) = decide(&mut policy, finder.theft("alice", "f1", "web", 2 * MINUTE));
+    assert_eq!(
+        (first.episode, second.episode),
+        (0, 1),
+        "however often it is heard"
+    );
+    assert_eq!(
+        (revoked(&actions), told(&actions)),
+        (Some(Decision::Execute), Some(Decision::Execute))
+    );
+}
+
 #[test]
 fn a_person_lets_half_of_a_budget_through() {
     let (finder, mut policy) = (Finder::new(), policy(&[]));
@@ -432,7 +496,7 @@ fn a_person_lets_half_of_a_budget_through() {
         tenant: None,
         client_id: "web".into(),
     };
-    assert!(policy.half_open(&web, Timestamp::from_millisecond(START + 30).unwrap()));
+    person(&mut policy, 30, Deed::BreakerHalfOpened { client: web });
     assert_eq!(robbed(&mut policy, &finder, "web", 30..50), 10);
 }
 

@@ -116,6 +116,13 @@ async fn insert_output(
     INCIDENTS.run(connection, incidents).await?;
     MEMBERS.run(connection, member_rows(output)).await?;
     let actions_new = ACTIONS.run(connection, actions).await?;
+    let offers = output
+        .offers
+        .iter()
+        .map(|each| row_in_state(each, ActionState::Offered, now))
+        .collect::<Result<_, _>>()?;
+    ACTIONS.run(connection, offers).await?;
+    reopen(connection, output).await?;
     Ok(CommitReport {
         detections_new,
         actions_new,
@@ -144,14 +151,14 @@ fn detection_row(detection: &Detection, now: Timestamp) -> Result<Vec<Cell>, Sto
     ])
 }
 
-/// An incident grows: the newest form replaces the one before.
-const INCIDENTS: Insert = Insert {
+/// An incident grows: the newest form replaces the one before. Its state is not the engine's to say.
+pub(super) const INCIDENTS: Insert = Insert {
     head: "INSERT INTO incident (id, issuer, tenant, user_id, client_id, state, severity, opened_at, updated_at, recorded_at, body)",
-    tail: "ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id, client_id = excluded.client_id, state = excluded.state,
+    tail: "ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id, client_id = excluded.client_id,
         severity = excluded.severity, opened_at = excluded.opened_at, updated_at = excluded.updated_at, body = excluded.body",
 };
 
-fn incident_row(incident: &Incident, now: Timestamp) -> Result<Vec<Cell>, StoreError> {
+pub(super) fn incident_row(incident: &Incident, now: Timestamp) -> Result<Vec<Cell>, StoreError> {
     Ok(vec![
         Cell::text(&incident.id),
         Cell::text(&incident.issuer),
@@ -197,7 +204,35 @@ pub(super) const ACTIONS: Insert = Insert {
     tail: "ON CONFLICT (id) DO NOTHING",
 };
 
+/// What was contained is open again when there is more to end.
+async fn reopen(connection: &mut AnyConnection, output: &Output) -> Result<(), StoreError> {
+    const REOPEN: &str = "UPDATE incident SET state = 'open' WHERE id = $1 AND state = 'contained'
+        AND EXISTS (SELECT 1 FROM action WHERE action.incident_id = incident.id AND action.state IN ('ready', 'held'))";
+    let ends = |action: &&Action| action.kind.ends_something();
+    let incidents: std::collections::BTreeSet<&Text> = output
+        .actions
+        .iter()
+        .filter(ends)
+        .map(|action| &action.incident_id)
+        .collect();
+    for incident in incidents {
+        sqlx::query(REOPEN)
+            .bind(incident.as_ref())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
 pub(super) fn action_row(action: &Action, now: Timestamp) -> Result<Vec<Cell>, StoreError> {
+    row_in_state(action, first_state(action.decision), now)
+}
+
+fn row_in_state(
+    action: &Action,
+    state: ActionState,
+    now: Timestamp,
+) -> Result<Vec<Cell>, StoreError> {
     let target = &action.target;
     Ok(vec![
         Cell::text(&action.id),
@@ -212,7 +247,7 @@ pub(super) fn action_row(action: &Action, now: Timestamp) -> Result<Vec<Cell>, S
         Cell::maybe(target.family_id.as_ref()),
         Cell::Int(sql::ms(action.event_time)),
         Cell::Text(lane(action)),
-        Cell::text(first_state(action.decision).as_str()),
+        Cell::text(state.as_str()),
         Cell::Int(sql::ms(now)),
         Cell::Int(0),
         Cell::Int(0),

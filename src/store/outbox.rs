@@ -201,6 +201,14 @@ impl Store {
         if let Some(event) = &finish.own_event {
             insert_own_event(&mut transaction, event).await?;
         }
+        if finish.state == FinishState::Done {
+            contain(
+                &mut transaction,
+                row.try_get("incident_id")?,
+                row.try_get("kind")?,
+            )
+            .await?;
+        }
         if !matches!(finish.state, FinishState::RetryAt(_))
             && row.try_get::<&str, _>("kind")? != ActionKind::Notify.as_str()
         {
@@ -242,17 +250,24 @@ impl Store {
         .await?;
         Ok(transaction.commit().await?)
     }
+}
 
-    /// A person lets a held or parked action go; its age no longer counts. False when it is neither.
-    pub async fn release(&self, action_id: &Text, now: Timestamp) -> Result<bool, StoreError> {
-        let released = sqlx::query("UPDATE action SET state = 'ready', due_at = $1, ready_since = $1, attempts = 0, approved = 1 WHERE id = $2 AND state IN ('held', 'parked')")
-            .bind(sql::ms(now))
-            .bind(action_id.as_ref())
-            .execute(&self.inner.writer)
+/// When all that was to be ended of an incident is, it is contained.
+async fn contain(
+    connection: &mut AnyConnection,
+    incident_id: &str,
+    kind: &str,
+) -> Result<(), StoreError> {
+    const CONTAIN: &str = "UPDATE incident SET state = 'contained' WHERE id = $1 AND state IN ('open', 'acknowledged')
+        AND NOT EXISTS (SELECT 1 FROM action WHERE action.incident_id = incident.id
+            AND action.kind IN ('revoke_family', 'revoke_user', 'lock_user') AND action.state IN ('ready', 'leased', 'held', 'parked'))";
+    if ActionKind::parse(kind).is_some_and(ActionKind::ends_something) {
+        sqlx::query(CONTAIN)
+            .bind(incident_id)
+            .execute(connection)
             .await?;
-        self.ring();
-        Ok(released.rows_affected() > 0)
     }
+    Ok(())
 }
 
 fn ours(rows: u64, action_id: &Text) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@
 
 use sqlx::{Any, AnyConnection, Pool, Row as _};
 
-use crate::model::{OwnEvent, Text, Timestamp};
+use crate::model::{OwnEvent, PersonEvent, Text, Timestamp};
 
 use super::sql::{self, Cell, Insert};
 use super::{Store, StoreError};
@@ -36,7 +36,7 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Own events with an id above `after`, oldest first; the payload is an [`OwnEvent`] as JSON.
+    /// Own events with an id above `after`, oldest first; the payload is an [`OwnEvent`] or a [`PersonEvent`] as JSON.
     pub async fn own_events_after(&self, after: i64, limit: u32) -> Result<Vec<Row>, StoreError> {
         let rows = sqlx::query("SELECT id, body FROM own_event WHERE id > $1 ORDER BY id LIMIT $2")
             .bind(after)
@@ -116,12 +116,24 @@ pub(super) async fn insert_own_event(
     connection: &mut AnyConnection,
     event: &OwnEvent,
 ) -> Result<(), StoreError> {
+    insert(connection, event.time, sql::to_json(event)?).await
+}
+
+/// What a person did stands among what was done, in one order.
+pub(super) async fn insert_person_event(
+    connection: &mut AnyConnection,
+    event: &PersonEvent,
+) -> Result<(), StoreError> {
+    insert(connection, event.time, sql::to_json(event)?).await
+}
+
+async fn insert(
+    connection: &mut AnyConnection,
+    time: Timestamp,
+    body: String,
+) -> Result<(), StoreError> {
     let id = reserve(connection, "own_event", 1).await?;
-    let row = vec![
-        Cell::Int(id),
-        Cell::Int(sql::ms(event.time)),
-        Cell::Text(sql::to_json(event)?),
-    ];
+    let row = vec![Cell::Int(id), Cell::Int(sql::ms(time)), Cell::Text(body)];
     OWN_EVENTS.run(connection, vec![row]).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use sqlx::{Any, AssertSqlSafe, Pool, Row as _, any::AnyRow};
 
 use crate::model::{
     Action, ActionKind, ActionRecord, ActionState, Decision, Detection, Incident, IncidentState,
-    Severity, Text, Timestamp,
+    Resolution, Severity, Text, Timestamp,
 };
 
 use super::sql::{self, Cell};
@@ -82,23 +82,26 @@ impl Store {
         filter: &IncidentFilter,
         page: Page,
     ) -> Result<Listed<Incident>, StoreError> {
-        let list = List::new("SELECT seq, id, body FROM incident", page)
-            .and(
-                "state = ",
-                filter.state.map(|state| Cell::text(state.as_str())),
-            )
-            .and(
-                "severity >= ",
-                filter.severity_min.map(|least| Cell::Int(sql::rank(least))),
-            )
-            .and_text("tenant = ", filter.tenant.as_ref())
-            .and_text("user_id = ", filter.user_id.as_ref())
-            .and_text("client_id = ", filter.client_id.as_ref())
-            .and(
-                "updated_at >= ",
-                filter.since.map(|since| Cell::Int(sql::ms(since))),
-            );
-        list.fetch(self.reader(), |row| body("incident", row)).await
+        let list = List::new(
+            "SELECT seq, id, body, state, resolution, closed_at FROM incident",
+            page,
+        )
+        .and(
+            "state = ",
+            filter.state.map(|state| Cell::text(state.as_str())),
+        )
+        .and(
+            "severity >= ",
+            filter.severity_min.map(|least| Cell::Int(sql::rank(least))),
+        )
+        .and_text("tenant = ", filter.tenant.as_ref())
+        .and_text("user_id = ", filter.user_id.as_ref())
+        .and_text("client_id = ", filter.client_id.as_ref())
+        .and(
+            "updated_at >= ",
+            filter.since.map(|since| Cell::Int(sql::ms(since))),
+        );
+        list.fetch(self.reader(), incident_of).await
     }
 
     pub async fn detections(
@@ -162,7 +165,10 @@ impl Store {
         detections_max: u32,
     ) -> Result<Option<IncidentDetails>, StoreError> {
         let Some(row) = self
-            .one("SELECT id, body FROM incident WHERE id = $1", id)
+            .one(
+                "SELECT id, body, state, resolution, closed_at FROM incident WHERE id = $1",
+                id,
+            )
             .await?
         else {
             return Ok(None);
@@ -181,7 +187,7 @@ impl Store {
             .fetch_all(self.reader())
             .await?;
         Ok(Some(IncidentDetails {
-            incident: body("incident", &row)?,
+            incident: incident_of(&row)?,
             detections: detections
                 .iter()
                 .map(|row| body("detection", row))
@@ -228,6 +234,21 @@ impl Store {
 
 fn body<T: serde::de::DeserializeOwned>(table: &str, row: &AnyRow) -> Result<T, StoreError> {
     sql::from_json(table, row.try_get("id")?, row.try_get("body")?)
+}
+
+/// Its state is that of its column: the body says how it began.
+fn incident_of(row: &AnyRow) -> Result<Incident, StoreError> {
+    let incident: Incident = body("incident", row)?;
+    let state: &str = row.try_get("state")?;
+    let resolution: Option<&str> = row.try_get("resolution")?;
+    Ok(Incident {
+        state: IncidentState::parse(state).ok_or_else(|| {
+            StoreError::unreadable("incident", &incident.id, &format!("its state is {state}"))
+        })?,
+        resolution: resolution.and_then(Resolution::parse),
+        closed_at: row.try_get::<Option<i64>, _>("closed_at")?.map(sql::time),
+        ..incident
+    })
 }
 
 fn action_record(row: &AnyRow) -> Result<ActionRecord, StoreError> {

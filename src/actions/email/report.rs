@@ -171,7 +171,7 @@ fn done(notification: &Notification) -> Vec<String> {
 fn to_do(notification: &Notification, asked: &Asked, standing: Standing) -> Vec<Task> {
     let mut tasks = Vec::new();
     for record in &notification.actions {
-        let is_open = !matches!(record.state, ActionState::Done);
+        let is_open = !matches!(record.state, ActionState::Done | ActionState::Offered);
         let by_hand = asked.by_hand.iter().find(|(id, _)| *id == record.action.id);
         if is_open && let Some((_, command)) = by_hand {
             tasks.push(Task {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokenwarden::model::{ActionState, Commit};
+use tokenwarden::model::{ActionState, Commit, Incident, IncidentState};
 use tokio::sync::Semaphore;
 
-use crate::store_suite::{at, incident, theft};
+use crate::store_suite::{at, incident, released, theft};
 
 use super::{Bench, Script, Step, a_while, refused, retry, until};
 
@@ -35,10 +35,11 @@ async fn mail_waits_for_the_outcome_and_says_it() {
     let notification = mail.notifications.lock().unwrap().remove(0);
     assert_eq!(notification.actions.len(), 1);
     assert_eq!(notification.actions[0].state, ActionState::Done);
-    assert_eq!(
-        notification.incident,
-        incident("u1", tokenwarden::model::Severity::Critical)
-    );
+    let contained = Incident {
+        state: IncidentState::Contained,
+        ..incident("u1", tokenwarden::model::Severity::Critical)
+    };
+    assert_eq!(notification.incident, contained);
     assert_eq!(
         (
             notification.detections.len(),
@@ -127,11 +128,8 @@ async fn receiver_that_refuses_silences_nobody() {
     assert_eq!((dead.calls().len(), mail.calls().len()), (1, 2));
 
     bench.advance(60);
-    bench
-        .store
-        .release(&"notify u1".into(), at(bench.clock.load(Ordering::SeqCst)))
-        .await
-        .unwrap();
+    let now = at(bench.clock.load(Ordering::SeqCst));
+    assert!(released(&bench.store, "notify u1", now).await);
     bench.until_state("notify u1", ActionState::Done).await;
     assert_eq!(
         (dead.calls().len(), mail.calls().len()),

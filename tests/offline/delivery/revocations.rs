@@ -9,7 +9,7 @@ use tokenwarden::actions::Revokers;
 use tokenwarden::model::{ActionKind, ActionState, Decision, OwnEventKind};
 use tokio::sync::Semaphore;
 
-use crate::store_suite::{action, actions, at};
+use crate::store_suite::{action, actions, at, released};
 
 use super::{Bench, Script, Step, a_while, refused, retry, until};
 
@@ -192,7 +192,7 @@ async fn too_old_is_held_until_a_person_lets_it_go() {
         "{record:?}"
     );
     assert!(keycloak.calls().is_empty() && bench.own_events().await.is_empty());
-    assert!(bench.store.release(&id, at(15 * 60 + 1)).await.unwrap());
+    assert!(released(&bench.store, &id, at(15 * 60 + 1)).await);
     bench.until_state(&id, ActionState::Done).await;
 }
 
@@ -209,7 +209,7 @@ async fn a_revoker_in_contradiction_does_nothing_until_a_person_says_so() {
     let record = bench.until_state(&id, ActionState::Held).await;
     assert_eq!(record.outcome.as_deref(), Some("it does not rotate"));
     assert!(keycloak.calls().is_empty());
-    assert!(bench.store.release(&id, at(0)).await.unwrap());
+    assert!(released(&bench.store, &id, at(0)).await);
     bench.until_state(&id, ActionState::Done).await;
     bench.withheld.replace(BTreeMap::new());
     let later = bench.revoke("u2").await;
@@ -281,6 +281,6 @@ async fn new_performers_serve_from_the_next_action_on() {
     let keycloak = Script::new("keycloak", []);
     let revokers = Revokers::from_list(vec![keycloak.clone()]);
     bench.change(|performers| performers.revokers = revokers);
-    bench.store.release(&id, at(0)).await.unwrap();
+    assert!(released(&bench.store, &id, at(0)).await);
     bench.until_state(&id, ActionState::Done).await;
 }

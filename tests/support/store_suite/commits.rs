@@ -186,7 +186,6 @@ pub(crate) async fn incident_grows(store: Store) {
         .await
         .unwrap();
     let grown = Incident {
-        state: IncidentState::Contained,
         detections: 2,
         ..incident("u1", Severity::Critical)
     };
@@ -212,14 +211,11 @@ pub(crate) async fn incident_grows(store: Store) {
     let found = store.incident(&grown.id, 10).await.unwrap().unwrap();
     assert_eq!(found.incident, grown);
     assert_eq!(found.detections.len(), 2);
-    let contained = IncidentFilter {
-        state: Some(IncidentState::Contained),
+    let open = IncidentFilter {
+        state: Some(IncidentState::Open),
         ..IncidentFilter::default()
     };
-    assert_eq!(
-        store.incidents(&contained, ALL).await.unwrap().items,
-        [grown]
-    );
+    assert_eq!(store.incidents(&open, ALL).await.unwrap().items, [grown]);
 }
 
 /// A client chooses its user agent, and a provider's user id may be anything; PostgreSQL's text takes no U+0000.

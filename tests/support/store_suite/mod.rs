@@ -3,6 +3,7 @@
 
 mod commits;
 mod kept;
+mod people;
 mod queue;
 mod reports;
 mod told;
@@ -10,12 +11,12 @@ mod told;
 use std::collections::BTreeMap;
 
 use tokenwarden::model::{
-    Action, ActionKind, ActionState, Claim, Commit, Decision, Detection, Evidence, Incident,
+    Action, ActionKind, ActionState, By, Claim, Commit, Decision, Detection, Evidence, Incident,
     IncidentState, Output, OwnEvent, OwnEventKind, Position, Progress, Severity, SourcePartition,
     Subject, Target, Timestamp,
 };
 use tokenwarden::store::{
-    AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, Page, Queue, Store,
+    AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, Page, Queue, Ruling, Store, Taken,
 };
 
 /// Declares one test for each function of the suite; `$open` makes an empty store and what must outlive it.
@@ -31,7 +32,10 @@ macro_rules! store_suite {
             digest_counts_by_client, digest_counts_the_rest, digest_is_made_once_a_day,
             held_for_age_is_summed_up_once, capped_is_summed_up_once, inbox_is_read_in_order, concurrent_own_events_leave_no_gap,
             snapshot_comes_back, two_snapshots_are_kept, token_key_is_remembered, retention_removes_what_is_old,
-            inbox_is_forgotten_source_by_source);
+            inbox_is_forgotten_source_by_source, approved_action_goes_on, refused_action_ends,
+            undecided_action_is_over_after_its_time, incident_is_taken_on_and_closed,
+            incident_is_contained_until_there_is_more, idle_incident_is_found, silence_is_kept_until_it_ends,
+            action_by_hand_goes_the_same_way);
     };
     (@each $open:path, $metas:tt, $($name:ident),+ $(,)?) => { $(store_suite!(@one $open, $metas, $name);)+ };
     (@one $open:path, [$(#[$meta:meta])*], $name:ident) => {
@@ -45,6 +49,7 @@ macro_rules! store_suite {
 }
 pub(crate) use commits::*;
 pub(crate) use kept::*;
+pub(crate) use people::*;
 pub(crate) use queue::*;
 pub(crate) use reports::*;
 pub(crate) use store_suite;
@@ -52,6 +57,23 @@ pub(crate) use told::*;
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_760_000_000 + seconds).unwrap()
+}
+
+pub(crate) fn by_alice() -> By {
+    By {
+        who: "alice".into(),
+        why: "seen".into(),
+    }
+}
+
+/// Whether a person could let an action go that is held or was given up.
+pub(crate) async fn released(store: &Store, id: &str, now: Timestamp) -> bool {
+    let mut taken = false;
+    for ruling in [Ruling::Approve, Ruling::Retry] {
+        let answer = store.rule_on(id, ruling, &by_alice(), now).await.unwrap();
+        taken |= answer == Taken::Done(());
+    }
+    taken
 }
 
 pub(crate) fn partition(name: &str) -> SourcePartition {
@@ -124,6 +146,8 @@ pub(crate) fn incident(user: &str, severity: Severity) -> Incident {
         client_id: Some("web".into()),
         detections: 1,
         summary: "A consumed token was presented again".into(),
+        resolution: None,
+        closed_at: None,
     }
 }
 
@@ -150,7 +174,7 @@ pub(crate) fn theft(user: &str) -> Output {
                 Decision::Execute,
             ),
         ],
-        members: vec![],
+        ..Output::default()
     }
 }
 

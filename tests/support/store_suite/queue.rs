@@ -3,7 +3,7 @@
 use tokenwarden::model::{ActionKind, ActionState, Commit, Decision, OwnEvent, OwnEventKind};
 use tokenwarden::store::{AttemptResult, Finish, FinishState, Queue, Store, StoreError};
 
-use super::{action, actions, at, end, finish, lease, own_event, revoke, state, theft};
+use super::{action, actions, at, end, finish, lease, own_event, released, revoke, state, theft};
 
 pub(crate) async fn decision_gives_the_first_state(store: Store) {
     let all = Decision::ALL.iter().map(|decision| {
@@ -310,14 +310,14 @@ pub(crate) async fn released_action_is_due_again(store: Store) {
     let held = action("held", ActionKind::RevokeFamily, "u1", Decision::Hold);
     store.commit(&actions(vec![held]), at(0)).await.unwrap();
     assert!(lease(&store, 1, "a").await.is_empty());
-    assert!(store.release(&"held".into(), at(2)).await.unwrap());
+    assert!(released(&store, "held", at(2)).await);
     let leased = store
         .lease_due(Queue::Revocations, at(2), "a", at(30), 10)
         .await
         .unwrap();
     assert!(leased[0].approved);
     assert!(
-        !store.release(&"held".into(), at(3)).await.unwrap(),
+        !released(&store, "held", at(3)).await,
         "it is being performed"
     );
 }

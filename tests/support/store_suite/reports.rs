@@ -7,7 +7,8 @@ use tokenwarden::model::{
 use tokenwarden::store::{ActionFilter, DetectionFilter, FinishState, IncidentFilter, Page, Store};
 
 use super::{
-    ALL, action, actions, at, claim, detection, finish, lease, progress, revoke, state, theft,
+    ALL, action, actions, at, claim, detection, finish, lease, progress, released, revoke, state,
+    theft,
 };
 
 pub(crate) async fn lists_filter_and_page(store: Store) {
@@ -323,7 +324,7 @@ pub(crate) async fn held_for_age_is_summed_up_once(store: Store) {
             .unwrap();
     }
     // A person was quicker.
-    assert!(store.release(&"revoke u2".into(), at(6)).await.unwrap());
+    assert!(released(&store, "revoke u2", at(6)).await);
     let untold = store.held_untold().await.unwrap().unwrap();
     assert_eq!(
         (untold.first, untold.last, untold.told),

@@ -1,0 +1,397 @@
+//! What people do: each change is one transaction that writes the row it is about and the event that tells of it.
+//!
+//! Every change of a person passes through [`commit`](Change::commit), so that whatever must stand beside it (the
+//! event that a restart reads again) is written with it or not at all.
+
+use sqlx::{Any, Row as _, Transaction};
+
+use crate::model::{
+    Action, ActionKind, ActionState, BreakerClient, By, Deed, Incident, IncidentState, PersonEvent,
+    Resolution, Silence, Text, Timestamp,
+};
+
+use super::commit::{ACTIONS, INCIDENTS, action_row, incident_row};
+use super::own::insert_person_event;
+use super::sql::{self, Cell, Insert};
+use super::{Store, StoreError};
+
+/// How a person's wish was taken.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Taken<T> {
+    Done(T),
+    /// There is no such thing.
+    Missing,
+    /// It is in no state for that; for a person.
+    Conflict(Text),
+}
+
+/// An incident that was closed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Closed {
+    pub incident_id: Text,
+    /// Of its gravest detection.
+    pub rule: Text,
+    pub resolution: Resolution,
+}
+
+/// What is to become of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ruling {
+    Approve,
+    Refuse,
+    Retry,
+}
+
+/// One change of one person, begun and not yet durable.
+struct Change {
+    transaction: Transaction<'static, Any>,
+}
+
+impl Change {
+    /// Makes it durable, with the event that tells of it.
+    async fn commit(mut self, by: &By, did: Deed, now: Timestamp) -> Result<(), StoreError> {
+        let event = PersonEvent {
+            time: now,
+            by: by.clone(),
+            did,
+        };
+        insert_person_event(&mut self.transaction, &event).await?;
+        Ok(self.transaction.commit().await?)
+    }
+}
+
+impl Ruling {
+    const fn from(self) -> &'static [ActionState] {
+        match self {
+            Self::Approve | Self::Refuse => &[ActionState::Held, ActionState::Offered],
+            Self::Retry => &[ActionState::Parked],
+        }
+    }
+
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Approve => "approved",
+            Self::Refuse => "refused",
+            Self::Retry => "tried again",
+        }
+    }
+
+    fn deed(self, action: &Action) -> Deed {
+        let (action_id, incident_id) = (action.id.clone(), action.incident_id.clone());
+        match self {
+            Self::Approve => Deed::Approved {
+                action_id,
+                incident_id,
+            },
+            Self::Refuse => Deed::Refused {
+                action_id,
+                incident_id,
+            },
+            Self::Retry => Deed::Retried {
+                action_id,
+                incident_id,
+            },
+        }
+    }
+}
+
+const RELEASE: &str = "UPDATE action SET state = 'ready', due_at = $1, ready_since = $1, attempts = 0, approved = 1, outcome = $2
+    WHERE id = $3 AND state IN ('held', 'offered', 'parked')";
+const REFUSE: &str = "UPDATE action SET state = 'suppressed', finished_at = $1, outcome = $2
+    WHERE id = $3 AND state IN ('held', 'offered')";
+
+impl Store {
+    async fn change(&self) -> Result<Change, StoreError> {
+        Ok(Change {
+            transaction: self.begin().await?,
+        })
+    }
+
+    /// A person decides about an action that waits.
+    pub async fn rule_on(
+        &self,
+        id: &str,
+        ruling: Ruling,
+        by: &By,
+        now: Timestamp,
+    ) -> Result<Taken<()>, StoreError> {
+        let Some(record) = self.action(id).await? else {
+            return Ok(Taken::Missing);
+        };
+        let conflict = |state: ActionState| {
+            let what = format!(
+                "it is {state}, and only what is {} can be {}",
+                named(ruling),
+                ruling.verb()
+            );
+            Ok(Taken::Conflict(what.into()))
+        };
+        if !ruling.from().contains(&record.state) {
+            return conflict(record.state);
+        }
+        let mut change = self.change().await?;
+        let statement = if ruling == Ruling::Refuse {
+            REFUSE
+        } else {
+            RELEASE
+        };
+        let outcome = format!("{} by {}: {}", ruling.verb(), by.who, by.why);
+        let ruled = sqlx::query(statement)
+            .bind(sql::ms(now))
+            .bind(sql::clean(&outcome))
+            .bind(id)
+            .execute(&mut *change.transaction)
+            .await?;
+        if ruled.rows_affected() == 0 {
+            // Somebody was quicker, or its time was over.
+            return conflict(self.action(id).await?.map_or(record.state, |it| it.state));
+        }
+        change.commit(by, ruling.deed(&record.action), now).await?;
+        self.ring();
+        Ok(Taken::Done(()))
+    }
+
+    /// A person takes an incident on: nobody is reminded of it any more.
+    pub async fn acknowledge(
+        &self,
+        id: &str,
+        by: &By,
+        now: Timestamp,
+    ) -> Result<Taken<()>, StoreError> {
+        const ACKNOWLEDGE: &str =
+            "UPDATE incident SET state = 'acknowledged' WHERE id = $1 AND state = 'open'";
+        let Some(incident) = self.bare_incident(id).await? else {
+            return Ok(Taken::Missing);
+        };
+        let mut change = self.change().await?;
+        let done = sqlx::query(ACKNOWLEDGE)
+            .bind(id)
+            .execute(&mut *change.transaction)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Ok(Taken::Conflict(format!("it is {}", incident.state).into()));
+        }
+        let did = Deed::Acknowledged {
+            incident_id: incident.id,
+            subject: incident.subject,
+        };
+        change.commit(by, did, now).await?;
+        Ok(Taken::Done(()))
+    }
+
+    /// An incident ends: with a person's verdict, or by itself.
+    pub async fn close_incident(
+        &self,
+        id: &str,
+        resolution: Resolution,
+        by: &By,
+        now: Timestamp,
+    ) -> Result<Taken<Closed>, StoreError> {
+        const CLOSE: &str = "UPDATE incident SET state = 'closed', resolution = $1, closed_at = $2 WHERE id = $3 AND state <> 'closed'";
+        let Some(incident) = self.bare_incident(id).await? else {
+            return Ok(Taken::Missing);
+        };
+        let rule = self.gravest_rule(id).await?;
+        let mut change = self.change().await?;
+        let done = sqlx::query(CLOSE)
+            .bind(resolution.as_str())
+            .bind(sql::ms(now))
+            .bind(id)
+            .execute(&mut *change.transaction)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Ok(Taken::Conflict("it is closed already".into()));
+        }
+        let did = Deed::Closed {
+            incident_id: incident.id.clone(),
+            subject: incident.subject,
+            resolution,
+        };
+        change.commit(by, did, now).await?;
+        Ok(Taken::Done(Closed {
+            incident_id: incident.id,
+            rule,
+            resolution,
+        }))
+    }
+
+    /// Incidents without a detection since then all of whose actions are over, and how each stands.
+    pub async fn idle_incidents(
+        &self,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Text, IncidentState)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, state FROM incident WHERE state IN ('open', 'acknowledged', 'contained') AND updated_at < $1 AND recorded_at < $1
+             AND NOT EXISTS (SELECT 1 FROM action WHERE action.incident_id = incident.id AND action.state IN ('ready', 'leased', 'held', 'offered'))
+             ORDER BY seq LIMIT $2",
+        )
+        .bind(sql::ms(since))
+        .bind(i64::from(limit))
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let id: String = row.try_get("id")?;
+                let state = IncidentState::parse(row.try_get("state")?);
+                Ok((id.into(), state.unwrap_or(IncidentState::Open)))
+            })
+            .collect()
+    }
+
+    /// Nobody is told of some findings for a while.
+    pub async fn silence(&self, silence: &Silence, by: &By) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        let row = vec![
+            Cell::text(&silence.id),
+            Cell::Int(sql::ms(silence.created_at)),
+            Cell::Int(sql::ms(silence.ends_at)),
+            Cell::Text(sql::to_json(silence)?),
+        ];
+        SILENCES.run(&mut change.transaction, vec![row]).await?;
+        let did = Deed::Silenced {
+            silence: silence.clone(),
+        };
+        change.commit(by, did, silence.created_at).await
+    }
+
+    /// A silence ends before its time.
+    pub async fn end_silence(
+        &self,
+        id: &str,
+        by: &By,
+        now: Timestamp,
+    ) -> Result<Taken<()>, StoreError> {
+        let Some(mut silence) = self.silence_of(id).await? else {
+            return Ok(Taken::Missing);
+        };
+        silence.ends_at = now;
+        let mut change = self.change().await?;
+        let ended = sqlx::query(
+            "UPDATE silence SET ends_at = $1, body = $2 WHERE id = $3 AND ends_at > $1",
+        )
+        .bind(sql::ms(now))
+        .bind(sql::to_json(&silence)?)
+        .bind(id)
+        .execute(&mut *change.transaction)
+        .await?;
+        if ended.rows_affected() == 0 {
+            return Ok(Taken::Conflict("it has ended already".into()));
+        }
+        let did = Deed::SilenceEnded {
+            silence_id: silence.id,
+        };
+        change.commit(by, did, now).await?;
+        Ok(Taken::Done(()))
+    }
+
+    /// Some actions are let through at a client whose breaker is open.
+    pub async fn half_open(
+        &self,
+        client: &BreakerClient,
+        by: &By,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let change = self.change().await?;
+        let did = Deed::BreakerHalfOpened {
+            client: client.clone(),
+        };
+        change.commit(by, did, now).await
+    }
+
+    /// A person asks for an action by hand: it goes the way of all others, and has an incident of its own.
+    pub async fn ask_for(
+        &self,
+        action: &Action,
+        incident: &Incident,
+        by: &By,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut change = self.change().await?;
+        let incident = vec![incident_row(incident, now)?];
+        INCIDENTS.run(&mut change.transaction, incident).await?;
+        let row = vec![action_row(action, now)?];
+        ACTIONS.run(&mut change.transaction, row).await?;
+        let did = Deed::Asked {
+            action: Box::new(action.clone()),
+        };
+        change.commit(by, did, now).await?;
+        self.ring();
+        Ok(())
+    }
+
+    pub async fn silence_of(&self, id: &str) -> Result<Option<Silence>, StoreError> {
+        let row = sqlx::query("SELECT id, body FROM silence WHERE id = $1")
+            .bind(id)
+            .fetch_optional(self.reader())
+            .await?;
+        row.map(|row| sql::from_json("silence", row.try_get("id")?, row.try_get("body")?))
+            .transpose()
+    }
+
+    /// Silences that end after `since`, the newest first.
+    pub async fn silences(&self, since: Timestamp, limit: u32) -> Result<Vec<Silence>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, body FROM silence WHERE ends_at > $1 ORDER BY created_at DESC, id LIMIT $2",
+        )
+        .bind(sql::ms(since))
+        .bind(i64::from(limit))
+        .fetch_all(self.reader())
+        .await?;
+        rows.iter()
+            .map(|row| sql::from_json("silence", row.try_get("id")?, row.try_get("body")?))
+            .collect()
+    }
+
+    /// Held actions about which nobody has decided since then are over, and what was offered is withdrawn: each with its
+    /// end. What waits for the summary of what came too late goes after it was told.
+    pub async fn expire_held(
+        &self,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<(ActionKind, ActionState)>, StoreError> {
+        const EXPIRE: &str = "UPDATE action SET state = CASE state WHEN 'held' THEN 'expired' ELSE 'suppressed' END, finished_at = $1,
+            outcome = 'nobody decided about it in time' WHERE state IN ('held', 'offered') AND kind <> 'notify'
+            AND COALESCE(finished_at, created_at) <= $2 AND (too_old_at IS NULL OR bulletin_id IS NOT NULL) RETURNING kind, state";
+        let rows = sqlx::query(EXPIRE)
+            .bind(sql::ms(now))
+            .bind(sql::ms(since))
+            .fetch_all(&self.inner.writer)
+            .await?;
+        let mut expired = Vec::with_capacity(rows.len());
+        for row in rows {
+            let kind = ActionKind::parse(row.try_get("kind")?);
+            let state = ActionState::parse(row.try_get("state")?);
+            expired.extend(kind.zip(state));
+        }
+        Ok(expired)
+    }
+
+    async fn bare_incident(&self, id: &str) -> Result<Option<Incident>, StoreError> {
+        Ok(self.incident(id, 0).await?.map(|details| details.incident))
+    }
+
+    async fn gravest_rule(&self, incident_id: &str) -> Result<Text, StoreError> {
+        let row = sqlx::query(
+            "SELECT rule FROM detection WHERE id IN (SELECT detection_id FROM incident_member WHERE incident_id = $1)
+             ORDER BY severity DESC, event_time, seq LIMIT 1",
+        )
+        .bind(incident_id)
+        .fetch_optional(self.reader())
+        .await?;
+        let rule = row
+            .map(|row| row.try_get::<String, _>("rule"))
+            .transpose()?;
+        Ok(rule.map_or_else(|| Action::BY_HAND.into(), Into::into))
+    }
+}
+
+const SILENCES: Insert = Insert {
+    head: "INSERT INTO silence (id, created_at, ends_at, body)",
+    tail: "",
+};
+
+fn named(ruling: Ruling) -> String {
+    let names: Vec<&str> = ruling.from().iter().map(|state| state.as_str()).collect();
+    names.join(" or ")
+}
