@@ -18,6 +18,7 @@ use crate::store::{Listed, Store};
 
 use super::answer::Refusal;
 use super::guard::guarded;
+use super::listen::Peer;
 use super::query::{ActionQuery, DetectionQuery, IncidentQuery, TopQuery};
 use super::{Control, Guard};
 
@@ -37,6 +38,7 @@ pub struct Api {
 
 pub fn router(api: Api) -> Router {
     let guard = api.guard.clone();
+    let control = Arc::clone(&api.control);
     Router::new()
         .route("/-/reload", post(reload))
         .route("/api/v1/openapi.json", get(openapi))
@@ -55,7 +57,18 @@ pub fn router(api: Api) -> Router {
         })
         .with_state(api)
         .layer(middleware::from_fn_with_state(guard, guarded))
+        .layer(middleware::from_fn_with_state(control, noting))
         .layer(middleware::from_fn(private))
+}
+
+/// Who is refused is told, whatever route he tried.
+async fn noting(State(control): State<Arc<dyn Control>>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
+    let response = next.run(request).await;
+    if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&response.status()) {
+        control.refused(peer);
+    }
+    response
 }
 
 type Answer = Result<Json<Value>, Refusal>;

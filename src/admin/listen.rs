@@ -14,7 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -52,6 +55,10 @@ struct Patience {
     /// Longer than a body may take to arrive and to be stored.
     last_answer: Duration,
 }
+
+/// Who asks, as far as the connection tells; stands in the extensions of each request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// PEM files of a certificate chain and its key.
 #[derive(Debug, Clone)]
@@ -144,7 +151,8 @@ impl Listening {
                 // Beyond its share the connection is closed at once; waiting, it would keep others out of the queue.
                 Ok((stream, peer)) => {
                     if let Some(share) = Shares::take(&shares, peer.ip()) {
-                        connections.spawn(host.clone().hold(stream, (place, share)));
+                        let peer = peer.ip().to_canonical();
+                        connections.spawn(host.clone().hold(stream, peer, (place, share)));
                     }
                 }
                 // Out of file descriptors, or a connection that was gone already: neither ends the listener.
@@ -171,14 +179,14 @@ struct Host {
 
 impl Host {
     /// One connection from its opening to its end, when it gives its place back.
-    async fn hold(self, stream: TcpStream, place: (OwnedSemaphorePermit, Share)) {
+    async fn hold(self, stream: TcpStream, peer: IpAddr, place: (OwnedSemaphorePermit, Share)) {
         let talk = async {
             match &self.tls {
-                None => self.talk(stream).await,
+                None => self.talk(stream, peer).await,
                 Some(tls) => {
                     let handshake = timeout(self.patience.handshake, tls.accept(stream)).await;
                     if let Ok(Ok(stream)) = handshake {
-                        self.talk(stream).await;
+                        self.talk(stream, peer).await;
                     }
                 }
             }
@@ -187,8 +195,16 @@ impl Host {
         drop(place);
     }
 
-    async fn talk(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let service = TowerToHyperService::new(self.router.clone());
+    async fn talk(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        peer: IpAddr,
+    ) {
+        let router = TowerToHyperService::new(self.router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            router.call(request)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.patience.head)

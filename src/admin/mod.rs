@@ -14,6 +14,7 @@ mod listen;
 mod ops;
 mod query;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -42,6 +43,9 @@ pub trait Control: Send + Sync {
     fn reload(&self) -> BoxFuture<'_, Result<String, String>>;
 
     fn top(&self, by: By, window: Duration, limit: usize) -> TopList;
+
+    /// A request was refused for want of a token or of rights. Called for each: must be quick.
+    fn refused(&self, peer: Option<IpAddr>);
 }
 
 /// Whether the daemon does its work.

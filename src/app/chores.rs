@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::audited;
 use super::control::Controls;
 use super::{online, parts};
 use crate::clock;
@@ -47,6 +48,7 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
                 return;
             }
         }
+        tell_refusals(&controls).await;
         if !Arc::ptr_eq(&loaded, &controls.loaded()) {
             // Another configuration came with tables of its own.
             loaded = controls.loaded();
@@ -75,6 +77,14 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
         if turn.is_multiple_of(EXCEPTIONS_EVERY) {
             controls.describe_exceptions();
         }
+    }
+}
+
+async fn tell_refusals(controls: &Controls) {
+    if let Some(note) = controls.refusals.due(clock::now())
+        && let Err(why) = audited::tell(&controls.store, note).await
+    {
+        tracing::warn!("Refused requests are missing in the audit log: {why}");
     }
 }
 

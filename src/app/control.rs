@@ -1,11 +1,13 @@
 //! What the listeners and the signals ask of the running daemon: metrics, readiness, top lists, reload.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
+use super::audited::{self, Refusals};
 use super::blind;
 use super::board::Board;
 use super::key::{self, Keys};
@@ -19,7 +21,7 @@ use crate::delivery::{Performers, Withheld};
 use crate::enrich::Tables;
 use crate::metrics::top::{By, Top, TopList};
 use crate::metrics::{self, Metrics, Registry};
-use crate::model::{ActionKind, Severity, Timestamp, limits};
+use crate::model::{ActionKind, AuditKind, AuditNote, Severity, Timestamp, limits};
 use crate::pipeline::Control;
 use crate::store::Store;
 
@@ -35,6 +37,7 @@ pub(super) struct Controls {
     performers: watch::Sender<Arc<Performers>>,
     /// Revokers that must not act, as the online check found.
     pub(super) withheld: Withheld,
+    pub(super) refusals: Refusals,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -69,6 +72,7 @@ impl Controls {
             control,
             performers,
             withheld: Withheld::default(),
+            refusals: Refusals::default(),
             reloading: tokio::sync::Mutex::new(()),
         };
         controls.describe();
@@ -88,17 +92,21 @@ impl Controls {
     }
 
     /// Loads the configuration again: everything is made first, then everything is replaced; on any fault nothing is.
-    pub(super) async fn load_again(&self) -> Result<String, String> {
+    pub(super) async fn load_again(&self, who: &str) -> Result<String, String> {
         let _one = self.reloading.lock().await;
         let loaded = match self.make_again() {
             Ok(loaded) => loaded,
-            Err(faults) => return Err(self.refused(faults)),
+            Err(faults) => return Err(self.not_loaded(who, faults).await),
         };
         let rules = loaded.rules.rules.len();
         let place = match self.place_for_reload().await {
             Ok(place) => place,
-            Err(why) => return Err(self.refused(why)),
+            Err(why) => return Err(self.not_loaded(who, why).await),
         };
+        let note = audited::in_force(AuditKind::Reloaded, who, &loaded);
+        if let Err(why) = audited::tell(&self.store, note).await {
+            return Err(self.not_loaded(who, why).await);
+        }
         place.send(Control::Reload(Box::new(loaded.reload())));
         self.performers.send_replace(Arc::clone(&loaded.performers));
         self.metrics.prepare(&loaded.known());
@@ -108,9 +116,13 @@ impl Controls {
         Ok(format!("loaded: {rules} rules"))
     }
 
-    fn refused(&self, faults: String) -> String {
+    async fn not_loaded(&self, who: &str, faults: String) -> String {
         self.metrics.config_last_reload_successful.set(0);
         tracing::error!(%faults, "The configuration was not loaded; the former one stays in force");
+        let note = AuditNote::of(AuditKind::ReloadRefused, who).because(&faults);
+        if let Err(why) = audited::tell(&self.store, note).await {
+            tracing::warn!("A refused reload is missing in the audit log: {why}");
+        }
         faults
     }
 
@@ -272,7 +284,11 @@ impl admin::Health for Controls {
 
 impl admin::Control for Controls {
     fn reload(&self) -> BoxFuture<'_, Result<String, String>> {
-        Box::pin(self.load_again())
+        Box::pin(self.load_again("api"))
+    }
+
+    fn refused(&self, peer: Option<IpAddr>) {
+        self.refusals.count(peer);
     }
 
     fn top(&self, by: By, window: Duration, limit: usize) -> TopList {

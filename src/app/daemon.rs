@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::adapters::{EngineMemory, InboxOf, OwnEvents, StoreClaims, StoreInbox};
+use super::audited;
 use super::board::Board;
 use super::control::Controls;
 use super::key::{self, Keys};
@@ -27,12 +28,17 @@ use crate::decode::TokenKey;
 use crate::delivery::{Delivery, Options, Performers};
 use crate::metrics::top::Top;
 use crate::metrics::{self, Metrics};
-use crate::model::{Position, SourcePartition, Text, limits};
+use crate::model::{
+    AuditKind, AuditNote, DAEMON, Position, SourcePartition, Text, Timestamp, limits,
+};
 use crate::pipeline::{Ingest, OWN_SOURCE, Standing, Worker, restore};
 use crate::sources::own_table::TableTail;
 use crate::sources::{Context, Source, file::FileTail, kafka::Kafka, sql::SqlTail, webhook};
 use crate::store::{OpenAs, Store};
 use crate::yaml::Fault;
+
+/// Who asked for a reload or a stop, as far as the process can know.
+const BY_SIGNAL: &str = "signal";
 
 /// A running daemon.
 pub struct Daemon {
@@ -140,6 +146,7 @@ impl Daemon {
             controls,
         };
         daemon.listen().await?;
+        daemon.tell_start().await?;
         daemon.spawn_ingest(ingest);
         daemon.spawn_sources(&context);
         daemon.spawn_delivery(owner, performers, &metrics);
@@ -159,7 +166,7 @@ impl Daemon {
 
     /// Loads the configuration again, as SIGHUP does.
     pub async fn reload(&self) -> Result<String, String> {
-        self.controls.load_again().await
+        self.controls.load_again(BY_SIGNAL).await
     }
 
     /// The same, for whoever waits for the daemon meanwhile.
@@ -167,7 +174,7 @@ impl Daemon {
         let controls = Arc::clone(&self.controls);
         move || {
             let controls = Arc::clone(&controls);
-            Box::pin(async move { controls.load_again().await })
+            Box::pin(async move { controls.load_again(BY_SIGNAL).await })
         }
     }
 
@@ -198,8 +205,37 @@ impl Daemon {
             );
             self.parts.abort_all();
         }
+        self.tell_stop(&result).await;
         self.store.close().await;
         result
+    }
+
+    /// Before anything is decided: what cannot be told is not begun.
+    async fn tell_start(&self) -> anyhow::Result<()> {
+        let loaded = self.controls.loaded();
+        let note = audited::in_force(AuditKind::Started, DAEMON, &loaded);
+        audited::tell(&self.store, note)
+            .await
+            .map_err(anyhow::Error::msg)
+    }
+
+    async fn tell_stop(&self, result: &anyhow::Result<()>) {
+        let stopped = AuditNote::of_daemon(AuditKind::Stopped);
+        let stopped = match result {
+            Ok(()) => stopped,
+            Err(error) => stopped.because(&format!("{error:#}")),
+        };
+        for note in self
+            .controls
+            .refusals
+            .due(Timestamp::MAX)
+            .into_iter()
+            .chain([stopped])
+        {
+            if let Err(why) = audited::tell(&self.store, note).await {
+                tracing::warn!("The stop is missing in the audit log: {why}");
+            }
+        }
     }
 
     async fn listen(&mut self) -> Result<(), StartError> {

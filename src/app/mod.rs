@@ -3,6 +3,7 @@
 //! Uses everything; decides nothing.
 
 mod adapters;
+mod audited;
 pub mod blind;
 mod board;
 mod chores;

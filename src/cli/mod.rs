@@ -4,6 +4,7 @@
 //! asked for goes to `out`, everything else to `err`; nothing else in the program prints. So tests run the whole
 //! command line in their own process and read what a user would.
 
+mod audit;
 mod check;
 mod completions;
 mod demo;
@@ -35,6 +36,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Audit(audit::Arguments),
     Check(check::Arguments),
     Completions(completions::Arguments),
     Demo(demo::Arguments),
@@ -112,6 +114,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, terminal: &mut Termin
 
 fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
     match command {
+        Command::Audit(arguments) => audit::run(&arguments, terminal),
         Command::Check(arguments) => check::run(&arguments, terminal),
         Command::Completions(arguments) => completions::run(&arguments, terminal),
         Command::Demo(arguments) => demo::run(&arguments, terminal),

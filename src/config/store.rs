@@ -23,15 +23,18 @@ pub struct Retention {
     pub rejects: Duration,
     /// Webhook records that have been read.
     pub inbox: Duration,
+    /// Entries of the audit log.
+    pub audit: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         const DAY: Duration = Duration::from_hours(24);
         Self {
-            detections: 400 * DAY,
+            detections: 365 * DAY,
             rejects: 30 * DAY,
             inbox: 7 * DAY,
+            audit: 730 * DAY,
         }
     }
 }

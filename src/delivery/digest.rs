@@ -69,6 +69,7 @@ pub(super) async fn digest(
         waiting,
         rejected,
         sources,
+        audit: Some(store.audit_head().await?),
     })
 }
 

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, ActionState, Mode, Severity, Text, Timestamp};
+use super::{ActionKind, ActionState, AuditHead, Mode, Severity, Text, Timestamp};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bulletin {
@@ -46,6 +46,9 @@ pub struct Digest {
     pub rejected: Vec<Rejected>,
     /// When each source was last read; shows that the daemon is alive.
     pub sources: Vec<LastRead>,
+    /// How far the audit log goes: noted outside the store, it shows later whether the log was cut off or written anew.
+    #[serde(default)]
+    pub audit: Option<AuditHead>,
 }
 
 impl Digest {

@@ -369,3 +369,17 @@ pub const MESSAGES_KEPT_ONE_IN: u32 = 4;
 pub const MESSAGES_WINDOW: Duration = Duration::from_hours(1);
 /// A receiver that has taken nothing for so long is tried on, and its fall-back is told meanwhile.
 pub const FALLBACK_AFTER: Duration = Duration::from_mins(5);
+/// One text in an entry of the audit log, in characters: a sentence of a server's answer fits.
+pub const AUDIT_TEXT_CHARS_MAX: usize = 1000;
+/// Entries of the audit log that are read at once.
+pub const AUDIT_PAGE: u32 = 1000;
+/// Entries that one entry of the log can say it emptied; a person with more takes several.
+pub const AUDIT_EMPTIED_MAX: usize = 1000;
+/// Entries that are pruned in one transaction: commits wait for it.
+pub const AUDIT_PRUNED_MAX: i64 = 5000;
+/// Refused requests at the API are told so often: the log must not be filled by who has no token.
+pub const REFUSALS_TOLD_EVERY: Duration = Duration::from_mins(1);
+/// Addresses that such an entry names.
+pub const REFUSED_ADDRESSES_MAX: usize = 20;
+/// One line of an exported log: an entry's texts are bounded, one that empties others names a thousand at most.
+pub const AUDIT_LINE_BYTES_MAX: u64 = 1024 * 1024;

@@ -6,6 +6,7 @@
 //! In: nothing. Out: the nouns of the glossary in the crate's front page.
 
 mod action;
+mod audit;
 mod batch;
 mod breaker;
 mod bulletin;
@@ -26,6 +27,7 @@ mod span;
 mod value;
 
 pub use action::{Action, ActionKind, ActionRecord, ActionState, Decision, Mode, Target};
+pub use audit::{AuditHead, AuditKind, AuditNote, DAEMON};
 pub use batch::{Input, RawBatch, RawRecord, Reject, RejectReason};
 pub use breaker::{BreakerClient, BreakerReport, BreakerState};
 pub use bulletin::{

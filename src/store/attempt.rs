@@ -5,10 +5,10 @@
 
 use sqlx::{AnyConnection, Row as _};
 
-use crate::model::{Evidence, OwnEvent, Text, Timestamp};
+use crate::model::{Action, AuditNote, Evidence, OwnEvent, Text, Timestamp};
 
 use super::own::insert_own_event;
-use super::{LeasedAction, Store, StoreError, sql};
+use super::{LeasedAction, Store, StoreError, audit, sql};
 
 /// One try by one performer, begun before the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@ impl Store {
     ) -> Result<Vec<AttemptId>, StoreError> {
         let mut transaction = self.begin().await?;
         let row = sqlx::query(
-            "UPDATE action SET attempts = attempts + 1, lease_until = $1 WHERE id = $2 AND state = 'leased' AND lease_owner = $3 RETURNING attempts",
+            "UPDATE action SET attempts = attempts + 1, lease_until = $1 WHERE id = $2 AND state = 'leased' AND lease_owner = $3 RETURNING attempts, body",
         )
         .bind(sql::ms(lease_until))
         .bind(action_id.as_ref())
@@ -81,9 +81,13 @@ impl Store {
         for performer in performers {
             attempts.push(insert_attempt(&mut transaction, action_id, performer, now).await?);
         }
-        if let (1, Some(event)) = (row.try_get::<i64, _>("attempts")?, first) {
+        let nth = row.try_get::<i64, _>("attempts")?;
+        if let (1, Some(event)) = (nth, first) {
             insert_own_event(&mut transaction, event).await?;
         }
+        let action: Action = sql::from_json("action", action_id, row.try_get("body")?)?;
+        let note = AuditNote::attempt(&action, performers, nth);
+        audit::append(&mut transaction, &[note], now).await?;
         transaction.commit().await?;
         Ok(attempts)
     }

@@ -6,12 +6,12 @@
 use sqlx::{AnyConnection, Row as _};
 
 use crate::model::{
-    Action, ActionKind, Bulletin, Decision, ListedIncident, More, News, Target, Text, Timestamp,
-    TooLate, limits,
+    Action, ActionKind, ActionState, AuditKind, AuditNote, Bulletin, Decision, ListedIncident,
+    More, News, Target, Text, Timestamp, TooLate, limits,
 };
 
-use super::commit::{ACTIONS, action_row};
-use super::{Store, StoreError, digest, sql};
+use super::commit::{decided_state, insert_actions};
+use super::{Store, StoreError, audit, digest, sql};
 
 /// When a receiver's digests were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Store {
             return Ok(None);
         }
         let bulletin = too_late(&mut transaction, id, act_within_s, now).await?;
-        sqlx::query(
+        let expired = sqlx::query(
             "UPDATE action SET state = 'expired', outcome = $1, finished_at = $2 WHERE bulletin_id = $3 AND kind = 'notify'",
         )
         .bind(format!("its event is old: told with others in the summary {id}"))
@@ -130,6 +130,12 @@ impl Store {
         .bind(id.as_ref())
         .execute(&mut *transaction)
         .await?;
+        let told = AuditNote::of_daemon(AuditKind::Outcome)
+            .with("action", ActionKind::Notify.as_str())
+            .with("state", ActionState::Expired.as_str())
+            .with("actions", expired.rows_affected())
+            .because(&format!("told together in the summary {id}"));
+        audit::append(&mut transaction, &[told], now).await?;
         insert(&mut transaction, &bulletin, true, now).await?;
         transaction.commit().await?;
         self.ring();
@@ -184,8 +190,9 @@ async fn insert(
     .await?;
     let is_new = inserted.rows_affected() > 0;
     if is_new && send {
-        let row = action_row(&action_for(bulletin), now)?;
-        ACTIONS.run(connection, vec![row]).await?;
+        let decided =
+            insert_actions(connection, &[action_for(bulletin)], decided_state, now).await?;
+        audit::append(connection, &decided, now).await?;
     }
     Ok(is_new)
 }

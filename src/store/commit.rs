@@ -6,12 +6,12 @@
 use sqlx::{AnyConnection, Row as _};
 
 use crate::model::{
-    Action, ActionKind, ActionState, Commit, Decision, Detection, Incident, Output, Reject,
-    SourcePartition, Text, Timestamp,
+    Action, ActionKind, ActionState, AuditNote, Commit, Decision, Detection, Incident, Output,
+    Reject, SourcePartition, Text, Timestamp,
 };
 
 use super::sql::{self, Cell, Insert};
-use super::{Store, StoreError};
+use super::{Store, StoreError, audit};
 
 /// What a commit brought that was not there before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,8 +29,9 @@ impl Store {
     ) -> Result<CommitReport, StoreError> {
         let mut transaction = self.begin().await?;
         advance(&mut transaction, commit, now).await?;
-        let report = insert_output(&mut transaction, &commit.output, now).await?;
+        let (report, decided) = insert_output(&mut transaction, &commit.output, now).await?;
         insert_rejects(&mut transaction, &commit.rejects, now).await?;
+        audit::append(&mut transaction, &decided, now).await?;
         transaction.commit().await?;
         if report.actions_new > 0 {
             self.ring();
@@ -96,7 +97,7 @@ async fn insert_output(
     connection: &mut AnyConnection,
     output: &Output,
     now: Timestamp,
-) -> Result<CommitReport, StoreError> {
+) -> Result<(CommitReport, Vec<AuditNote>), StoreError> {
     let detections = output
         .detections
         .iter()
@@ -107,26 +108,41 @@ async fn insert_output(
         .iter()
         .map(|each| incident_row(each, now))
         .collect::<Result<_, _>>()?;
-    let actions = output
-        .actions
-        .iter()
-        .map(|each| action_row(each, now))
-        .collect::<Result<_, _>>()?;
     let detections_new = DETECTIONS.run(connection, detections).await?;
     INCIDENTS.run(connection, incidents).await?;
     MEMBERS.run(connection, member_rows(output)).await?;
-    let actions_new = ACTIONS.run(connection, actions).await?;
-    let offers = output
-        .offers
-        .iter()
-        .map(|each| row_in_state(each, ActionState::Offered, now))
-        .collect::<Result<_, _>>()?;
-    ACTIONS.run(connection, offers).await?;
+    let mut decided = insert_actions(connection, &output.actions, decided_state, now).await?;
+    let actions_new = u64::try_from(decided.len()).unwrap_or(u64::MAX);
+    let offered = |_: &Action| ActionState::Offered;
+    decided.extend(insert_actions(connection, &output.offers, offered, now).await?);
     reopen(connection, output).await?;
-    Ok(CommitReport {
+    let report = CommitReport {
         detections_new,
         actions_new,
-    })
+    };
+    Ok((report, decided))
+}
+
+/// Inserts actions, and gives for each one that is new what the audit log is to tell: a repeated one was told before.
+pub(super) async fn insert_actions(
+    connection: &mut AnyConnection,
+    actions: &[Action],
+    state: impl Fn(&Action) -> ActionState,
+    now: Timestamp,
+) -> Result<Vec<AuditNote>, StoreError> {
+    let rows = actions
+        .iter()
+        .map(|each| action_row(each, state(each), now))
+        .collect::<Result<_, _>>()?;
+    let mut new = ACTIONS.run_returning(connection, rows).await?;
+    let is_new = |action: &&Action| new.remove(&sql::clean(&action.id));
+    let note = |action: &Action| AuditNote::decision(action).with("state", state(action).as_str());
+    Ok(actions.iter().filter(is_new).map(note).collect())
+}
+
+/// The state that the decision gives.
+pub(super) fn decided_state(action: &Action) -> ActionState {
+    first_state(action.decision)
 }
 
 const DETECTIONS: Insert = Insert {
@@ -198,10 +214,10 @@ fn member_rows(output: &Output) -> Vec<Vec<Cell>> {
         .collect()
 }
 
-pub(super) const ACTIONS: Insert = Insert {
+const ACTIONS: Insert = Insert {
     head: "INSERT INTO action (id, incident_id, kind, rule, decision, issuer, tenant, user_id, client_id, family_id, event_time,
         lane, state, due_at, attempts, approved, ready_since, created_at, body)",
-    tail: "ON CONFLICT (id) DO NOTHING",
+    tail: "ON CONFLICT (id) DO NOTHING RETURNING id",
 };
 
 /// What was contained is open again when there is more to end.
@@ -224,11 +240,7 @@ async fn reopen(connection: &mut AnyConnection, output: &Output) -> Result<(), S
     Ok(())
 }
 
-pub(super) fn action_row(action: &Action, now: Timestamp) -> Result<Vec<Cell>, StoreError> {
-    row_in_state(action, first_state(action.decision), now)
-}
-
-fn row_in_state(
+fn action_row(
     action: &Action,
     state: ActionState,
     now: Timestamp,

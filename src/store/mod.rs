@@ -8,10 +8,12 @@
 //! leases, records for the API and the mail. There is no clock here: whoever calls says what time it is.
 
 mod attempt;
+pub mod audit;
 mod bulletin;
 mod claim;
 mod commit;
 mod digest;
+mod erase;
 mod error;
 mod gauges;
 mod inspect;
@@ -30,6 +32,7 @@ pub use attempt::{AttemptEnd, AttemptId, AttemptResult, Messages, Settled};
 pub use bulletin::{DigestsMade, HeldUntold};
 pub use commit::CommitReport;
 pub use digest::Doubts;
+pub use erase::{Erased, Erasure};
 pub use error::{OpenError, StoreError};
 pub use gauges::{Gauges, WouldHaveBeen};
 pub use open::OpenAs;

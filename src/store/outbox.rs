@@ -6,11 +6,11 @@
 
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
-use crate::model::{Action, ActionKind, ActionState, OwnEvent, Text, Timestamp};
+use crate::model::{Action, ActionKind, ActionState, AuditNote, OwnEvent, Text, Timestamp};
 
 use super::attempt::{AttemptEnd, write_attempt_end};
 use super::own::insert_own_event;
-use super::{Backend, Store, StoreError, sql};
+use super::{Backend, Store, StoreError, audit, sql};
 
 /// An action that is ours to perform until the lease ends.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,7 +181,7 @@ impl Store {
         let mut transaction = self.begin().await?;
         let finished = sqlx::query(
             "UPDATE action SET state = $1, due_at = $2, outcome = $3, finished_at = $4, too_old_at = $5, lease_owner = NULL, lease_until = NULL
-             WHERE id = $6 AND state = 'leased' AND lease_owner = $7 RETURNING incident_id, kind",
+             WHERE id = $6 AND state = 'leased' AND lease_owner = $7 RETURNING incident_id, kind, body",
         )
         .bind(finish.state.state().as_str())
         .bind(sql::ms(if let FinishState::RetryAt(due) = finish.state { due } else { now }))
@@ -214,6 +214,9 @@ impl Store {
         {
             wake_notifications(&mut transaction, row.try_get("incident_id")?, now).await?;
         }
+        let action: Action = sql::from_json("action", &finish.action_id, row.try_get("body")?)?;
+        let note = AuditNote::outcome(&action, finish.state.state(), &finish.outcome);
+        audit::append(&mut transaction, &[note], now).await?;
         transaction.commit().await?;
         self.ring();
         Ok(())

@@ -6,14 +6,14 @@
 use sqlx::{Any, Row as _, Transaction};
 
 use crate::model::{
-    Action, ActionKind, ActionState, BreakerClient, By, Deed, Incident, IncidentState, PersonEvent,
-    Resolution, Silence, Text, Timestamp,
+    Action, ActionKind, ActionState, AuditNote, BreakerClient, By, Deed, Incident, IncidentState,
+    PersonEvent, Resolution, Silence, Text, Timestamp,
 };
 
-use super::commit::{ACTIONS, INCIDENTS, action_row, incident_row};
+use super::commit::{INCIDENTS, decided_state, incident_row, insert_actions};
 use super::own::insert_person_event;
 use super::sql::{self, Cell, Insert};
-use super::{Store, StoreError};
+use super::{Store, StoreError, audit};
 
 /// How a person's wish was taken.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,14 +48,27 @@ struct Change {
 }
 
 impl Change {
-    /// Makes it durable, with the event that tells of it.
-    async fn commit(mut self, by: &By, did: Deed, now: Timestamp) -> Result<(), StoreError> {
+    /// Makes it durable, with the event and the entry of the audit log that tell of it.
+    async fn commit(self, by: &By, did: Deed, now: Timestamp) -> Result<(), StoreError> {
+        let note = AuditNote::of_person(by, &did);
+        self.commit_telling(by, did, vec![note], now).await
+    }
+
+    /// The same with what the audit log is to tell of it.
+    async fn commit_telling(
+        mut self,
+        by: &By,
+        did: Deed,
+        notes: Vec<AuditNote>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let event = PersonEvent {
             time: now,
             by: by.clone(),
             did,
         };
         insert_person_event(&mut self.transaction, &event).await?;
+        audit::append(&mut self.transaction, &notes, now).await?;
         Ok(self.transaction.commit().await?)
     }
 }
@@ -146,7 +159,9 @@ impl Store {
             // Somebody was quicker, or its time was over.
             return conflict(self.action(id).await?.map_or(record.state, |it| it.state));
         }
-        change.commit(by, ruling.deed(&record.action), now).await?;
+        let did = ruling.deed(&record.action);
+        let note = AuditNote::of_person(by, &did).about_target_of(&record.action);
+        change.commit_telling(by, did, vec![note], now).await?;
         self.ring();
         Ok(Taken::Done(()))
     }
@@ -172,10 +187,11 @@ impl Store {
             return Ok(Taken::Conflict(format!("it is {}", incident.state).into()));
         }
         let did = Deed::Acknowledged {
-            incident_id: incident.id,
-            subject: incident.subject,
+            incident_id: incident.id.clone(),
+            subject: incident.subject.clone(),
         };
-        change.commit(by, did, now).await?;
+        let note = AuditNote::of_person(by, &did).about_incident(&incident);
+        change.commit_telling(by, did, vec![note], now).await?;
         Ok(Taken::Done(()))
     }
 
@@ -204,10 +220,11 @@ impl Store {
         }
         let did = Deed::Closed {
             incident_id: incident.id.clone(),
-            subject: incident.subject,
+            subject: incident.subject.clone(),
             resolution,
         };
-        change.commit(by, did, now).await?;
+        let note = AuditNote::of_person(by, &did).about_incident(&incident);
+        change.commit_telling(by, did, vec![note], now).await?;
         Ok(Taken::Done(Closed {
             incident_id: incident.id,
             rule,
@@ -310,12 +327,14 @@ impl Store {
         let mut change = self.change().await?;
         let incident = vec![incident_row(incident, now)?];
         INCIDENTS.run(&mut change.transaction, incident).await?;
-        let row = vec![action_row(action, now)?];
-        ACTIONS.run(&mut change.transaction, row).await?;
+        let actions = std::slice::from_ref(action);
+        let decided = insert_actions(&mut change.transaction, actions, decided_state, now).await?;
         let did = Deed::Asked {
             action: Box::new(action.clone()),
         };
-        change.commit(by, did, now).await?;
+        let mut notes = vec![AuditNote::of_person(by, &did)];
+        notes.extend(decided);
+        change.commit_telling(by, did, notes, now).await?;
         self.ring();
         Ok(())
     }
@@ -352,18 +371,26 @@ impl Store {
     ) -> Result<Vec<(ActionKind, ActionState)>, StoreError> {
         const EXPIRE: &str = "UPDATE action SET state = CASE state WHEN 'held' THEN 'expired' ELSE 'suppressed' END, finished_at = $1,
             outcome = 'nobody decided about it in time' WHERE state IN ('held', 'offered') AND kind <> 'notify'
-            AND COALESCE(finished_at, created_at) <= $2 AND (too_old_at IS NULL OR bulletin_id IS NOT NULL) RETURNING kind, state";
+            AND COALESCE(finished_at, created_at) <= $2 AND (too_old_at IS NULL OR bulletin_id IS NOT NULL)
+            RETURNING id, state, outcome, body";
+        let mut transaction = self.begin().await?;
         let rows = sqlx::query(EXPIRE)
             .bind(sql::ms(now))
             .bind(sql::ms(since))
-            .fetch_all(&self.inner.writer)
+            .fetch_all(&mut *transaction)
             .await?;
-        let mut expired = Vec::with_capacity(rows.len());
+        let (mut expired, mut notes) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
-            let kind = ActionKind::parse(row.try_get("kind")?);
-            let state = ActionState::parse(row.try_get("state")?);
-            expired.extend(kind.zip(state));
+            let action: Action =
+                sql::from_json("action", row.try_get("id")?, row.try_get("body")?)?;
+            let outcome: String = row.try_get("outcome")?;
+            if let Some(state) = ActionState::parse(row.try_get("state")?) {
+                expired.push((action.kind, state));
+                notes.push(AuditNote::outcome(&action, state, &outcome.into()));
+            }
         }
+        audit::append(&mut transaction, &notes, now).await?;
+        transaction.commit().await?;
         Ok(expired)
     }
 

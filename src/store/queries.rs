@@ -266,14 +266,14 @@ fn action_record(row: &AnyRow) -> Result<ActionRecord, StoreError> {
 }
 
 /// A list under construction: only the conditions that were given become part of the statement, so that its indexes serve.
-struct List {
+pub(super) struct List {
     sql: String,
     values: Vec<Cell>,
     limit: u32,
 }
 
 impl List {
-    fn new(select: &str, page: Page) -> Self {
+    pub(super) fn new(select: &str, page: Page) -> Self {
         let list = Self {
             sql: format!("{select} WHERE 1 = 1"),
             values: Vec::new(),
@@ -282,7 +282,7 @@ impl List {
         list.and("seq < ", page.before.map(Cell::Int))
     }
 
-    fn and(mut self, condition: &str, value: Option<Cell>) -> Self {
+    pub(super) fn and(mut self, condition: &str, value: Option<Cell>) -> Self {
         if let Some(value) = value {
             self.values.push(value);
             // Writing to a String cannot fail.
@@ -291,12 +291,12 @@ impl List {
         self
     }
 
-    fn and_text(self, condition: &str, value: Option<&Text>) -> Self {
+    pub(super) fn and_text(self, condition: &str, value: Option<&Text>) -> Self {
         self.and(condition, value.map(|value| Cell::text(value)))
     }
 
     /// One row more than asked tells whether there is a next page.
-    async fn fetch<T>(
+    pub(super) async fn fetch<T>(
         self,
         pool: &Pool<Any>,
         read: impl Fn(&AnyRow) -> Result<T, StoreError>,

@@ -25,6 +25,7 @@ pub struct Removed {
     pub own_events: u64,
     pub inbox: u64,
     pub rejects: u64,
+    pub audit: u64,
 }
 
 /// `$1` is the oldest time that stays. Wall time counts too: after a first start over old data, event time alone would remove what came just now.
@@ -72,6 +73,7 @@ impl Store {
                 .forget_inbox(inbox_read, before(now, retention.inbox))
                 .await?,
             rejects: self.remove(REJECTS, before(now, retention.rejects)).await?,
+            audit: self.prune_audit(before(now, retention.audit), now).await?,
         })
     }
 

@@ -1,10 +1,11 @@
 //! Small tools for the statements: times, ranks, JSON bodies, and inserts of many rows.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, query::Query};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _, query::Query};
 
 use crate::model::{Severity, Text, Timestamp};
 
@@ -60,6 +61,7 @@ pub(super) enum Cell {
     MaybeText(Option<String>),
     Int(i64),
     Bytes(Vec<u8>),
+    MaybeBytes(Option<Vec<u8>>),
 }
 
 impl Cell {
@@ -77,6 +79,7 @@ impl Cell {
             Self::MaybeText(text) => query.bind(text),
             Self::Int(int) => query.bind(int),
             Self::Bytes(bytes) => query.bind(bytes),
+            Self::MaybeBytes(bytes) => query.bind(bytes),
         }
     }
 }
@@ -104,6 +107,31 @@ impl Insert {
         rows: Vec<Vec<Cell>>,
     ) -> Result<u64, StoreError> {
         let mut inserted = 0;
+        for (statement, cells) in self.chunks(rows) {
+            let query = query(statement, cells);
+            inserted += query.execute(&mut *connection).await?.rows_affected();
+        }
+        Ok(inserted)
+    }
+
+    /// The same where `tail` ends with `RETURNING id`: the ids of those that are new.
+    pub(super) async fn run_returning(
+        &self,
+        connection: &mut AnyConnection,
+        rows: Vec<Vec<Cell>>,
+    ) -> Result<HashSet<String>, StoreError> {
+        let mut new = HashSet::new();
+        for (statement, cells) in self.chunks(rows) {
+            for row in query(statement, cells).fetch_all(&mut *connection).await? {
+                new.insert(row.try_get("id")?);
+            }
+        }
+        Ok(new)
+    }
+
+    /// Statements with their values.
+    fn chunks(&self, rows: Vec<Vec<Cell>>) -> Vec<(String, Vec<Cell>)> {
+        let mut chunks = Vec::new();
         let mut left = rows.into_iter();
         while left.len() > 0 {
             let size = Self::ROWS
@@ -112,16 +140,10 @@ impl Insert {
                 .unwrap_or(1);
             let chunk: Vec<Vec<Cell>> = left.by_ref().take(size).collect();
             let columns = chunk.first().map_or(0, Vec::len);
-            let statement = self.statement(size, columns);
-            let query = chunk
-                .into_iter()
-                .flatten()
-                .fold(sqlx::query(AssertSqlSafe(statement)), |query, cell| {
-                    cell.bind(query)
-                });
-            inserted += query.execute(&mut *connection).await?.rows_affected();
+            let cells = chunk.into_iter().flatten().collect();
+            chunks.push((self.statement(size, columns), cells));
         }
-        Ok(inserted)
+        chunks
     }
 
     fn statement(&self, rows: usize, columns: usize) -> String {
@@ -139,6 +161,13 @@ impl Insert {
         sql.push_str(self.tail);
         sql
     }
+}
+
+fn query<'q>(statement: String, cells: Vec<Cell>) -> AnyQuery<'q> {
+    let query = sqlx::query(AssertSqlSafe(statement));
+    cells
+        .into_iter()
+        .fold(query, |query, cell| cell.bind(query))
 }
 
 #[cfg(test)]

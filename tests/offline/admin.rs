@@ -1,8 +1,8 @@
 //! The listeners over real sockets: health, records of a real store, reload, and who is refused.
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -23,6 +23,7 @@ use crate::store_suite::theft;
 struct Daemon {
     readiness: Readiness,
     reload: Result<String, String>,
+    refused: Mutex<Vec<Option<IpAddr>>>,
 }
 
 impl Health for Daemon {
@@ -44,6 +45,10 @@ impl Control for Daemon {
         Box::pin(async { self.reload.clone() })
     }
 
+    fn refused(&self, peer: Option<IpAddr>) {
+        self.refused.lock().unwrap().push(peer);
+    }
+
     fn top(&self, by: By, window: Duration, limit: usize) -> TopList {
         let name = format!("{by} {} {limit}", window.as_secs()).into();
         TopList {
@@ -57,6 +62,7 @@ fn daemon(readiness: Readiness) -> Arc<Daemon> {
     Arc::new(Daemon {
         readiness,
         reload: Ok("4 rules in force".to_owned()),
+        refused: Mutex::default(),
     })
 }
 
@@ -344,6 +350,7 @@ async fn top_lists_and_reload_ask_the_daemon() {
     let broken = Daemon {
         readiness: Readiness::Ready,
         reload: Err("rules/a.yaml:3:1: unknown field".to_owned()),
+        refused: Mutex::default(),
     };
     let (server, _folder) = api(Arc::new(broken), None).await;
     let answer = server.ask("POST", "/-/reload", "").await;
@@ -386,6 +393,22 @@ async fn strangers_are_refused_everywhere() {
             .status,
         200
     );
+}
+
+#[tokio::test]
+async fn each_refusal_is_told_with_its_address_and_nothing_else_is() {
+    let told = daemon(Readiness::Ready);
+    let (guarded, _folder) = api(Arc::clone(&told), Some("s3cret")).await;
+    for (head, status) in [
+        ("Authorization: Bearer wrong\r\n", 401),
+        ("", 401),
+        ("Authorization: Bearer s3cret\r\n", 200),
+    ] {
+        let answer = guarded.ask("GET", "/api/v1/incidents", head).await;
+        assert_eq!(answer.status, status, "{head}");
+    }
+    let here = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    assert_eq!(*told.refused.lock().unwrap(), [here, here]);
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod decode;
 mod geo;
 mod invariants;
 
+mod audit;
 mod delivery;
 mod digest;
 mod store;

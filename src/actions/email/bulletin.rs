@@ -137,7 +137,20 @@ fn digest_sections(digest: &Digest) -> Vec<Section> {
                 .map(|source| vec![moment(source.at), clean::value(&source.source)])
                 .collect(),
         ),
+        Section::of_items("Audit log", audit(digest)),
     ]
+}
+
+/// The mail is where nobody who can write to the store can change it.
+fn audit(digest: &Digest) -> Vec<Item> {
+    let noted = digest.audit.iter().map(|head| {
+        Item::new(format!(
+            "It has {} up to here. Keep this mail: it proves later that none of them was changed or cut off. \
+             tokenwarden audit verify -c FILE --head {head}",
+            count(head.seq, "record")
+        ))
+    });
+    noted.collect()
 }
 
 fn would_have(digest: &Digest) -> Vec<Item> {

@@ -130,6 +130,7 @@ pub(super) fn retention(node: &Node, faults: &mut Faults) -> Option<Retention> {
             Node::duration_above_zero,
         ),
         inbox: map.or("inbox", default.inbox, faults, Node::duration_above_zero),
+        audit: map.or("audit", default.audit, faults, Node::duration_above_zero),
     };
     map.finish(faults);
     Some(retention)

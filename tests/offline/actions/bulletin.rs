@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokenwarden::actions::{Notifier, Revokers, Surroundings, notifier};
 use tokenwarden::config::{MailTransport, Receiver, ReceiverKind, Secret, WebhookReceiver};
 use tokenwarden::model::{
-    ActionKind, ActionState, Bulletin, ClientDay, Digest, Fates, LastRead, ListedIncident, Mode,
-    News, Performed, Rejected, RuleDay, Severity, Timestamp, TooLate, Waiting,
+    ActionKind, ActionState, AuditHead, Bulletin, ClientDay, Digest, Fates, LastRead,
+    ListedIncident, Mode, News, Performed, Rejected, RuleDay, Severity, Timestamp, TooLate,
+    Waiting,
 };
 
 use super::detail;
@@ -111,6 +112,10 @@ fn day() -> Digest {
             source: "keycloak".into(),
             at: time("2026-11-21T07:00:58Z"),
         }],
+        audit: Some(AuditHead {
+            seq: 412,
+            hash: "9f".repeat(32).into(),
+        }),
     }
 }
 

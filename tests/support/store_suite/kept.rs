@@ -138,6 +138,7 @@ pub(crate) async fn retention_removes_what_is_old(store: Store) {
         detections: Duration::from_hours(240),
         rejects: Duration::from_hours(24),
         inbox: Duration::from_hours(24),
+        ..Retention::default()
     };
     store
         .commit(

@@ -1,6 +1,7 @@
 //! What every store must do, whatever database is below it: run on SQLite by `tests/offline`, on PostgreSQL by `tests/real`.
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
+mod audited;
 mod commits;
 mod kept;
 mod people;
@@ -35,7 +36,9 @@ macro_rules! store_suite {
             inbox_is_forgotten_source_by_source, approved_action_goes_on, refused_action_ends,
             undecided_action_is_over_after_its_time, incident_is_taken_on_and_closed,
             incident_is_contained_until_there_is_more, idle_incident_is_found, silence_is_kept_until_it_ends,
-            action_by_hand_goes_the_same_way);
+            action_by_hand_goes_the_same_way, audit_tells_each_step_once, audit_tells_what_people_do,
+            audit_keeps_its_chain_when_a_user_is_erased, audit_is_pruned_and_stays_whole,
+            audit_has_one_order_whoever_writes, erase_waits_for_what_is_under_way);
     };
     (@each $open:path, $metas:tt, $($name:ident),+ $(,)?) => { $(store_suite!(@one $open, $metas, $name);)+ };
     (@one $open:path, [$(#[$meta:meta])*], $name:ident) => {
@@ -47,6 +50,7 @@ macro_rules! store_suite {
         }
     };
 }
+pub(crate) use audited::*;
 pub(crate) use commits::*;
 pub(crate) use kept::*;
 pub(crate) use people::*;
