@@ -233,7 +233,7 @@ async fn reopen(connection: &mut AnyConnection, output: &Output) -> Result<(), S
         .collect();
     for incident in incidents {
         sqlx::query(REOPEN)
-            .bind(incident.as_ref())
+            .bind(sql::clean(incident))
             .execute(&mut *connection)
             .await?;
     }
