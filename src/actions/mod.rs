@@ -19,6 +19,7 @@ mod template;
 mod token;
 mod webhook;
 
+pub use client::http_client;
 pub use inspection::{Declared, DeclaredClient, Finding, Gravity};
 pub use notifiers::{Asked, Surroundings, notifier};
 pub use remark::Remark;

@@ -20,7 +20,7 @@ pub use actions::{
     EmailReceiver, HttpAuth, HttpRevoker, KeycloakRevoker, MailTls, MailTransport, Receiver,
     ReceiverKind, Revoker, RevokerKind, WebhookReceiver,
 };
-pub use http::{ApiListener, Http, IngestListener, OpsListener};
+pub use http::{ApiListener, ApiToken, Http, IngestListener, OpsListener};
 pub use log::{Log, LogFormat, LogLevel};
 pub use policy::{Budget, Client, Clients, DeclaredNetwork, GeoIp, Response, Tenant, Tenants};
 pub use routes::{Matches, Route};

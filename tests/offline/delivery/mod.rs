@@ -1,6 +1,7 @@
 //! The outbox loop on a real SQLite store, with performers that follow a script and a clock that stands still.
 
 mod notices;
+mod recheck;
 mod revocations;
 mod routes;
 
@@ -16,7 +17,7 @@ use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokenwarden::actions::{Attempt, Claim, Notification, Notifier, Revoker, Revokers, RuleNote};
 use tokenwarden::config::{Secret, StoreConfig};
-use tokenwarden::delivery::{Delivery, Digests, Options, Performers, Report, Routes, Withheld};
+use tokenwarden::delivery::{Delivery, Options, Performers, Report, Routes, Withheld};
 use tokenwarden::model::{
     Action, ActionKind, ActionRecord, ActionState, Bulletin, Commit, Decision, Evidence, OwnEvent,
     OwnEventKind, Text,
@@ -214,7 +215,7 @@ impl Bench {
             routes: Routes::default(),
             rules: BTreeMap::from([(note.rule.clone(), note)]),
             act_within: Duration::from_mins(15),
-            digests: Digests::default(),
+            ..Performers::default()
         };
         let mut bench = Self {
             store,
@@ -311,6 +312,15 @@ impl Bench {
         })
         .await;
         self.record(id).await
+    }
+
+    /// Performed, held or given up.
+    async fn until_over(&self, id: &str) {
+        let over = async || {
+            let state = self.record(id).await.state;
+            !matches!(state, ActionState::Ready | ActionState::Leased)
+        };
+        until(&format!("{id} is over"), over).await;
     }
 
     async fn own_events(&self) -> Vec<OwnEventKind> {
