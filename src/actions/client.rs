@@ -13,6 +13,7 @@ use jiff::fmt::rfc2822;
 use reqwest::header::{DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{RequestBuilder, Url};
 
+use crate::config::Secret;
 use crate::model::{Timestamp, limits};
 
 use super::hidden::Hidden;
@@ -23,23 +24,6 @@ use super::{Attempt, Finding};
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     inner: reqwest::Client,
-}
-
-/// Follows no redirect and reads no environment; `ca_file` is trusted beside the system's authorities.
-pub fn http_client(timeout: Duration, ca_file: Option<&Path>) -> Result<reqwest::Client, String> {
-    install_crypto();
-    let mut builder = reqwest::Client::builder()
-        .timeout(timeout)
-        .redirect(reqwest::redirect::Policy::none())
-        // A proxy would come from the environment, which is never read.
-        .no_proxy()
-        .user_agent(concat!("tokenwarden/", env!("CARGO_PKG_VERSION")));
-    if let Some(path) = ca_file {
-        builder = builder.tls_certs_merge(read_certificates(path)?);
-    }
-    builder
-        .build()
-        .map_err(|error| format!("HTTP client: {}", chain(&error)))
 }
 
 /// What a server answered, as far as the limit lets it be read.
@@ -60,7 +44,20 @@ pub(super) struct Answer {
 impl Client {
     /// `ca_file` is trusted beside the system's authorities.
     pub(super) fn new(timeout: Duration, ca_file: Option<&Path>) -> Result<Self, String> {
-        http_client(timeout, ca_file).map(|inner| Self { inner })
+        install_crypto();
+        let mut builder = reqwest::Client::builder()
+            .timeout(timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            // A proxy would come from the environment, which is never read.
+            .no_proxy()
+            .user_agent(concat!("tokenwarden/", env!("CARGO_PKG_VERSION")));
+        if let Some(path) = ca_file {
+            builder = builder.tls_certs_merge(read_certificates(path)?);
+        }
+        let inner = builder
+            .build()
+            .map_err(|error| format!("HTTP client: {}", chain(&error)))?;
+        Ok(Self { inner })
     }
 
     pub(super) fn request(&self, method: reqwest::Method, url: Url) -> RequestBuilder {
@@ -69,6 +66,15 @@ impl Client {
 
     /// Sends and reads the answer. No answer at all is worth another try.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Answer, Attempt> {
+        self.send_hiding(request, &[]).await
+    }
+
+    /// The same where the body holds secrets that no sentence may quote.
+    pub(super) async fn send_hiding(
+        &self,
+        request: RequestBuilder,
+        secrets: &[&Secret],
+    ) -> Result<Answer, Attempt> {
         let request = request.build().map_err(|error| Attempt::Refused {
             reason: format!(
                 "the request cannot be written: {}",
@@ -77,7 +83,7 @@ impl Client {
             .into(),
         })?;
         let host = host_of(request.url());
-        let hidden = Hidden::of(&request);
+        let hidden = Hidden::of(&request).and(secrets);
         match self.exchange(request, &host, hidden.clone()).await {
             Ok(answer) => Ok(answer),
             Err(error) => Err(Attempt::Retry {
@@ -181,6 +187,13 @@ impl Answer {
         };
         format!("{what}: {} answered {}{said}", self.host, self.status)
     }
+}
+
+/// An address that is a key too. The text of a parse error would show it.
+pub(super) fn secret_address(url: &Secret) -> Result<Url, String> {
+    let parsed = Url::parse(url.expose()).ok();
+    let parsed = parsed.filter(|url| matches!(url.scheme(), "http" | "https"));
+    parsed.ok_or_else(|| "url: this is no address that begins with https:// or http://".to_owned())
 }
 
 /// Statuses that may go away by waiting.

@@ -8,6 +8,8 @@ use std::ops::Range;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use reqwest::{Request, Url};
 
+use crate::config::Secret;
+
 /// What stands in place of what was hidden.
 const MASK: &str = "[hidden]";
 /// Shorter ones are only hidden as whole words, or they would be found in every other word.
@@ -75,6 +77,14 @@ impl Hidden {
         hidden.0.sort_unstable();
         hidden.0.dedup();
         hidden
+    }
+
+    /// And these, wherever they stand in it.
+    pub(super) fn and(mut self, secrets: &[&Secret]) -> Self {
+        for secret in secrets {
+            self.add(secret.expose());
+        }
+        self
     }
 
     /// The text without them.

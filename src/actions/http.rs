@@ -5,15 +5,15 @@
 //! What an API answers is judged by two lists of statuses; what is in neither is a refusal, for a person to read.
 
 use futures_util::future::BoxFuture;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, Url};
 
-use crate::config::{self, HttpAuth};
+use crate::config;
 use crate::model::{Action, ActionKind, Evidence, Text, Timestamp, limits};
 
+use super::auth::Auth;
 use super::client::{Answer, Client, is_transient};
 use super::template::{Names, Place, Template, values_of};
-use super::token::{Authorized, Grant};
 use super::{Attempt, Claim, Declared, Finding, Revoker};
 
 /// The header that lets a server recognise a repeated attempt.
@@ -33,12 +33,6 @@ pub(super) struct Http {
     retry: Vec<u16>,
     client: Client,
     auth: Auth,
-}
-
-enum Auth {
-    Fixed(Option<HeaderValue>),
-    Basic(Text, config::Secret),
-    Token(Box<Authorized>),
 }
 
 /// An action with everything filled in.
@@ -69,20 +63,15 @@ impl Http {
             },
             success: settings.success.clone(),
             retry: settings.retry.clone(),
-            auth: auth(&client, &settings.auth)?,
+            auth: Auth::new(&client, &settings.auth)?,
             client,
         })
     }
 
     /// Without an action only the way there can be tried: the token, or else that somebody answers.
     async fn look(&self, now: fn() -> Timestamp) -> Vec<Finding> {
-        if let Auth::Token(authorized) = &self.auth
-            && let Err(attempt) = authorized.fresh_token().await
-        {
-            return vec![Finding::fault(
-                attempt.reason(),
-                "check token_url, client_id, client_secret, audience and scope under `auth`",
-            )];
+        if let Some(fault) = self.auth.inspect().await {
+            return vec![fault];
         }
         match &self.host {
             Some(url) => self.client.inspect(url, now).await,
@@ -98,10 +87,7 @@ impl Http {
             reason: format!("{}: {fault}", self.name).into(),
         })?;
         let build = |client: &Client| self.request(client, &filled);
-        let answer = match &self.auth {
-            Auth::Token(authorized) => authorized.send(build).await?,
-            Auth::Fixed(_) | Auth::Basic(..) => self.client.send(build(&self.client)).await?,
-        };
+        let answer = self.auth.send(&self.client, build).await?;
         Ok(self.judge(action, &answer))
     }
 
@@ -127,16 +113,9 @@ impl Http {
     }
 
     fn request(&self, client: &Client, filled: &Filled) -> RequestBuilder {
-        let mut request = client
+        let request = client
             .request(self.method.clone(), filled.url.clone())
             .headers(filled.headers.clone());
-        match &self.auth {
-            Auth::Fixed(Some(value)) => request = request.header(AUTHORIZATION, value),
-            Auth::Basic(username, password) => {
-                request = request.basic_auth(username, Some(password.expose()));
-            }
-            Auth::Fixed(None) | Auth::Token(_) => {}
-        }
         match &filled.body {
             Some(body) => request.body(body.clone()),
             None => request,
@@ -241,38 +220,6 @@ fn body_place(settings: &config::HttpRevoker) -> Place {
         name.eq_ignore_ascii_case("content-type") && value.contains("x-www-form-urlencoded")
     });
     if is_form { Place::Url } else { Place::Json }
-}
-
-fn auth(client: &Client, auth: &HttpAuth) -> Result<Auth, String> {
-    Ok(match auth {
-        HttpAuth::None => Auth::Fixed(None),
-        HttpAuth::Bearer(token) => Auth::Fixed(Some(secret_value("Bearer", token)?)),
-        HttpAuth::Scheme { scheme, token } => Auth::Fixed(Some(secret_value(scheme, token)?)),
-        HttpAuth::Basic { username, password } => Auth::Basic(username.clone(), password.clone()),
-        HttpAuth::ClientCredentials {
-            token_url,
-            client_id,
-            client_secret,
-            audience,
-            scope,
-        } => {
-            let grant = Grant {
-                token_url: Url::parse(token_url).map_err(|error| format!("token_url: {error}"))?,
-                client_id: client_id.clone(),
-                client_secret: client_secret.clone(),
-                audience: audience.clone(),
-                scope: scope.clone(),
-            };
-            Auth::Token(Box::new(Authorized::new(client.clone(), grant)))
-        }
-    })
-}
-
-fn secret_value(scheme: &str, token: &config::Secret) -> Result<HeaderValue, String> {
-    let mut value = HeaderValue::from_str(&format!("{scheme} {}", token.expose()))
-        .map_err(|_| "auth: the token holds a character that no header may hold".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn header_value(text: &str) -> Result<HeaderValue, String> {

@@ -5,26 +5,36 @@
 //! In: one action with all that is to be said about it. Out: an [`Attempt`]: done, try again, or refused for good.
 //! Each is at-least-once: the action's id travels as idempotency key and `Message-ID`.
 
+mod alertmanager;
+mod auth;
+mod clean;
 mod client;
 mod email;
+mod follow;
 mod hidden;
 mod http;
 mod inspection;
 mod keycloak;
+mod links;
 mod notifiers;
+mod pagerduty;
 mod remark;
+mod report;
 mod revokers;
+mod slack;
 mod specimen;
 mod template;
 mod token;
 mod webhook;
+mod words;
 
-pub use client::http_client;
+pub use follow::{Followed, Following, take_memo};
 pub use inspection::{Declared, DeclaredClient, Finding, Gravity};
 pub use notifiers::{Asked, Surroundings, notifier};
 pub use remark::Remark;
 pub use revokers::{Revokers, revoker};
 pub use specimen::specimen;
+pub use template::template_fault;
 
 use std::time::Duration;
 
@@ -83,6 +93,19 @@ pub trait Notifier: Send + Sync {
 
     /// Tells of many incidents at once.
     fn announce<'a>(&'a self, bulletin: &'a Bulletin) -> BoxFuture<'a, Attempt>;
+
+    /// How it is kept up to date about what it was told; absent: messages are all that it knows.
+    fn following(&self) -> Option<Following> {
+        None
+    }
+
+    /// Tells how incidents stand that it was told of.
+    fn follow<'a>(&'a self, _followed: &'a [Followed]) -> BoxFuture<'a, Attempt> {
+        Box::pin(std::future::ready(Attempt::Done {
+            detail: "it knows messages only".into(),
+            evidence: Evidence::new(),
+        }))
+    }
 
     /// Asks the server whether it would take notifications, for `check --online`. Sends nothing.
     fn inspect(&self) -> BoxFuture<'_, Vec<Finding>> {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use crate::config;
 use crate::model::{Action, ActionKind, ActionState, Text, Timestamp, limits};
 
+use super::alertmanager::Alertmanager;
 use super::email::Email;
+use super::pagerduty::PagerDuty;
+use super::slack::Slack;
 use super::webhook::Webhook;
 use super::{Notification, Notifier, Revokers};
 
@@ -36,6 +39,15 @@ pub fn notifier(
     let made: Result<Arc<dyn Notifier>, String> = match &settings.kind {
         config::ReceiverKind::Email(email) => {
             Email::new(settings, email, surroundings).map(|made| Arc::new(made) as _)
+        }
+        config::ReceiverKind::Slack(slack) => {
+            Slack::new(settings, slack, surroundings).map(|made| Arc::new(made) as _)
+        }
+        config::ReceiverKind::PagerDuty(pagerduty) => {
+            PagerDuty::new(settings, pagerduty, surroundings).map(|made| Arc::new(made) as _)
+        }
+        config::ReceiverKind::Alertmanager(alertmanager) => {
+            Alertmanager::new(settings, alertmanager, surroundings).map(|made| Arc::new(made) as _)
         }
         config::ReceiverKind::Webhook(webhook) => {
             Webhook::new(settings, webhook, surroundings).map(|made| Arc::new(made) as _)

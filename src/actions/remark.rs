@@ -2,9 +2,15 @@
 
 use crate::model::{Text, limits};
 
+use super::clean;
+
 /// Said once, before everything else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remark {
+    /// What the notification before called under way has failed.
+    Needed,
+    /// It still waits, and nobody has taken it on.
+    Again,
     /// Another receiver has not taken it.
     InPlaceOf { receiver: Text, why: Text },
     /// Incidents that were held back since it had too many messages.
@@ -16,8 +22,12 @@ pub enum Remark {
 impl Remark {
     pub(super) fn sentence(&self) -> String {
         match self {
+            Self::Needed => "What was under way has not worked: a person is needed.".to_owned(),
+            Self::Again => {
+                "Told again: something is left to do, and nobody has acknowledged it.".to_owned()
+            }
             Self::InPlaceOf { receiver, why } => {
-                let why: String = why.chars().take(limits::EXCERPT_CHARS_MAX).collect();
+                let why = clean::cut(&clean::value(why), limits::EXCERPT_CHARS_MAX);
                 format!("You get this because the receiver {receiver} has not taken it: {why}")
             }
             Self::HeldBack { incidents: 1 } => {

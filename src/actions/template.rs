@@ -10,6 +10,7 @@ use minijinja::value::{Serde, Value};
 use minijinja::{Environment, Error, ErrorKind, Output, UndefinedBehavior};
 use serde::Serialize;
 
+use crate::config::TemplateOf;
 use crate::model::{Action, TokenKind, limits};
 
 use super::Notification;
@@ -116,6 +117,19 @@ impl Template {
             .and_then(|template| template.render(Serde(values)))
             .map_err(|error| fault(&error, &self.source))
     }
+}
+
+/// What is wrong with a template of the configuration, and what it could name instead.
+pub fn template_fault(of: TemplateOf, source: &str) -> Option<(String, String)> {
+    let names = match of {
+        TemplateOf::Revoker => Names::OfRevoker,
+        TemplateOf::Link => Names::OfLink,
+    };
+    let fault = Template::new("this template", source, Place::Line, names).err()?;
+    let listed = names.listed();
+    let message = fault.strip_suffix(&format!("; there are {listed}"));
+    let message = message.unwrap_or(&fault).to_owned();
+    Some((message, format!("there are {listed}")))
 }
 
 /// What templates of a revoker may name.

@@ -14,7 +14,7 @@ use sha2::Sha256;
 use crate::config::{self, Secret};
 use crate::model::{Bulletin, Evidence, News, Text};
 
-use super::client::Client;
+use super::client::{Client, secret_address};
 use super::{Asked, Attempt, Finding, Notification, Notifier, Remark, Surroundings};
 
 const SIGNATURE: &str = "x-tokenwarden-signature";
@@ -34,14 +34,9 @@ impl Webhook {
         settings: &config::WebhookReceiver,
         surroundings: Surroundings,
     ) -> Result<Self, String> {
-        // The text of a parse error would show the address.
-        let url = Url::parse(settings.url.expose())
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https"))
-            .ok_or("url: this is no address that begins with https:// or http://")?;
         Ok(Self {
             name: receiver.name.clone(),
-            url,
+            url: secret_address(&settings.url)?,
             secret: settings.secret.clone(),
             client: Client::new(settings.timeout, settings.ca_file.as_deref())?,
             surroundings,

@@ -252,8 +252,7 @@ impl Daemon {
             ));
         }
         if let Some(api) = http.api {
-            let guard = Guard::of_people(api.listen, api.token.as_ref(), &api.tokens)
-                .map_err(anyhow::Error::msg)?;
+            let guard = Guard::new(api.listen, api.token.as_ref()).map_err(anyhow::Error::msg)?;
             let control: Arc<dyn admin::Control> = self.controls.clone();
             serving.push((
                 "api",
@@ -263,7 +262,6 @@ impl Daemon {
                     store: self.store.clone(),
                     control,
                     guard,
-                    now: clock::now,
                 }),
             ));
         }

@@ -13,7 +13,7 @@ use crate::decode::Decoder;
 use crate::delivery::{Digests, Performers, Routes};
 use crate::enrich::Tables;
 use crate::metrics::{Known, Names};
-use crate::model::{Mode, Text};
+use crate::model::Text;
 use crate::pipeline::Reload;
 use crate::rules::RuleSet;
 use crate::yaml::{Fault, Place};
@@ -38,8 +38,12 @@ impl Loaded {
         let forms = forms(&config, keys)
             .map_err(|more| faults.extend(more))
             .unwrap_or_default();
+        let of_templates = parts::template_faults(&config);
+        let is_whole = of_templates.is_empty();
+        faults.extend(of_templates);
         let performers = performers(&config, &rules)
-            .map_err(|more| faults.extend(more))
+            // They would name the same templates, without the places.
+            .map_err(|more| faults.extend(more.into_iter().filter(|_| is_whole)))
             .unwrap_or_default();
         if !faults.is_empty() {
             return Err(faults);
@@ -167,9 +171,6 @@ pub(super) fn performers(config: &Config, rules: &RuleSet) -> Result<Performers,
         routes: Routes::new(&config.routes, &config.receivers, parts::rule_labels(rules)),
         rules: rules.rules.iter().map(note).collect(),
         act_within: config.response.act_within,
-        budget: config.response.budget,
-        never_act_on: config.response.never_act_on.clone(),
-        performs_nothing: config.mode < Mode::Enforce,
         digests: digests(config),
     })
 }

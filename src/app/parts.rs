@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::actions;
 use crate::config::{self, Config, SourceKind};
 use crate::decode::{self, DecodeOptions, Decoder, MappingSpec, TokenKey};
 use crate::engine::Engine;
@@ -26,6 +27,16 @@ pub fn rule_set(config: &Config, instead: Option<&PathBuf>) -> Result<RuleSet, V
     let mut overrides = config.overrides.clone();
     overrides.retain(|(name, _)| bare.rules.iter().any(|rule| rule.name == *name));
     rules::load(paths, &overrides)?.pinned(pin)
+}
+
+/// Templates that name what no action has, with their places.
+pub fn template_faults(config: &Config) -> Vec<Fault> {
+    let templates = config.templates.iter();
+    let faults = templates.filter_map(|(of, source, place)| {
+        let (message, hint) = actions::template_fault(*of, source)?;
+        Some(place.fault(message).with_hint(hint))
+    });
+    faults.collect()
 }
 
 /// The labels of each rule.

@@ -171,7 +171,6 @@ impl Observer for Watch {
 
     fn breakers(&mut self, breakers: Vec<BreakerReport>) {
         self.metrics.breakers(&self.names, &breakers);
-        self.board.set_breakers(&breakers);
     }
 
     fn rule_errors(&mut self, rule: &Text, errors: u64) {
@@ -205,14 +204,34 @@ fn opened(output: &Output) -> impl Iterator<Item = &Incident> {
 /// The delivery loop's reporter.
 pub(super) struct Deliveries(pub(super) Metrics);
 
+impl Deliveries {
+    fn told(&self, receiver: &Text, result: AttemptResult) {
+        self.0
+            .notifications_total
+            .with_label_values(&[&**receiver, outcome_of(result)])
+            .inc();
+        if result == AttemptResult::Done {
+            let last = self
+                .0
+                .notification_last_success_timestamp_seconds
+                .with_label_values(&[receiver]);
+            last.set(clock::seconds(clock::now()));
+        }
+    }
+}
+
+const fn outcome_of(result: AttemptResult) -> &'static str {
+    match result {
+        AttemptResult::Done => "done",
+        AttemptResult::Retry => "retry",
+        AttemptResult::Refused => "refused",
+        AttemptResult::Capped => "capped",
+    }
+}
+
 impl delivery::Report for Deliveries {
     fn attempted(&self, kind: ActionKind, performer: &Text, result: AttemptResult, took: Duration) {
-        let outcome = match result {
-            AttemptResult::Done => "done",
-            AttemptResult::Retry => "retry",
-            AttemptResult::Refused => "refused",
-            AttemptResult::Capped => "capped",
-        };
+        let outcome = outcome_of(result);
         // Nothing was attempted where there was no room.
         if result != AttemptResult::Capped {
             self.0
@@ -225,18 +244,12 @@ impl delivery::Report for Deliveries {
                 .observe(took.as_secs_f64());
         }
         if kind == ActionKind::Notify {
-            self.0
-                .notifications_total
-                .with_label_values(&[&**performer, outcome])
-                .inc();
-            if result == AttemptResult::Done {
-                let last = self
-                    .0
-                    .notification_last_success_timestamp_seconds
-                    .with_label_values(&[performer]);
-                last.set(clock::seconds(clock::now()));
-            }
+            self.told(performer, result);
         }
+    }
+
+    fn followed(&self, receiver: &Text, result: AttemptResult) {
+        self.told(receiver, result);
     }
 
     fn ended(&self, kind: ActionKind, state: ActionState, since_event: Duration) {

@@ -67,6 +67,7 @@ pub(super) struct Examined {
 pub(super) fn examine(path: &Path) -> Examined {
     let (config, mut faults) = Config::examine(path);
     faults.extend(config.iter().flat_map(parts::kafka_faults));
+    faults.extend(config.iter().flat_map(parts::template_faults));
     let warnings = config.as_ref().map(|config| config.warnings.clone());
     // Which rules are meant, only the configuration tells; missing paths are among its faults already.
     let is_there = |path: &PathBuf| path.as_os_str() == SHIPPED_RULES || path.exists();
@@ -241,7 +242,7 @@ fn describe_receiver(receiver: &Receiver) -> String {
             let to = email.to.join(", ");
             format!("{} (email to {to}{digest})", receiver.name)
         }
-        ReceiverKind::Webhook(_) => format!("{} (webhook{digest})", receiver.name),
+        kind => format!("{} ({}{digest})", receiver.name, kind.name()),
     }
 }
 

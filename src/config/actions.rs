@@ -1,4 +1,4 @@
-//! `revokers:` and `receivers:`: who performs actions.
+//! `revokers:`: who performs actions.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -77,69 +77,4 @@ pub enum HttpAuth {
         audience: Option<Text>,
         scope: Option<Text>,
     },
-}
-
-/// One configured receiver of notifications.
-#[derive(Debug, Clone)]
-pub struct Receiver {
-    pub name: Text,
-    pub kind: ReceiverKind,
-    /// Time of day, UTC, of the daily digest; absent: none.
-    pub digest_at: Option<Duration>,
-    /// Told in its place when it refuses, or has taken nothing for a while.
-    pub fallback: Option<Text>,
-    /// Messages about incidents within an hour; absent: no limit.
-    pub per_hour_max: Option<u32>,
-}
-
-#[derive(Debug, Clone)]
-pub enum ReceiverKind {
-    Email(EmailReceiver),
-    Webhook(WebhookReceiver),
-}
-
-#[derive(Debug, Clone)]
-pub struct EmailReceiver {
-    /// Each gets an envelope of its own, so that one dead mailbox silences nobody.
-    pub to: Vec<Text>,
-    pub from: Text,
-    pub reply_to: Option<Text>,
-    pub transport: MailTransport,
-    /// Keycloak's base URL and the like: where links in the mail lead. Name -> URL template.
-    pub links: BTreeMap<Text, Text>,
-}
-
-#[derive(Debug, Clone)]
-pub enum MailTransport {
-    Smtp {
-        host: Text,
-        port: u16,
-        tls: MailTls,
-        username: Option<Text>,
-        password: Option<Secret>,
-        ca_file: Option<PathBuf>,
-        timeout: Duration,
-    },
-    /// Writes `.eml` files into a folder: for the demo and for trying out.
-    Folder(PathBuf),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MailTls {
-    /// From the first byte, port 465.
-    Implicit,
-    /// Required, port 587.
-    Starttls,
-    /// Loopback only.
-    None,
-}
-
-/// Signed JSON to a URL of the user's.
-#[derive(Debug, Clone)]
-pub struct WebhookReceiver {
-    pub url: Secret,
-    /// HMAC-SHA256 key of the `X-Tokenwarden-Signature` header.
-    pub secret: Option<Secret>,
-    pub timeout: Duration,
-    pub ca_file: Option<PathBuf>,
 }

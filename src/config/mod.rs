@@ -9,6 +9,7 @@ mod http;
 mod log;
 mod policy;
 mod read;
+mod receivers;
 mod routes;
 mod schema;
 mod secret;
@@ -16,13 +17,14 @@ mod sources;
 mod store;
 
 pub use crate::model::{ClientType, Rotation};
-pub use actions::{
-    EmailReceiver, HttpAuth, HttpRevoker, KeycloakRevoker, MailTls, MailTransport, Receiver,
-    ReceiverKind, Revoker, RevokerKind, WebhookReceiver,
-};
-pub use http::{ApiListener, ApiToken, Http, IngestListener, OpsListener};
+pub use actions::{HttpAuth, HttpRevoker, KeycloakRevoker, Revoker, RevokerKind};
+pub use http::{ApiListener, Http, IngestListener, OpsListener};
 pub use log::{Log, LogFormat, LogLevel};
 pub use policy::{Budget, Client, Clients, DeclaredNetwork, GeoIp, Response, Tenant, Tenants};
+pub use receivers::{
+    AlertmanagerReceiver, EmailReceiver, MailTls, MailTransport, PagerDutyReceiver, Receiver,
+    ReceiverKind, SlackReceiver, WebhookReceiver,
+};
 pub use routes::{Matches, Route};
 pub use schema::schema;
 pub use secret::Secret;
@@ -38,6 +40,15 @@ use std::time::Duration;
 
 use crate::model::{Mode, Text};
 use crate::yaml::{Fault, Place};
+
+/// What a template is filled in for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TemplateOf {
+    /// A call of a revoker.
+    Revoker,
+    /// A link in a notification.
+    Link,
+}
 
 /// The whole configuration, valid.
 #[derive(Debug, Clone)]
@@ -77,6 +88,8 @@ pub struct Config {
     pub exemptions: Vec<(Text, Place)>,
     /// Every Kafka property with its source and place: whether librdkafka takes it shows only where that is used.
     pub kafka_properties: Vec<(Text, Text, Place)>,
+    /// Every template with what it is of and its place: what it may name is known where it is filled in.
+    pub templates: Vec<(TemplateOf, Text, Place)>,
     /// What is no fault but worth knowing, with places: a GeoIP file that is missing, a page that nobody receives.
     pub warnings: Vec<Fault>,
 }

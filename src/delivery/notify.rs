@@ -2,13 +2,14 @@
 //!
 //! What comes too late to be news by itself is held, and told with others in one summary (see the file `bulletins`).
 
-use crate::actions::Notification;
+use crate::actions::{Notification, Remark};
 use crate::model::limits::{NOTIFICATION_DETECTIONS_MAX, OUTCOME_WAIT};
-use crate::model::{Bulletin, Text};
+use crate::model::{Action, Bulletin, Text};
 use crate::store::{Finish, FinishState, IncidentDetails, LeasedAction, StoreError};
 
 use super::Performers;
 use super::perform::too_old;
+use super::reminders::{AGAIN, NEEDED};
 use super::tell::Message;
 use super::worker::{Worker, later};
 
@@ -38,6 +39,7 @@ impl Worker {
         if let Some(until) = self.wait_for_outcome(leased).await? {
             return self.store.await_outcome(leased, until, self.now()).await;
         }
+        let as_of = self.now();
         let detections_max = u32::try_from(NOTIFICATION_DETECTIONS_MAX).unwrap_or(u32::MAX);
         let Some(details) = self
             .store
@@ -53,7 +55,7 @@ impl Worker {
         let receivers = performers.routes.of(&notification, &performers.names());
         let message = Message::Incident(&notification);
         let finish = self
-            .tell_all(leased, message, receivers, performers)
+            .tell_all(leased, message, receivers, performers, as_of)
             .await?;
         self.finish(leased, finish).await
     }
@@ -81,7 +83,7 @@ impl Worker {
         }
         let message = Message::Bulletin(bulletin);
         let finish = self
-            .tell_all(leased, message, receivers, performers)
+            .tell_all(leased, message, receivers, performers, self.now())
             .await?;
         self.finish(leased, finish).await
     }
@@ -135,7 +137,15 @@ fn compose(
         action: leased.action.clone(),
         incident,
         detections,
-        remarks: Vec::new(),
+        remarks: remarks(&leased.action),
         specimen: false,
     }
+}
+
+/// Why people are told once more, where they are.
+fn remarks(action: &Action) -> Vec<Remark> {
+    let reasons = [(NEEDED, Remark::Needed), (AGAIN, Remark::Again)];
+    let mut reasons = reasons.into_iter();
+    let said = reasons.find(|(reason, _)| *action.reason == **reason);
+    said.map(|(_, remark)| remark).into_iter().collect()
 }

@@ -10,6 +10,9 @@ pub trait Report: Send + Sync {
     /// One performer has answered, or has not within its time (then a retry).
     fn attempted(&self, kind: ActionKind, performer: &Text, result: AttemptResult, took: Duration);
 
+    /// A receiver was told how its incidents stand.
+    fn followed(&self, _receiver: &Text, _result: AttemptResult) {}
+
     /// An action has come to an end, or waits for a person. `since_event` is the time since the proof was complete.
     fn ended(&self, kind: ActionKind, state: ActionState, since_event: Duration);
 

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 
-use crate::actions::{Attempt, Notification, Notifier, Remark};
-use crate::model::limits::{FALLBACK_AFTER, LEASE, MESSAGES_WINDOW, NOTIFICATION_DEADLINE};
-use crate::model::{Bulletin, Evidence, Text};
+use crate::actions::{Attempt, Notification, Notifier, Remark, take_memo};
+use crate::model::limits::{
+    FALLBACK_AFTER, FOLLOW_EVERY, LEASE, MESSAGES_WINDOW, NOTIFICATION_DEADLINE,
+};
+use crate::model::{Bulletin, Evidence, Text, Timestamp};
 use crate::store::{
-    AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, LeasedAction, Messages, Settled,
-    StoreError,
+    AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, Follow, LeasedAction, Messages,
+    Settled, StoreError,
 };
 
 use super::worker::{Worker, earlier, later, result_of};
@@ -43,6 +45,8 @@ struct Turn {
 
 /// How far the telling has come.
 struct Told<'a> {
+    /// As of when the message says how things stand.
+    as_of: Timestamp,
     routes: &'a Routes,
     wanted: Vec<Text>,
     settled: Vec<Settled>,
@@ -58,8 +62,10 @@ impl Worker {
         message: Message<'_>,
         receivers: Vec<Text>,
         performers: &Performers,
+        as_of: Timestamp,
     ) -> Result<Finish, StoreError> {
         let mut told = Told {
+            as_of,
             routes: &performers.routes,
             wanted: receivers,
             settled: self.store.settled(leased).await?,
@@ -125,7 +131,6 @@ impl Worker {
         let names: Vec<Text> = (turns.iter())
             .map(|turn| turn.notifier.name().clone())
             .collect();
-        let now = self.now();
         let attempts = self
             .store
             .begin_attempt(
@@ -133,8 +138,8 @@ impl Worker {
                 &leased.lease,
                 &names,
                 None,
-                now,
-                later(now, LEASE),
+                told.as_of,
+                later(self.now(), LEASE),
             )
             .await?;
         Ok((turns, attempts))
@@ -182,9 +187,13 @@ impl Worker {
             let (kind, name) = (leased.action.kind, turn.notifier.name());
             self.report
                 .attempted(kind, name, AttemptResult::Capped, Duration::ZERO);
-            let why = "it has had its messages of the hour; a summary tells it";
-            self.end(attempt, AttemptResult::Capped, why.into(), Evidence::new())
-                .await?;
+            let end = AttemptEnd {
+                attempt,
+                result: AttemptResult::Capped,
+                detail: "it has had its messages of the hour; a summary tells it".into(),
+                evidence: Evidence::new(),
+            };
+            self.store.end_attempt(&end, self.now()).await?;
             return Ok(None);
         }
         let notifier = turn.notifier.as_ref();
@@ -192,31 +201,40 @@ impl Worker {
         let call = call(notifier, message, own.as_ref());
         let timeout = self.options.notification_timeout;
         let answered = self.attempt(leased, notifier.name(), timeout, call).await?;
-        let (detail, evidence) = match &answered {
-            Attempt::Done { detail, evidence } => (detail, evidence.clone()),
-            Attempt::Retry { reason, .. } | Attempt::Refused { reason } => {
-                (reason, Evidence::new())
-            }
+        let mut evidence = match &answered {
+            Attempt::Done { evidence, .. } => evidence.clone(),
+            Attempt::Retry { .. } | Attempt::Refused { .. } => Evidence::new(),
         };
-        self.end(attempt, result_of(&answered), detail.clone(), evidence)
-            .await?;
+        let memo = take_memo(&mut evidence);
+        let end = AttemptEnd {
+            attempt,
+            result: result_of(&answered),
+            detail: answered.reason().into(),
+            evidence,
+        };
+        self.end(leased, notifier, &end, memo).await?;
         Ok(Some(answered))
     }
 
+    /// What is told as a state is followed from here on.
     async fn end(
         &self,
-        attempt: AttemptId,
-        result: AttemptResult,
-        detail: Text,
-        evidence: Evidence,
+        leased: &LeasedAction,
+        notifier: &dyn Notifier,
+        end: &AttemptEnd,
+        memo: Option<Evidence>,
     ) -> Result<(), StoreError> {
-        let end = AttemptEnd {
-            attempt,
-            result,
-            detail,
-            evidence,
+        let now = self.now();
+        let Some(memo) = memo.filter(|_| notifier.following().is_some()) else {
+            return self.store.end_attempt(end, now).await;
         };
-        self.store.end_attempt(&end, self.now()).await
+        let follow = Follow {
+            receiver: notifier.name().clone(),
+            incident_id: leased.action.incident_id.clone(),
+            memo,
+            due: later(now, FOLLOW_EVERY),
+        };
+        self.store.end_attempt_and_follow(end, &follow, now).await
     }
 
     fn conclude(&self, leased: &LeasedAction, told: &Told<'_>) -> Finish {
@@ -241,7 +259,7 @@ impl Worker {
 fn own_words(message: Message<'_>, remarks: &[Remark]) -> Option<Notification> {
     match message {
         Message::Incident(notification) if !remarks.is_empty() => Some(Notification {
-            remarks: remarks.to_vec(),
+            remarks: [remarks, &notification.remarks].concat(),
             ..notification.clone()
         }),
         _ => None,

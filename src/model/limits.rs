@@ -383,3 +383,35 @@ pub const REFUSALS_TOLD_EVERY: Duration = Duration::from_mins(1);
 pub const REFUSED_ADDRESSES_MAX: usize = 20;
 /// One line of an exported log: an entry's texts are bounded, one that empties others names a thousand at most.
 pub const AUDIT_LINE_BYTES_MAX: u64 = 1024 * 1024;
+/// Alertmanagers of one cluster: more nobody runs.
+pub const ALERTMANAGERS_MAX: usize = 10;
+/// Slack: characters of a section and of one field; a message with more is refused as a whole.
+pub const SLACK_SECTION_CHARS_MAX: usize = 3000;
+pub const SLACK_FIELD_CHARS_MAX: usize = 2000;
+/// ... and fields of one section.
+pub const SLACK_FIELDS_MAX: usize = 10;
+/// PagerDuty: characters of the summary, and bytes of a whole event.
+pub const PAGERDUTY_SUMMARY_CHARS_MAX: usize = 1024;
+pub const PAGERDUTY_EVENT_BYTES_MAX: usize = 512 * 1024;
+/// A label of an alert: Alertmanager has no limit, and its pages and messages have.
+pub const ALERT_LABEL_CHARS_MAX: usize = 128;
+/// An annotation: a mail made of alerts stays readable.
+pub const ALERT_ANNOTATION_CHARS_MAX: usize = 2000;
+/// An alert is sent again so often. Alertmanager keeps nothing over a restart.
+pub const ALERT_AGAIN_EVERY: Duration = Duration::from_mins(1);
+/// ... and ends by itself when nothing was sent for so long: a daemon that is away has alerts of its own, and an attack is not
+/// over because nobody speaks of it.
+pub const ALERT_LASTS: Duration = Duration::from_mins(30);
+/// An alert stands at least so long, unless the configuration says otherwise: twice Alertmanager's usual `group_interval`, after
+/// which a group tells of what was added to it.
+pub const ALERT_LASTS_AT_LEAST: Duration = Duration::from_mins(10);
+/// That it is over is said again for so long: an Alertmanager that was away hears it too.
+pub const ALERT_ENDED_FOR: Duration = Duration::from_mins(5);
+/// How often it is looked whether an incident that was told has been taken on or has ended.
+pub const FOLLOW_EVERY: Duration = Duration::from_secs(10);
+/// People are reminded for so long of what waits for them; then the digest lists it.
+pub const REMIND_FOR: Duration = Duration::from_hours(24);
+/// Incidents that one look for reminders takes.
+pub const REMINDED_MAX: u32 = 500;
+/// Incidents whose state is told in one go.
+pub const FOLLOWED_MAX: u32 = 100;

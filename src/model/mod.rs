@@ -21,6 +21,7 @@ mod network;
 mod output;
 mod own;
 mod person;
+mod phase;
 mod position;
 mod role;
 mod span;
@@ -47,6 +48,7 @@ pub use network::{
 pub use output::{Commit, Member, Output, Progress};
 pub use own::{OwnEvent, OwnEventKind};
 pub use person::{By, Deed, Matchers, PersonEvent, Resolution, Silence};
+pub use phase::{Phase, Stand};
 pub use position::{Claim, Position, SourcePartition, StartAt};
 pub use role::Role;
 pub use span::span;

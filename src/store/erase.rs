@@ -240,6 +240,8 @@ impl Erased {
         self.detections += delete(format!("DELETE FROM detection WHERE {column} = $1")).await?;
         self.actions += delete(format!("DELETE FROM action WHERE {column} = $1")).await?;
         if column == "user_id" {
+            // What a receiver was told may name the user; an alert there ends by itself.
+            delete("DELETE FROM followed WHERE incident_id IN (SELECT id FROM incident WHERE user_id = $1)".to_owned()).await?;
             self.incidents += delete("DELETE FROM incident WHERE user_id = $1".to_owned()).await?;
         }
         Ok(0)

@@ -41,6 +41,8 @@ const ACTIONS: &str = "DELETE FROM action WHERE seq IN (SELECT seq FROM action W
 const BULLETINS: &str =
     "DELETE FROM bulletin WHERE id IN (SELECT id FROM bulletin WHERE until_at < $1
     AND NOT EXISTS (SELECT 1 FROM action WHERE action.incident_id = bulletin.id) LIMIT $2)";
+/// Those of a receiver that is configured no more: all others are due again within minutes.
+const FOLLOWED: &str = "DELETE FROM followed WHERE incident_id IN (SELECT incident_id FROM followed WHERE due_at < $1 LIMIT $2) AND due_at < $1";
 const OWN_EVENTS: &str =
     "DELETE FROM own_event WHERE id IN (SELECT id FROM own_event WHERE recorded_at < $1 LIMIT $2)";
 const REJECTS: &str =
@@ -64,6 +66,7 @@ impl Store {
         let actions = self.remove(ACTIONS, oldest).await?;
         let kept = retention.detections.max(BULLETINS_KEPT_MIN);
         self.remove(BULLETINS, before(now, kept)).await?;
+        self.remove(FOLLOWED, oldest).await?;
         Ok(Removed {
             incidents,
             detections,

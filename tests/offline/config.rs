@@ -31,6 +31,10 @@ fn folder() -> tempfile::TempDir {
         "postgres://warden@db.example.com/keycloak\r\n",
     );
     write("secrets/password", "hunter2\n");
+    write(
+        "secrets/slack-url",
+        "https://hooks.slack.com/services/T0/B0/s3cret\n",
+    );
     write("ca.pem", "-----BEGIN CERTIFICATE-----\n");
     folder
 }
@@ -191,12 +195,32 @@ fn revokers_and_receivers_of_every_kind_are_read() {
     assert!(matches!(&okta.auth, HttpAuth::Scheme { scheme, .. } if &**scheme == "SSWS"));
     assert_eq!(okta.success, [204, 404]);
 
-    let [mail, folder_mail, siem] = config.receivers.as_slice() else {
-        panic!("three receivers")
+    let [mail, folder_mail, siem, chat, pager, alerts] = config.receivers.as_slice() else {
+        panic!("six receivers")
     };
     assert_eq!(mail.fallback.as_deref(), Some("siem"));
-    let limits = [mail, folder_mail, siem].map(|receiver| receiver.per_hour_max);
-    assert_eq!(limits, [Some(20), Some(60), None], "own, usual, machines");
+    let limits = [mail, folder_mail, siem, chat, pager, alerts];
+    let limits = limits.map(|receiver| receiver.per_hour_max);
+    assert_eq!(limits[..2], [Some(20), Some(60)], "own, usual");
+    assert_eq!(
+        limits[2..],
+        [None, Some(60), Some(60), None],
+        "machines have none"
+    );
+    assert!(
+        matches!(&chat.kind, ReceiverKind::Slack(it) if it.url.expose().ends_with("s3cret") && it.links.len() == 1)
+    );
+    assert!(
+        matches!(&pager.kind, ReceiverKind::PagerDuty(it) if it.routing_key.expose() == "hunter2")
+    );
+    let ReceiverKind::Alertmanager(alerts) = &alerts.kind else {
+        panic!("alertmanager")
+    };
+    assert_eq!(
+        (alerts.urls.len(), alerts.lasts_at_least),
+        (2, Duration::from_mins(6))
+    );
+    assert!(matches!(&alerts.auth, HttpAuth::Basic { .. }));
     let [grave, all] = config.routes.as_slice() else {
         panic!("two routes")
     };
@@ -273,7 +297,7 @@ fn files_in(folder: &str) -> Vec<String> {
 #[test]
 fn every_fault_of_a_broken_file_is_named_with_its_place() {
     let files = files_in("tests/fixtures/config/broken");
-    assert_eq!(files.len(), 12);
+    assert_eq!(files.len(), 13);
     for file in files {
         let (exit, printed) = check(&file);
         assert_eq!(exit, Exit::Unusable, "{file}");
@@ -360,6 +384,10 @@ proptest! {
 
 #[test]
 fn the_examples_are_clean_as_they_stand() {
+    let (exit, printed) = check("deploy/examples/receivers.yaml");
+    assert_eq!(exit, Exit::Success, "{printed}");
+    assert!(!printed.contains("warning"), "{printed}");
+    assert!(printed.contains("alerts (alertmanager)"), "{printed}");
     for name in ["keycloak-postgres", "kafka", "auth0-webhook"] {
         let (exit, printed) = check(&format!("deploy/examples/{name}.yaml"));
         assert_eq!(exit, Exit::Success, "{printed}");

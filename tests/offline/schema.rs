@@ -92,6 +92,9 @@ sources: [{ name: m, file: { path: p }, format: mapping, mapping: { event_id: a,
 revokers:
   - { name: a, http: { actions: revoke_user, url: u, auth: { bearer: x } } }
   - { name: b, http: { actions: [lock_user], url: u, auth: { basic: { username: x, password: y } } } }
+receivers:
+  - { name: a, alertmanager: { url: u, auth: { scheme: { scheme: x, token: y } } } }
+  - { name: b, alertmanager: { url: u, auth: { client_credentials: { token_url: u, client_id: x, client_secret: y } } } }
 ";
 
 fn configurations() -> Vec<(String, String)> {

@@ -10,11 +10,11 @@ use crate::model::{
     Waiting,
 };
 
-use super::clean;
 use super::letter::{Item, Letter, Section};
-use super::words::{moment, to_do};
+use crate::actions::clean;
+use crate::actions::words::{moment, to_do};
 
-pub(super) fn letter(bulletin: &Bulletin) -> Letter {
+pub(in crate::actions) fn letter(bulletin: &Bulletin) -> Letter {
     let (state, headline, mut sections, closing) = match &bulletin.news {
         News::Digest(digest) => (
             "DIGEST",

@@ -4,35 +4,35 @@ use minijinja::value::Serde;
 use serde::Serialize;
 
 use super::render::{environment, heading, line, write_table};
-use super::report::Table;
+use crate::actions::report::Table;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Letter {
+pub(in crate::actions) struct Letter {
     /// Stands in the sender's name and colours the HTML.
-    pub(super) state: &'static str,
-    pub(super) headline: String,
+    pub(in crate::actions) state: &'static str,
+    pub(in crate::actions) headline: String,
     /// What stretch of time it tells of, and the like.
-    pub(super) lead: String,
-    pub(super) sections: Vec<Section>,
+    pub(in crate::actions) lead: String,
+    pub(in crate::actions) sections: Vec<Section>,
     /// Why it came, and how it ends.
-    pub(super) closing: String,
+    pub(in crate::actions) closing: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Section {
-    pub(super) title: &'static str,
-    pub(super) table: Option<Table>,
-    pub(super) items: Vec<Item>,
+pub(in crate::actions) struct Section {
+    pub(in crate::actions) title: &'static str,
+    pub(in crate::actions) table: Option<Table>,
+    pub(in crate::actions) items: Vec<Item>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Item {
-    pub(super) text: String,
-    pub(super) details: Vec<String>,
+pub(in crate::actions) struct Item {
+    pub(in crate::actions) text: String,
+    pub(in crate::actions) details: Vec<String>,
 }
 
 impl Section {
-    pub(super) fn of_items(title: &'static str, items: Vec<Item>) -> Self {
+    pub(in crate::actions) fn of_items(title: &'static str, items: Vec<Item>) -> Self {
         Self {
             title,
             table: None,
@@ -40,7 +40,11 @@ impl Section {
         }
     }
 
-    pub(super) fn of_table(title: &'static str, head: &[&str], rows: Vec<Vec<String>>) -> Self {
+    pub(in crate::actions) fn of_table(
+        title: &'static str,
+        head: &[&str],
+        rows: Vec<Vec<String>>,
+    ) -> Self {
         Self {
             title,
             table: Some(Table {
@@ -52,12 +56,12 @@ impl Section {
         }
     }
 
-    pub(super) fn with_items(self, items: Vec<Item>) -> Self {
+    pub(in crate::actions) fn with_items(self, items: Vec<Item>) -> Self {
         Self { items, ..self }
     }
 
     /// A section with nothing in it is left out.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::actions) fn is_empty(&self) -> bool {
         self.items.is_empty()
             && self
                 .table
@@ -67,7 +71,7 @@ impl Section {
 }
 
 impl Item {
-    pub(super) fn new(text: impl Into<String>) -> Self {
+    pub(in crate::actions) fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
             details: Vec::new(),
@@ -76,13 +80,13 @@ impl Item {
 }
 
 impl Letter {
-    pub(super) fn html(&self) -> Result<String, String> {
+    pub(in crate::actions) fn html(&self) -> Result<String, String> {
         environment()
             .and_then(|environment| environment.get_template("letter.html")?.render(Serde(self)))
             .map_err(|error| error.to_string())
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(in crate::actions) fn text(&self) -> String {
         let mut out = String::new();
         line(&mut out, &format!("{}: {}", self.state, self.headline));
         line(&mut out, &self.lead);

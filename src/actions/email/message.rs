@@ -11,8 +11,9 @@ use crate::actions::Notification;
 use crate::model::{Bulletin, News, Severity, Timestamp};
 
 use super::letter::Letter;
-use super::report::Report;
-use super::{Email, clean, render};
+use super::{Email, render};
+use crate::actions::clean;
+use crate::actions::report::Report;
 
 /// Longer subjects are cut by the programs that show them.
 const SUBJECT_CHARS_MAX: usize = 120;

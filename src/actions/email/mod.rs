@@ -4,15 +4,12 @@
 //! recipients of an envelope together. Who has accepted is remembered until the action ends, so that a retry goes to
 //! the rest alone; after a restart the same `Message-ID` lets mail programs fold what comes twice.
 
-mod bulletin;
-mod clean;
+pub(super) mod bulletin;
 mod folder;
-mod letter;
+pub(super) mod letter;
 mod message;
-mod render;
-mod report;
+pub(super) mod render;
 mod smtp;
-mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -24,9 +21,9 @@ use lettre::message::Mailbox;
 use crate::config::{self, MailTransport};
 use crate::model::{Bulletin, Evidence, Text, limits};
 
-use super::template::{Names, Place, Template};
+use super::links::Links;
+use super::report::Report;
 use super::{Attempt, Finding, Notification, Notifier, Surroundings};
-use report::{Link, Report};
 use smtp::Smtp;
 
 pub(super) struct Email {
@@ -34,7 +31,7 @@ pub(super) struct Email {
     from: Mailbox,
     reply_to: Option<Mailbox>,
     to: Vec<Mailbox>,
-    links: Vec<(String, Template)>,
+    links: Links,
     transport: Transport,
     surroundings: Surroundings,
     accepted: Mutex<Accepted>,
@@ -92,7 +89,7 @@ impl Email {
                 Some(text) => Some(mailbox("reply_to", text)?),
                 None => None,
             },
-            links: links(settings)?,
+            links: Links::new(&settings.links)?,
             from,
             transport,
             surroundings,
@@ -142,13 +139,7 @@ impl Email {
     async fn report(&self, notification: &Notification) -> Report {
         let asked = self.surroundings.ask(notification).await;
         let mut report = Report::of(notification, &asked);
-        let values = super::template::values_of_notification(notification);
-        for (name, template) in &self.links {
-            // A link whose value is not known is left out: the mail matters more.
-            if let Ok(url) = template.render(&values) {
-                report.links.push(Link::new(name, &url));
-            }
-        }
+        report.links.extend(self.links.of(notification));
         report
     }
 
@@ -287,21 +278,4 @@ fn mailbox(key: &str, text: &str) -> std::result::Result<Mailbox, String> {
     text.parse().map_err(|error| {
         format!("{key}: {text:?} is no mail address ({error}); expected user@example.com or Name <user@example.com>")
     })
-}
-
-fn links(settings: &config::EmailReceiver) -> std::result::Result<Vec<(String, Template)>, String> {
-    let mut links = Vec::new();
-    for (name, url) in &settings.links {
-        let what = format!("links: {name}");
-        if !report::is_web_address(url) {
-            return Err(format!(
-                "{what}: expected an address that begins with https:// or http://"
-            ));
-        }
-        links.push((
-            name.to_string(),
-            Template::new(&what, url, Place::Url, Names::OfLink)?,
-        ));
-    }
-    Ok(links)
 }

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 
-use super::report::{Finding, Report, Row, Table};
+use crate::actions::report::{Finding, Report, Row, Table};
 
 /// By the end of their names the HTML escapes everything, and the style, which has no values, nothing.
 const TEMPLATES: [(&str, &str); 3] = [
@@ -155,7 +155,7 @@ fn rows(out: &mut String, rows: &[Row]) {
     }
 }
 
-pub(super) fn write_table(out: &mut String, table: &Table) {
+pub(in crate::actions) fn write_table(out: &mut String, table: &Table) {
     out.push('\n');
     if !table.title.is_empty() {
         line(out, &format!("  {}:", table.title));

@@ -12,9 +12,11 @@ mod receivers;
 mod revokers;
 mod routes;
 mod secret;
+mod services;
 mod sources;
 mod sql;
 mod store;
+mod templates;
 
 use std::fmt::Write;
 use std::io::Read;
@@ -125,6 +127,7 @@ fn read(node: &Node, text: &str, path: &Path, faults: &mut Faults) -> Option<Con
         grace_period: map.or("grace_period", GRACE_PERIOD_DEFAULT, faults, Node::duration),
         exemptions: across::exemptions(node),
         kafka_properties: across::kafka_properties(node),
+        templates: templates::templates(node),
         warnings: Vec::new(),
     };
     lists::know(&mut map);

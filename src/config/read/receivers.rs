@@ -1,4 +1,4 @@
-//! `receivers:`: each has a name, one kind (`email`, `webhook`), and perhaps a time for its daily digest, a limit of
+//! `receivers:`: each has a name, one kind (`email`, `webhook`, a service), and perhaps a time for its daily digest, a limit of
 //! messages, and who is told in its place.
 
 use std::collections::BTreeMap;
@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use crate::model::Text;
 use crate::model::limits::{DIGEST_AT, MESSAGES_PER_HOUR};
-use crate::yaml::{Faults, Node, is_url};
+use crate::yaml::{Faults, Map, Node, is_url};
 
 use super::super::{
-    EmailReceiver, MailTls, MailTransport, Receiver, ReceiverKind, WebhookReceiver,
+    EmailReceiver, MailTls, MailTransport, Receiver, ReceiverKind, Secret, WebhookReceiver,
 };
 use super::revokers::TIMEOUT_DEFAULT;
-use super::{existing_file, is_loopback, name, secret, warn_if_plain};
+use super::{existing_file, is_loopback, name, secret, services, warn_if_plain};
+
+const KINDS: [&str; 5] = ["email", "slack", "pagerduty", "alertmanager", "webhook"];
 
 /// Greylisting and virus scanners make mail servers slow.
 const MAIL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
@@ -21,9 +23,12 @@ pub(super) fn receiver(node: &Node, faults: &mut Faults) -> Option<Receiver> {
     let mut map = node.mapping(faults)?;
     let name = map.required("name", faults, name);
     let kind = map
-        .one_kind(&["email", "webhook"], faults)
+        .one_kind(&KINDS, faults)
         .and_then(|(kind, node)| match kind {
             "email" => email(node, faults).map(ReceiverKind::Email),
+            "slack" => services::slack(node, faults).map(ReceiverKind::Slack),
+            "pagerduty" => services::pagerduty(node, faults).map(ReceiverKind::PagerDuty),
+            "alertmanager" => services::alertmanager(node, faults).map(ReceiverKind::Alertmanager),
             _ => webhook(node, faults).map(ReceiverKind::Webhook),
         });
     // People read mails; what reads a webhook asks for what it wants.
@@ -36,14 +41,17 @@ pub(super) fn receiver(node: &Node, faults: &mut Faults) -> Option<Receiver> {
         Daily::Off => None,
     };
     let fallback = map.optional("fallback", faults, Node::text);
-    let usual = match kind {
-        Some(ReceiverKind::Email(_)) => PerHour::AtMost(MESSAGES_PER_HOUR),
-        _ => PerHour::Unlimited,
+    let is_read = (kind.as_ref()).is_some_and(ReceiverKind::is_read_by_people);
+    let usual = if is_read {
+        PerHour::AtMost(MESSAGES_PER_HOUR)
+    } else {
+        PerHour::Unlimited
     };
     let per_hour_max = match map.or("per_hour_max", usual, faults, per_hour) {
         PerHour::AtMost(most) => Some(most),
         PerHour::Unlimited => None,
     };
+    as_states(node, kind.as_ref(), faults);
     map.finish(faults);
     Some(Receiver {
         name: name?,
@@ -52,6 +60,24 @@ pub(super) fn receiver(node: &Node, faults: &mut Faults) -> Option<Receiver> {
         fallback,
         per_hour_max,
     })
+}
+
+/// What knows incidents as states takes neither a page of news nor a part of what there is.
+fn as_states(node: &Node, kind: Option<&ReceiverKind>, faults: &mut Faults) {
+    let Some(kind @ (ReceiverKind::PagerDuty(_) | ReceiverKind::Alertmanager(_))) = kind else {
+        return;
+    };
+    if let Some(digest) = node
+        .member("digest")
+        .filter(|it| it.as_str() != Some("off"))
+    {
+        let fault = digest.fault(format!("{} takes no digest", kind.name()));
+        faults.push(fault.with_hint("set it at a receiver of mails, of Slack or of a webhook"));
+    }
+    if let (ReceiverKind::Alertmanager(_), Some(limit)) = (kind, node.member("per_hour_max")) {
+        let fault = limit.fault("alertmanager is told of every incident until it has ended");
+        faults.push(fault.with_hint("remove this line; grouping there makes few messages of many"));
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -147,7 +173,7 @@ fn mailbox(node: &Node, faults: &mut Faults) -> Option<Text> {
     Some(text)
 }
 
-fn links(node: &Node, faults: &mut Faults) -> Option<BTreeMap<Text, Text>> {
+pub(super) fn links(node: &Node, faults: &mut Faults) -> Option<BTreeMap<Text, Text>> {
     let entries = node.mapping(faults)?.entries().into_iter();
     let read = entries.filter_map(|entry| {
         Some((
@@ -225,16 +251,20 @@ const fn usual_port(tls: MailTls) -> u16 {
     }
 }
 
+/// `url` or `url_file`: an address that is a key too, and is not shown.
+pub(super) fn secret_url(map: &mut Map<'_>, faults: &mut Faults) -> Option<Secret> {
+    let (url, node) = secret::required_placed(map, "url", faults)?;
+    if !is_url(url.expose(), &["https", "http"]) {
+        faults.push(node.fault("expected a URL that starts with https:// or http://"));
+        return None;
+    }
+    warn_if_plain(node, url.expose(), faults);
+    Some(url)
+}
+
 fn webhook(node: &Node, faults: &mut Faults) -> Option<WebhookReceiver> {
     let mut map = node.mapping(faults)?;
-    let url = secret::required_placed(&mut map, "url", faults).and_then(|(url, node)| {
-        if !is_url(url.expose(), &["https", "http"]) {
-            faults.push(node.fault("expected a URL that starts with https:// or http://"));
-            return None;
-        }
-        warn_if_plain(node, url.expose(), faults);
-        Some(url)
-    });
+    let url = secret_url(&mut map, faults);
     let secret = secret::optional(&mut map, "secret", faults);
     let timeout = map.or(
         "timeout",

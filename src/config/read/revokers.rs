@@ -169,7 +169,7 @@ fn statuses(node: &Node, faults: &mut Faults) -> Option<Vec<u16>> {
     node.list(faults, |node, faults| node.integer(100..=599, faults))
 }
 
-fn auth(node: &Node, faults: &mut Faults) -> Option<HttpAuth> {
+pub(super) fn auth(node: &Node, faults: &mut Faults) -> Option<HttpAuth> {
     let mut map = node.mapping(faults)?;
     let kinds = [
         "bearer",

@@ -9,7 +9,7 @@ use crate::model::limits::{ROUTE_VALUES_MAX, ROUTES_MAX};
 use crate::model::{Severity, Text};
 use crate::yaml::{Fault, Faults, Map, Node, Place, nearest};
 
-use super::super::{Config, Matches, Route};
+use super::super::{Config, Matches, ReceiverKind, Route};
 use super::across::{name_of, parts};
 use super::{some, texts};
 
@@ -94,6 +94,7 @@ pub(super) fn check(root: &Node, config: &Config, faults: &mut Faults) {
         let fault = node.fault("incidents that no route takes would reach nobody");
         faults.push(fault.with_hint("end the list with a route without `match`, for all others"));
     }
+    only_pages(config, faults);
     near_names(node, config, faults);
 }
 
@@ -178,6 +179,20 @@ fn reachable(config: &Config, faults: &mut Faults) {
             );
             let hint = "put it before that one, or give that one `continue: true`";
             faults.push(route.place.fault(message).with_hint(hint));
+        }
+    }
+}
+
+/// Whoever is only paged is never told of what was ended without a person.
+fn only_pages(config: &Config, faults: &mut Faults) {
+    let pages = |name: &Text| {
+        let receiver = config.receivers.iter().find(|it| it.name == *name);
+        receiver.is_some_and(|it| matches!(it.kind, ReceiverKind::PagerDuty(_)))
+    };
+    for route in &config.routes {
+        if !route.goes_on && !route.to.is_empty() && route.to.iter().all(pages) {
+            let fault = route.place.fault("incidents that are contained at once page nobody, so this route tells nobody of them");
+            faults.warn(fault.with_hint("name a receiver of mails or of Slack beside it"));
         }
     }
 }

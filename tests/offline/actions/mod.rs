@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
+mod alertmanager;
 mod bulletin;
 mod client_rules;
 mod http_examples;
 mod keycloak;
 mod mail;
+mod pagerduty;
 mod server;
+mod slack;
+mod stories;
 mod webhook;
 
 pub(crate) use mail::Mail;

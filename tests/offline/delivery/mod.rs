@@ -1,7 +1,8 @@
 //! The outbox loop on a real SQLite store, with performers that follow a script and a clock that stands still.
 
+mod follow;
 mod notices;
-mod recheck;
+mod reminders;
 mod revocations;
 mod routes;
 
@@ -15,9 +16,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;
-use tokenwarden::actions::{Attempt, Claim, Notification, Notifier, Revoker, Revokers, RuleNote};
+use tokenwarden::actions::{
+    Attempt, Claim, Followed, Following, Notification, Notifier, Revoker, Revokers, RuleNote,
+};
 use tokenwarden::config::{Secret, StoreConfig};
-use tokenwarden::delivery::{Delivery, Options, Performers, Report, Routes, Withheld};
+use tokenwarden::delivery::{Delivery, Digests, Options, Performers, Report, Routes, Withheld};
 use tokenwarden::model::{
     Action, ActionKind, ActionRecord, ActionState, Bulletin, Commit, Decision, Evidence, OwnEvent,
     OwnEventKind, Text,
@@ -46,6 +49,15 @@ fn done() -> Step {
     })
 }
 
+/// Done, with something to remember of it.
+fn raised(memo: &str) -> Step {
+    let memo = Evidence::new().with("alert", memo);
+    Step::Answer(Attempt::Done {
+        detail: "202 Accepted".into(),
+        evidence: Evidence::new().with("memo", memo),
+    })
+}
+
 fn retry(after: Option<Duration>) -> Step {
     Step::Answer(Attempt::Retry {
         reason: "503 Service Unavailable".into(),
@@ -66,18 +78,31 @@ struct Script {
     calls: Mutex<Vec<String>>,
     notifications: Mutex<Vec<Notification>>,
     bulletins: Mutex<Vec<Bulletin>>,
+    followed: Mutex<Vec<Followed>>,
+    following: Option<Following>,
     running: AtomicI64,
     running_most: AtomicI64,
 }
 
 impl Script {
     fn new(name: &str, steps: impl IntoIterator<Item = Step>) -> Arc<Self> {
+        Self::following(name, steps, None)
+    }
+
+    /// One that knows incidents as states.
+    fn following(
+        name: &str,
+        steps: impl IntoIterator<Item = Step>,
+        following: Option<Following>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
             steps: Mutex::new(steps.into_iter().collect()),
             calls: Mutex::default(),
             notifications: Mutex::default(),
             bulletins: Mutex::default(),
+            followed: Mutex::default(),
+            following,
             running: AtomicI64::new(0),
             running_most: AtomicI64::new(0),
         })
@@ -87,7 +112,7 @@ impl Script {
         self.calls.lock().expect("calls").clone()
     }
 
-    async fn follow(&self, id: &Text) -> Attempt {
+    async fn play(&self, id: &Text) -> Attempt {
         self.calls.lock().expect("calls").push(id.to_string());
         let step = self
             .steps
@@ -131,7 +156,7 @@ impl Revoker for Script {
     }
 
     fn perform<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Attempt> {
-        self.follow(&action.id).boxed()
+        self.play(&action.id).boxed()
     }
 }
 
@@ -145,7 +170,19 @@ impl Notifier for Script {
             .lock()
             .expect("notifications")
             .push(notification.clone());
-        self.follow(&notification.action.id).boxed()
+        self.play(&notification.action.id).boxed()
+    }
+
+    fn following(&self) -> Option<Following> {
+        self.following
+    }
+
+    fn follow<'a>(&'a self, followed: &'a [Followed]) -> BoxFuture<'a, Attempt> {
+        self.followed
+            .lock()
+            .expect("followed")
+            .extend(followed.iter().cloned());
+        async move { self.play(&"states".into()).await }.boxed()
     }
 
     fn announce<'a>(&'a self, bulletin: &'a Bulletin) -> BoxFuture<'a, Attempt> {
@@ -153,7 +190,7 @@ impl Notifier for Script {
             .lock()
             .expect("bulletins")
             .push(bulletin.clone());
-        self.follow(&bulletin.id).boxed()
+        self.play(&bulletin.id).boxed()
     }
 }
 
@@ -215,7 +252,7 @@ impl Bench {
             routes: Routes::default(),
             rules: BTreeMap::from([(note.rule.clone(), note)]),
             act_within: Duration::from_mins(15),
-            ..Performers::default()
+            digests: Digests::default(),
         };
         let mut bench = Self {
             store,
@@ -312,15 +349,6 @@ impl Bench {
         })
         .await;
         self.record(id).await
-    }
-
-    /// Performed, held or given up.
-    async fn until_over(&self, id: &str) {
-        let over = async || {
-            let state = self.record(id).await.state;
-            !matches!(state, ActionState::Ready | ActionState::Leased)
-        };
-        until(&format!("{id} is over"), over).await;
     }
 
     async fn own_events(&self) -> Vec<OwnEventKind> {

@@ -1,9 +1,13 @@
 //! What receivers were told: messages of the hour, and what came in a summary instead.
 
-use tokenwarden::model::{ActionKind, ActionState, Commit, Decision, News, Text};
-use tokenwarden::store::{AttemptResult, LeasedAction, Messages, Store};
+use tokenwarden::model::{
+    ActionKind, ActionState, Commit, Decision, Evidence, IncidentState, News, Phase, Stand, Text,
+};
+use tokenwarden::store::{
+    AttemptResult, FinishState, Follow, FollowedRow, Known, LastTold, LeasedAction, Messages, Store,
+};
 
-use super::{action, at, end, lease, state, theft};
+use super::{action, at, end, finish, lease, state, theft};
 
 pub(crate) async fn capped_is_summed_up_once(store: Store) {
     let mail: Text = "mail".into();
@@ -58,4 +62,155 @@ pub(crate) async fn capped_is_summed_up_once(store: Store) {
     assert_eq!(messages(0).await.unwrap(), expected(1, 0));
     let again = store.sum_up_capped(&mail, Some(1), at(11)).await.unwrap();
     assert_eq!(again, None);
+}
+
+/// One theft, whose notification a receiver has taken with this to remember.
+async fn told(store: &Store, user: &str, memo: &str, seconds: i64) {
+    let id = format!("notify {user}").into();
+    let pager: Text = "pager".into();
+    let names = [pager.clone()];
+    let begun = store.begin_attempt(&id, "a", &names, None, at(seconds), at(seconds + 30));
+    let attempt = begun.await.unwrap()[0];
+    let follow = Follow {
+        receiver: pager,
+        incident_id: format!("incident of {user}").into(),
+        memo: Evidence::new().with("key", memo),
+        due: at(seconds + 10),
+    };
+    let end = end(attempt, AttemptResult::Done);
+    store
+        .end_attempt_and_follow(&end, &follow, at(seconds))
+        .await
+        .unwrap();
+}
+
+async fn due(store: &Store, seconds: i64) -> Vec<FollowedRow> {
+    store
+        .due_followed(&"pager".into(), at(seconds), at(seconds + 60), 10)
+        .await
+        .unwrap()
+}
+
+pub(crate) async fn followed_until_it_is_over(store: Store) {
+    let commit = Commit {
+        output: theft("u1"),
+        ..Commit::default()
+    };
+    store.commit(&commit, at(0)).await.unwrap();
+    assert_eq!(lease(&store, 1, "a").await, ["revoke u1", "notify u1"]);
+    told(&store, "u1", "first", 1).await;
+    assert_eq!(due(&store, 10).await, [], "not yet");
+    let row = due(&store, 11).await.remove(0);
+    assert_eq!(due(&store, 12).await, [], "somebody has it");
+    let stand = |state, waiting, ended| Stand {
+        state,
+        waiting,
+        ended,
+        failed: 0,
+    };
+    assert_eq!(
+        (row.phase, row.since, row.stand),
+        (Phase::Open, at(1), Some(stand(IncidentState::Open, 1, 0)))
+    );
+
+    // Told anew in the meantime: what the old turn knows is no news.
+    told(&store, "u1", "second", 20).await;
+    let known = Known {
+        phase: Phase::Resolved,
+        since: at(21),
+        sent: true,
+        due: None,
+    };
+    store.followed(&row, known, at(21)).await.unwrap();
+    store
+        .finish(&finish("revoke u1", FinishState::Done), "a", at(22))
+        .await
+        .unwrap();
+    let row = due(&store, 30).await.remove(0);
+    let memo = |name: &str| Evidence::new().with("key", name);
+    assert_eq!(
+        (&row.memo, row.before.as_ref()),
+        (&memo("second"), Some(&memo("first")))
+    );
+    assert_eq!(
+        (row.told_at, row.sent_at, row.stand),
+        (at(20), at(20), Some(stand(IncidentState::Contained, 0, 1)))
+    );
+
+    let known = Known {
+        due: Some(at(40)),
+        since: at(31),
+        ..known
+    };
+    store.followed(&row, known, at(31)).await.unwrap();
+    let row = due(&store, 40).await.remove(0);
+    assert_eq!(
+        (row.phase, row.since, row.sent_at),
+        (Phase::Resolved, at(31), at(31))
+    );
+    assert_eq!(row.before, None, "its end was told");
+    store
+        .followed(&row, Known { due: None, ..known }, at(41))
+        .await
+        .unwrap();
+    assert_eq!(due(&store, 9999).await, []);
+}
+
+pub(crate) async fn left_to_do_is_by_incident(store: Store) {
+    for user in ["u1", "u2", "u3"] {
+        let commit = Commit {
+            output: theft(user),
+            ..Commit::default()
+        };
+        store.commit(&commit, at(0)).await.unwrap();
+    }
+    lease(&store, 1, "a").await;
+    let never = LastTold::default();
+    assert_eq!(
+        store.last_told("incident of u1").await.unwrap(),
+        LastTold {
+            pending: true,
+            ..never
+        }
+    );
+    told(&store, "u1", "m", 2).await;
+    for (id, state, seconds) in [
+        ("revoke u1", FinishState::Parked, 5),
+        ("revoke u2", FinishState::Done, 6),
+        ("revoke u3", FinishState::TooOld, 7),
+    ] {
+        store
+            .finish(&finish(id, state), "a", at(seconds))
+            .await
+            .unwrap();
+    }
+    let told = store.last_told("incident of u1").await.unwrap();
+    assert_eq!(
+        told,
+        LastTold {
+            at: Some(at(2)),
+            pending: false
+        }
+    );
+    let left = store.left_to_do(at(0), 10).await.unwrap();
+    assert_eq!(
+        left.len(),
+        1,
+        "what was done, and what a summary tells, is not left: {left:?}"
+    );
+    let one = &left[0];
+    assert_eq!(
+        (&*one.incident_id, one.first, one.last),
+        ("incident of u1", at(5), at(5))
+    );
+    assert_eq!(&*one.action.id, "revoke u1");
+    assert!(
+        store.left_to_do(at(1), 10).await.unwrap().is_empty(),
+        "decided long ago"
+    );
+
+    let notice = action("again", ActionKind::Notify, "u1", Decision::Execute);
+    assert!(store.put_notice(&notice, at(9)).await.unwrap());
+    assert!(!store.put_notice(&notice, at(9)).await.unwrap());
+    assert_eq!(state(&store, "again").await, ActionState::Ready);
 }

@@ -30,6 +30,14 @@ fn at_most(chars_max: usize, text: &str) -> String {
     clean
 }
 
+/// So many characters at most; what is left out is seen to be.
+pub(super) fn cut(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        Some(_) => text.chars().take(chars_max - 1).chain(['…']).collect(),
+        None => text.to_owned(),
+    }
+}
+
 /// A value from outside: besides, no link.
 pub(super) fn value(text: &str) -> String {
     line(text).replace("://", "[:]//")

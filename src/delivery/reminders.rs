@@ -1,0 +1,94 @@
+//! Tells people once more when a person is needed: what was under way has failed, or still waits and nobody has taken it on.
+//!
+//! The first notification says how it stood then. One that said "under way" promised that somebody takes care; when that
+//! turns out wrong, it is said at once. What is left is said again every four hours for a day, as long as nobody has
+//! acknowledged the incident; after that the digest lists it.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::limits::{REMIND_FOR, REMINDED_MAX, WAITING_NOTICE_EVERY};
+use crate::model::{Action, ActionKind, Decision, IncidentState, Timestamp};
+use crate::store::{LastTold, Left, StoreError};
+
+use super::worker::{Worker, earlier, later};
+
+/// Reasons of such notices; by them it is known what to say.
+pub(super) const NEEDED: &str = "what was under way has not worked: a person is needed";
+pub(super) const AGAIN: &str = "something is left to do, and nobody has acknowledged it";
+
+/// Looks come so many times less often than those of the outbox: this can wait for seconds.
+const LOOKS: u32 = 10;
+
+impl Worker {
+    /// Looks now and then until cancelled.
+    pub(super) async fn remind(&self, cancel: &CancellationToken) {
+        let mut trouble = false;
+        while !cancel.is_cancelled() {
+            let reminded = tokio::select! {
+                () = cancel.cancelled() => return,
+                reminded = self.remind_of_all() => reminded,
+            };
+            match reminded {
+                Ok(()) => trouble = false,
+                Err(error) if !std::mem::replace(&mut trouble, true) => {
+                    tracing::warn!(%error, "What is left to do cannot be read; trying again until it works");
+                }
+                Err(_) => {}
+            }
+            let pause: Duration = self.options.look_every * LOOKS;
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn remind_of_all(&self) -> Result<(), StoreError> {
+        // With nobody to tell, it waits until somebody is.
+        if self.performers.borrow().notifiers.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        let since = earlier(now, REMIND_FOR);
+        for left in self.store.left_to_do(since, REMINDED_MAX).await? {
+            let told = self.store.last_told(&left.incident_id).await?;
+            let Some((at, reason)) = due(&left, told, now) else {
+                continue;
+            };
+            if self
+                .store
+                .put_notice(&notice(&left, at, reason, now), now)
+                .await?
+            {
+                tracing::info!(incident.id = %left.incident_id, reason, "People are told of an incident once more");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether people are told once more, with when they were last told and why. Who was told nothing is not reminded.
+fn due(left: &Left, told: LastTold, now: Timestamp) -> Option<(Timestamp, &'static str)> {
+    let at = told.at.filter(|_| !told.pending)?;
+    if left.first > at {
+        return Some((at, NEEDED));
+    }
+    let is_time = now >= later(at, WAITING_NOTICE_EVERY);
+    (is_time && left.state != IncidentState::Acknowledged).then_some((at, AGAIN))
+}
+
+/// The id is made of what was told last: no notice comes twice.
+fn notice(left: &Left, told_at: Timestamp, reason: &str, now: Timestamp) -> Action {
+    Action {
+        id: format!("{}-again-{}", left.incident_id, told_at.as_millisecond()).into(),
+        kind: ActionKind::Notify,
+        detection_ids: Vec::new(),
+        decision: Decision::Execute,
+        reason: reason.into(),
+        // News of now, however old their cause: it is not to be held for its age.
+        event_time: now,
+        ..left.action.clone()
+    }
+}

@@ -1,0 +1,99 @@
+//! What is left for a person to do of incidents that people were told of, and the notice that says so once more.
+
+use sqlx::Row as _;
+
+use crate::model::{Action, IncidentState, Text, Timestamp};
+
+use super::commit::{decided_state, insert_actions};
+use super::{Store, StoreError, audit, sql};
+
+/// An incident of which something is left for a person.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Left {
+    pub incident_id: Text,
+    pub state: IncidentState,
+    /// Since when a person is needed, and since when for the last of it.
+    pub first: Timestamp,
+    pub last: Timestamp,
+    /// One of the actions that wait or have failed.
+    pub action: Action,
+}
+
+/// What people were told of an incident.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LastTold {
+    /// As of when the newest notification of it was written, for the receiver that took it first.
+    pub at: Option<Timestamp>,
+    /// Another one is about to be written.
+    pub pending: bool,
+}
+
+const LEFT: &str = "
+    SELECT incident.id AS id, incident.state AS state, COUNT(*) AS actions,
+        MIN(COALESCE(action.finished_at, action.created_at)) AS first_at, MAX(COALESCE(action.finished_at, action.created_at)) AS last_at,
+        MAX(action.id) AS action_id
+    FROM action JOIN incident ON incident.id = action.incident_id
+    WHERE action.created_at >= $1 AND action.kind NOT IN ('notify', 'review') AND action.too_old_at IS NULL AND incident.state <> 'closed'
+    AND (action.state = 'held' OR (action.state IN ('parked', 'expired') AND action.kind IN ('revoke_family', 'revoke_user', 'lock_user')))
+    GROUP BY incident.id, incident.state ORDER BY MAX(COALESCE(action.finished_at, action.created_at)) LIMIT $2";
+
+const LAST_TOLD: &str = "
+    SELECT
+        (SELECT MIN(started_at) FROM action_attempt WHERE result = 'done' AND action_id = (
+            SELECT id FROM action WHERE incident_id = $1 AND kind = 'notify'
+            AND EXISTS (SELECT 1 FROM action_attempt AS taken WHERE taken.action_id = action.id AND taken.result = 'done')
+            ORDER BY seq DESC LIMIT 1)) AS told_at,
+        (SELECT COUNT(*) FROM action WHERE incident_id = $1 AND kind = 'notify' AND state IN ('ready', 'leased') AND attempts = 0) AS pending";
+
+impl Store {
+    /// Incidents of which something decided since then waits for a person or has failed.
+    pub async fn left_to_do(&self, since: Timestamp, limit: u32) -> Result<Vec<Left>, StoreError> {
+        let rows = sqlx::query(LEFT)
+            .bind(sql::ms(since))
+            .bind(i64::from(limit))
+            .fetch_all(self.reader())
+            .await?;
+        let mut left = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let id: &str = row.try_get("id")?;
+            let Some(record) = self.action(row.try_get("action_id")?).await? else {
+                continue;
+            };
+            let state: &str = row.try_get("state")?;
+            left.push(Left {
+                incident_id: id.into(),
+                state: IncidentState::parse(state).ok_or_else(|| {
+                    StoreError::unreadable("incident", id, &format!("its state is {state}"))
+                })?,
+                first: sql::time(row.try_get("first_at")?),
+                last: sql::time(row.try_get("last_at")?),
+                action: record.action,
+            });
+        }
+        Ok(left)
+    }
+
+    pub async fn last_told(&self, incident_id: &str) -> Result<LastTold, StoreError> {
+        let row = sqlx::query(LAST_TOLD)
+            .bind(incident_id)
+            .fetch_one(self.reader())
+            .await?;
+        Ok(LastTold {
+            at: row.try_get::<Option<i64>, _>("told_at")?.map(sql::time),
+            pending: row.try_get::<i64, _>("pending")? > 0,
+        })
+    }
+
+    /// Puts a notification into the outbox; `false` when it is there already.
+    pub async fn put_notice(&self, notice: &Action, now: Timestamp) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let notices = std::slice::from_ref(notice);
+        let decided = insert_actions(&mut transaction, notices, decided_state, now).await?;
+        audit::append(&mut transaction, &decided, now).await?;
+        transaction.commit().await?;
+        if !decided.is_empty() {
+            self.ring();
+        }
+        Ok(!decided.is_empty())
+    }
+}
