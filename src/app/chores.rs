@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::audited;
@@ -15,9 +15,11 @@ use crate::clock;
 use crate::config::{Config, SourceKind};
 use crate::model::{Position, SourcePartition, Text};
 use crate::pipeline::Control;
+use crate::store::StoreError;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TABLES_EVERY: u32 = 10;
+const ERASURE_EVERY: u32 = 2;
 const RETENTION_EVERY: u32 = 3600;
 const EXCEPTIONS_EVERY: u32 = 24 * 3600;
 
@@ -49,6 +51,9 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
             }
         }
         tell_refusals(&controls).await;
+        if turn.is_multiple_of(ERASURE_EVERY) && has_room(&controls.control) {
+            forget_users(&controls).await;
+        }
         if !Arc::ptr_eq(&loaded, &controls.loaded()) {
             // Another configuration came with tables of its own.
             loaded = controls.loaded();
@@ -77,6 +82,28 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
         if turn.is_multiple_of(EXCEPTIONS_EVERY) {
             controls.describe_exceptions();
         }
+    }
+}
+
+/// Again and again until no saved state knows them: what a restart reads again would bring them back.
+async fn forget_users(controls: &Controls) {
+    let done = async {
+        let users = controls.store.to_forget().await?;
+        if users.is_empty() {
+            return Ok(());
+        }
+        let (done, forgotten) = oneshot::channel();
+        let asked = controls
+            .control
+            .send(Control::Forget(users.clone(), done))
+            .await;
+        if asked.is_ok() && forgotten.await.is_ok() {
+            controls.store.forgotten(&users, clock::now()).await?;
+        }
+        Ok::<(), StoreError>(())
+    };
+    if let Err(error) = done.await {
+        tracing::warn!(%error, "Who is to be forgotten cannot be read; tried again in a moment");
     }
 }
 

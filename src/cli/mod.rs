@@ -8,6 +8,7 @@ mod audit;
 mod check;
 mod completions;
 mod demo;
+mod erase;
 mod explain;
 mod notify;
 mod online;
@@ -40,6 +41,7 @@ enum Command {
     Check(check::Arguments),
     Completions(completions::Arguments),
     Demo(demo::Arguments),
+    Erase(erase::Arguments),
     Explain(explain::Arguments),
     Notify(notify::Arguments),
     Replay(replay::Arguments),
@@ -118,6 +120,7 @@ fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit
         Command::Check(arguments) => check::run(&arguments, terminal),
         Command::Completions(arguments) => completions::run(&arguments, terminal),
         Command::Demo(arguments) => demo::run(&arguments, terminal),
+        Command::Erase(arguments) => erase::run(&arguments, terminal),
         Command::Explain(arguments) => explain::run(&arguments, terminal),
         Command::Notify(arguments) => notify::run(&arguments, terminal),
         Command::Replay(arguments) => replay::run(&arguments, terminal),

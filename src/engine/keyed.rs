@@ -68,6 +68,11 @@ pub(super) struct Aside {
 }
 
 impl Aside {
+    pub(super) fn forget(&mut self, user_id: &str) {
+        self.events
+            .retain(|_, (event, _)| event.event.user_id.as_deref() != Some(user_id));
+    }
+
     fn take(&mut self, now: i64, most: usize) -> Option<(Box<Enriched>, bool)> {
         let (due, _) = *self.events.first_key_value()?.0;
         let is_hurried = due > now && self.events.len() > most;

@@ -181,6 +181,16 @@ impl Engine {
         }
     }
 
+    /// Forgets a user with all families, of whichever server. Hashes in other tables stay; they name nobody.
+    pub fn forget(&mut self, user_id: &str) {
+        let state = &mut self.state;
+        state
+            .families
+            .retain(|family| family.user_id.as_deref() != Some(user_id));
+        state.users.retain(|user| &*user.id != user_id);
+        state.aside.forget(user_id);
+    }
+
     /// What was seen of a family after an event time; `None` where nothing is remembered of it.
     pub fn afterwards(&self, target: &Target, since: Timestamp) -> Option<Afterwards> {
         lineage::afterwards(&self.state, target, since.as_millisecond())

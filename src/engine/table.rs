@@ -87,6 +87,13 @@ impl<V: Aged> Table<V> {
         self.evicted
     }
 
+    /// Drops what is not to be kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(&V) -> bool) {
+        for shard in &mut self.shards {
+            shard.retain(|_, value| keep(value));
+        }
+    }
+
     /// Drops what has not been touched since `time`.
     pub(super) fn forget_before(&mut self, time: i64) {
         for shard in &mut self.shards {

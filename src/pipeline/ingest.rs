@@ -39,6 +39,8 @@ pub enum Control {
     Arrived(Vec<Text>),
     /// Sources that cannot be read for longer than their lateness: they no longer hold time back.
     LeftOut(Vec<Text>),
+    /// Users who are to be forgotten; answered when they are, unless a partition is read again, which would bring them back.
+    Forget(Vec<Text>, oneshot::Sender<()>),
     /// What was seen of these families since: answered in the same order, for the daily digest.
     Afterwards(
         Vec<(Target, Timestamp)>,
@@ -342,6 +344,16 @@ impl Loop {
             Control::Claimed(claims) => self.claimed(claims),
             Control::Arrived(sources) => self.are_up(sources),
             Control::Tables(tables) => self.worker.replace_tables(tables),
+            Control::Forget(users, done) => {
+                for user in &users {
+                    self.worker.engine.forget(user);
+                    self.worker.policy.forget(user);
+                }
+                if !self.partitions.is_reading_again() {
+                    // Who asked may have given up waiting.
+                    done.send(()).ok();
+                }
+            }
             Control::Afterwards(families, answer) => {
                 let engine = &self.worker.engine;
                 let seen = families

@@ -51,6 +51,16 @@ impl<K: Ord + Clone, V> Ageing<K, V> {
         Some((newest, value))
     }
 
+    /// Changes all of them; none of it is news.
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.values_mut().map(|(_, value)| value)
+    }
+
+    pub(super) fn retain(&mut self, keep: impl Fn(&K) -> bool) {
+        self.entries.retain(|key, _| keep(key));
+        self.by_time.retain(|(_, key)| keep(key));
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter().map(|(key, (_, value))| (key, value))
     }

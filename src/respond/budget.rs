@@ -111,6 +111,11 @@ impl Exhausted {
 }
 
 impl Spent {
+    /// Forgets people by the end of their names.
+    pub(super) fn forget_person(&mut self, end: &str) {
+        self.people.retain(|person, _| !person.ends_with(end));
+    }
+
     /// Spends one action if the budget that has to bear it allows it.
     pub(super) fn spend(
         &mut self,

@@ -135,6 +135,13 @@ impl Incidents {
         }
     }
 
+    /// Forgets the incidents of users by the end of their names.
+    pub(super) fn forget(&mut self, end: &str) {
+        let keep = |subject: &Subject| !matches!(subject, Subject::User(id) if id.ends_with(end));
+        self.open.retain(keep);
+        self.closed.retain(keep);
+    }
+
     fn close_old(&mut self, time: i64) {
         let idle = i64::try_from(limits::INCIDENT_IDLE.as_millis()).unwrap_or(i64::MAX);
         let until = time.saturating_sub(idle);

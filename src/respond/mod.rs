@@ -95,6 +95,15 @@ impl Policy {
         self.excepted.clear();
     }
 
+    /// Forgets a user, of whichever server. For whom a rule is silent goes with its window.
+    pub fn forget(&mut self, user_id: &str) {
+        let end = format!("/{user_id}");
+        self.state.incidents.forget(&end);
+        self.state.storms.forget(&end);
+        self.state.spent.forget_person(&end);
+        self.state.spent_mildly.forget_person(&end);
+    }
+
     /// How many findings of a rule the exception has covered: none for long, and it may be removed.
     pub fn excepted(&self, rule: &str, exception: &Exception) -> u64 {
         let key = (rule.into(), exception.place.to_string());

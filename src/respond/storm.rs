@@ -47,6 +47,13 @@ impl Storms {
         joins
     }
 
+    /// Forgets people by the end of their names.
+    pub(super) fn forget(&mut self, end: &str) {
+        for people in self.seen.values_mut() {
+            people.retain(|(_, person)| !person.ends_with(end));
+        }
+    }
+
     /// People found at a client or network lately.
     pub(super) fn people(&self, place: &Text, time: i64) -> usize {
         let lately = |(at, _): &&(i64, Text)| *at > time.saturating_sub(WINDOW_MS);

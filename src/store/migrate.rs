@@ -57,7 +57,7 @@ async fn apply(
     if found >= known {
         return Ok(());
     }
-    if open_as == OpenAs::Reader {
+    if open_as != OpenAs::Daemon {
         return Err(OpenError::TooOld {
             store: name.to_owned(),
             found,

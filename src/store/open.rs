@@ -28,6 +28,8 @@ pub enum OpenAs {
     Daemon,
     /// A command that only looks.
     Reader,
+    /// A command that writes beside a daemon that may be running, into a store that is there and up to date.
+    Helper,
 }
 
 impl Store {
@@ -83,12 +85,12 @@ async fn open_sqlite(path: &Path, open_as: OpenAs) -> Result<Store, OpenError> {
     let name = path.display().to_string();
     let lock = match open_as {
         OpenAs::Daemon => Some(lock_and_create(path, &name)?),
-        OpenAs::Reader if path.is_file() => None,
-        OpenAs::Reader => return Err(OpenError::Missing { store: name }),
+        OpenAs::Reader | OpenAs::Helper if path.is_file() => None,
+        OpenAs::Reader | OpenAs::Helper => return Err(OpenError::Missing { store: name }),
     };
     let options = sqlite_options(path, &name)?;
     let settings = match open_as {
-        OpenAs::Daemon => WRITER_PRAGMAS,
+        OpenAs::Daemon | OpenAs::Helper => WRITER_PRAGMAS,
         OpenAs::Reader => READER_PRAGMAS,
     };
     let writer = pool(1, settings)

@@ -25,6 +25,7 @@ mod invariants;
 mod audit;
 mod delivery;
 mod digest;
+mod erase;
 mod store;
 #[path = "../support/store_suite/mod.rs"]
 mod store_suite;
