@@ -188,6 +188,14 @@ fn to_do(notification: &Notification, asked: &Asked, standing: Standing) -> Vec<
         }
     }
     match standing {
+        _ if !tasks.is_empty() => {}
+        Standing::Waiting => tasks.push(Task::text(&waiting(notification))),
+        Standing::UnderWay => tasks.push(Task::text(
+            "Nothing yet: it is tried on for a quarter of an hour, and you are told again only if it fails.",
+        )),
+        _ => {}
+    }
+    match standing {
         Standing::Contained => tasks.push(Task::text(
             "Nothing more needs to be ended. Access tokens issued before may work until they expire; ask the user and find out how the token got out.",
         )),
@@ -196,6 +204,17 @@ fn to_do(notification: &Notification, asked: &Asked, standing: Standing) -> Vec<
         _ => {}
     }
     tasks
+}
+
+/// What waits is for a person to let go or not; each names whom it is about.
+fn waiting(notification: &Notification) -> String {
+    let records = notification.actions.iter();
+    let held = records.filter(|record| record.state == ActionState::Held);
+    let (held, id) = (held.count(), word(&notification.incident.id));
+    let of = id.map_or_else(String::new, |id| format!("&incident_id={id}"));
+    format!(
+        "Nothing of what waits happens by itself. Look at whom it would end ({held} here), and decide: /api/v1/actions?state=held{of}"
+    )
 }
 
 /// Nothing was ended, and perhaps nothing has to be: that is for the reader.

@@ -18,6 +18,7 @@
 )]
 
 mod ailing;
+mod alertmanager;
 mod check_online;
 mod daemon;
 mod digest;

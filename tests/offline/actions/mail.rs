@@ -14,6 +14,7 @@ use tokenwarden::config::{
 use tokenwarden::model::{ActionState, Evidence, Severity, Timestamp, Value};
 
 use super::server::{Server, reply};
+use super::stories;
 use super::{detail, reason};
 
 fn now() -> Timestamp {
@@ -140,6 +141,23 @@ async fn a_mail_answers_the_questions_in_order() {
     insta::assert_snapshot!("mail_headers", mail.headers);
     insta::assert_snapshot!("mail_text", mail.text);
     insta::assert_snapshot!("mail_html", mail.html);
+}
+
+/// What each of the ten says, and how some of them look; the pictures were looked at in a browser (light, dark, narrow).
+#[tokio::test]
+async fn ten_stories_as_mails() {
+    for (name, story) in stories::all() {
+        let mail = mail(&story, vec![]).await;
+        let head = format!(
+            "From: {}\nSubject: {}\n\n",
+            mail.header("From"),
+            mail.subject()
+        );
+        insta::assert_snapshot!(format!("mail_{name}_text"), head + &mail.text);
+        if ["contained", "failed", "storm", "stand_in", "hostile"].contains(&name) {
+            insta::assert_snapshot!(format!("mail_{name}_html"), mail.html);
+        }
+    }
 }
 
 /// Who reads the first finding only has read the one that matters.
