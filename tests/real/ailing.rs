@@ -142,6 +142,14 @@ async fn leave_undone(home: &Home) {
         "UPDATE action SET created_at = created_at - 400000",
     )
     .await;
+    // And an incident of the day before yesterday in which nothing is left to do.
+    execute(
+        &mut store,
+        "INSERT INTO incident (id, issuer, state, severity, opened_at, updated_at, recorded_at, body)
+         SELECT 'idle', issuer, 'open', severity, opened_at - 200000000, updated_at - 200000000, recorded_at - 200000000,
+             replace(body, id, 'idle') FROM incident LIMIT 1",
+    )
+    .await;
     execute(
         &mut store,
         "UPDATE snapshot SET created_at = created_at - 7200000",
