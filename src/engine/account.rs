@@ -83,11 +83,11 @@ pub(super) fn sighted(
     late: bool,
     out: &mut Vec<Found>,
 ) {
-    let client_id = event.event.client_id.as_deref();
-    if compiled.facts(client_id).own_addresses
-        || !compiled.looks_at_users_of(client_id)
-        || context.located().is_none()
-    {
+    let (client_id, tenant) = (&event.event.client_id, &event.event.tenant);
+    let plan = compiled.plan(client_id.as_deref(), tenant.as_deref());
+    // What an exempt client does is nobody's whereabouts.
+    let is_looked_at = plan.users().any(|(planned, _)| planned.applies);
+    if plan.client.own_addresses || !is_looked_at || context.located().is_none() {
         return;
     }
     let time = event.event.time.as_millisecond();
@@ -143,16 +143,14 @@ pub(super) fn ask(
     };
     let mut found = Vec::new();
     let client_id = record.client_id.as_deref();
-    for (rule, kind) in compiled.users(client_id, record.tenant.as_deref()) {
-        if !compiled.applies(&rule.name, client_id) {
-            continue;
-        }
+    let plan = compiled.plan(client_id, record.tenant.as_deref());
+    for (planned, kind) in plan.users().filter(|(planned, _)| planned.applies) {
         let at = At {
             time: cut - millis(kind.settle()),
             cut,
         };
         let findings = kind.judge(&case, at, &mut Trace::off()).into_iter();
-        found.extend(findings.map(|finding| of_user(rule, record, finding, late)));
+        found.extend(findings.map(|finding| of_user(&planned.rule, record, finding, late)));
     }
     found.retain(|found| release(&mut record.released, &found.detection.id));
     out.append(&mut found);

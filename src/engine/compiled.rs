@@ -1,181 +1,88 @@
-//! The rules sorted by the stage that runs them, with what the configuration says of clients.
+//! The rules with what the configuration says of clients and tenants: which plan an event is judged by.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::plan::{Plan, Planned};
 use crate::config::{Client, Clients, Tenants};
 use crate::model::{ClientType, Mode, Text};
-use crate::rules::case::{ClientFacts, FamilyKind, KeyedKind, TenantFacts, UserKind, millis};
+use crate::rules::case::{ClientFacts, TenantFacts, millis};
+use crate::rules::fields::Facts;
 use crate::rules::kinds::Stage;
-use crate::rules::kinds::composite::Composite;
-use crate::rules::kinds::storm::Storm;
-use crate::rules::kinds::velocity::Velocity;
 use crate::rules::{Rule, RuleSet};
 
 #[derive(Debug, Clone)]
 pub(super) struct Compiled {
-    families: Vec<Arc<Rule>>,
-    users: Vec<Arc<Rule>>,
-    rates: Vec<Arc<Rule>>,
-    keyed: Vec<Arc<Rule>>,
-    storms: Vec<Arc<Rule>>,
-    risks: Vec<Arc<Rule>>,
-    /// Settling times of each rule and its variants, each once.
-    settles: HashMap<Text, Vec<i64>>,
+    rules: Vec<Arc<Rule>>,
+    /// Settling times of the rules about users, for whomever.
+    settles_of_users: Vec<i64>,
     clients: Clients,
     tenants: Tenants,
+    /// Clients and tenants for which anything is different, from 1; 0 stands for all others.
+    client_numbers: HashMap<Text, usize>,
+    tenant_numbers: HashMap<Text, usize>,
+    /// By client, then by tenant; made when the first event of such a pair comes.
+    plans: Vec<OnceLock<Box<Plan>>>,
 }
 
 impl Compiled {
     pub(super) fn new(rules: &RuleSet, clients: Clients, tenants: Tenants) -> Self {
-        let mut compiled = Self {
-            families: Vec::new(),
-            users: Vec::new(),
-            rates: Vec::new(),
-            keyed: Vec::new(),
-            storms: Vec::new(),
-            risks: Vec::new(),
-            settles: HashMap::new(),
+        let named_clients = rules.rules.iter().flat_map(|rule| rule.variants.clients());
+        let named_tenants = rules.rules.iter().flat_map(|rule| rule.variants.tenants());
+        let client_numbers = numbers(named_clients.chain(clients.by_id.keys()));
+        let tenant_numbers = numbers(named_tenants);
+        let plans = (client_numbers.len() + 1) * (tenant_numbers.len() + 1);
+        let of_users = |rule: &&Arc<Rule>| matches!(rule.detect.stage(), Stage::User(_));
+        let on = rules.rules.iter().filter(|rule| rule.mode != Mode::Off);
+        Self {
+            settles_of_users: on.clone().filter(of_users).flat_map(settles).collect(),
+            rules: on.cloned().collect(),
             clients,
             tenants,
-        };
-        for rule in rules.rules.iter().filter(|rule| rule.mode != Mode::Off) {
-            let stage = match rule.detect.stage() {
-                Stage::Family(_) => &mut compiled.families,
-                Stage::User(_) => &mut compiled.users,
-                Stage::Rate(_) => &mut compiled.rates,
-                Stage::Keyed(_) => &mut compiled.keyed,
-                Stage::Storm(_) => &mut compiled.storms,
-                Stage::Risk(_) => &mut compiled.risks,
-            };
-            stage.push(Arc::clone(rule));
-            compiled.settles.insert(rule.name.clone(), settles(rule));
+            client_numbers,
+            tenant_numbers,
+            plans: vec![OnceLock::new(); plans],
         }
-        compiled
     }
 
     pub(super) fn know(&mut self, tenants: Tenants) {
         self.tenants = tenants;
     }
 
-    /// The rules that judge families, as they are for a client in a tenant.
-    pub(super) fn families<'a>(
-        &'a self,
-        client_id: Option<&'a str>,
-        tenant: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a dyn FamilyKind)> {
-        variants(&self.families, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
-            Stage::Family(kind) => Some((rule, kind)),
-            _ => None,
-        })
+    /// The rules as they are for a client in a tenant.
+    pub(super) fn plan(&self, client_id: Option<&str>, tenant: Option<&str>) -> &Plan {
+        let number = |of: &HashMap<Text, usize>, name: Option<&str>| {
+            name.and_then(|name| of.get(name)).copied().unwrap_or(0)
+        };
+        let row = number(&self.client_numbers, client_id) * (self.tenant_numbers.len() + 1);
+        let at = row + number(&self.tenant_numbers, tenant);
+        self.plans[at].get_or_init(|| Box::new(self.make_plan(client_id, tenant)))
     }
 
-    /// The rules that judge users.
-    pub(super) fn users<'a>(
-        &'a self,
-        client_id: Option<&'a str>,
-        tenant: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a dyn UserKind)> {
-        variants(&self.users, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
-            Stage::User(kind) => Some((rule, kind)),
-            _ => None,
-        })
-    }
-
-    /// The rules that count refreshes.
-    pub(super) fn rates<'a>(
-        &'a self,
-        client_id: Option<&'a str>,
-        tenant: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a Velocity)> {
-        variants(&self.rates, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
-            Stage::Rate(kind) => Some((rule, kind)),
-            _ => None,
-        })
-    }
-
-    /// How long a question to the rule may have to wait, for whomever: which client a family belongs to may show only while
-    /// it waits, and must not change when it is asked.
-    pub(super) fn settles(&self, rule: &Rule) -> &[i64] {
-        self.settles.get(&rule.name).map_or(&[], Vec::as_slice)
+    fn make_plan(&self, client_id: Option<&str>, tenant: Option<&str>) -> Plan {
+        let client = self.clients.get(client_id);
+        let planned = self.rules.iter().map(|rule| Planned {
+            rule: Arc::clone(rule.of(client_id, tenant)),
+            settles: settles(rule).into(),
+            applies: self.applies(&rule.name, client_id),
+        });
+        let of_client = Facts {
+            client_type: Some(client.client_type),
+            rotation: Some(client.rotation),
+            ..Facts::default()
+        };
+        Plan::new(planned, facts_of(client), of_client)
     }
 
     /// The same for all rules about users.
     pub(super) fn settles_of_users(&self) -> impl Iterator<Item = i64> {
-        self.users
-            .iter()
-            .flat_map(|rule| self.settles(rule))
-            .copied()
-    }
-
-    /// The generic rules.
-    pub(super) fn keyed<'a>(
-        &'a self,
-        client_id: Option<&'a str>,
-        tenant: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a dyn KeyedKind)> {
-        variants(&self.keyed, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
-            Stage::Keyed(kind) => Some((rule, kind)),
-            _ => None,
-        })
-    }
-
-    /// The rules that count reuses.
-    pub(super) fn storms<'a>(
-        &'a self,
-        client_id: Option<&'a str>,
-        tenant: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a Storm)> {
-        variants(&self.storms, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
-            Stage::Storm(kind) => Some((rule, kind)),
-            _ => None,
-        })
-    }
-
-    /// The rules that put findings together.
-    pub(super) fn risks<'a>(
-        &'a self,
-        client_id: Option<&'a str>,
-        tenant: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a Arc<Rule>, &'a Composite)> {
-        variants(&self.risks, client_id, tenant).filter_map(|rule| match rule.detect.stage() {
-            Stage::Risk(kind) => Some((rule, kind)),
-            _ => None,
-        })
-    }
-
-    pub(super) fn client(&self, client_id: Option<&str>) -> &Client {
-        self.clients.get(client_id)
+        self.settles_of_users.iter().copied()
     }
 
     /// Whether the rule is meant for this client at all.
     pub(super) fn applies(&self, rule: &str, client_id: Option<&str>) -> bool {
-        let client = self.client(client_id);
+        let client = self.clients.get(client_id);
         client.mode != Some(Mode::Off) && !client.exempt_from.iter().any(|exempt| **exempt == *rule)
-    }
-
-    /// Whether any rule about users looks at this client's events: what an exempt client does is nobody's whereabouts.
-    pub(super) fn looks_at_users_of(&self, client_id: Option<&str>) -> bool {
-        self.users
-            .iter()
-            .any(|rule| self.applies(&rule.name, client_id))
-    }
-
-    /// What rules may know of a client.
-    pub(super) fn facts(&self, client_id: Option<&str>) -> ClientFacts {
-        let client = self.client(client_id);
-        ClientFacts {
-            rotation: client.rotation,
-            grace: client.reuse_grace,
-            max_reuse: client.max_reuse,
-            access_token_ttl: client.access_token_ttl,
-            refresh_token_lifetime: client.refresh_token_lifetime,
-            own_addresses: matches!(
-                client.client_type,
-                ClientType::Backend | ClientType::Confidential
-            ),
-            native: client.client_type == ClientType::Native,
-        }
     }
 
     pub(super) fn tenant(&self, tenant: Option<&str>) -> TenantFacts {
@@ -185,15 +92,29 @@ impl Compiled {
     }
 }
 
-fn variants<'a>(
-    rules: &'a [Arc<Rule>],
-    client_id: Option<&'a str>,
-    tenant: Option<&'a str>,
-) -> impl Iterator<Item = &'a Arc<Rule>> {
-    rules
-        .iter()
-        .map(move |rule| rule.of(client_id, tenant))
-        .filter(|rule| rule.mode != Mode::Off)
+fn numbers<'a>(names: impl Iterator<Item = &'a Text>) -> HashMap<Text, usize> {
+    let mut numbers = HashMap::new();
+    for name in names {
+        let next = numbers.len() + 1;
+        numbers.entry(name.clone()).or_insert(next);
+    }
+    numbers
+}
+
+/// What rules may know of a client.
+fn facts_of(client: &Client) -> ClientFacts {
+    ClientFacts {
+        rotation: client.rotation,
+        grace: client.reuse_grace,
+        max_reuse: client.max_reuse,
+        access_token_ttl: client.access_token_ttl,
+        refresh_token_lifetime: client.refresh_token_lifetime,
+        own_addresses: matches!(
+            client.client_type,
+            ClientType::Backend | ClientType::Confidential
+        ),
+        native: client.client_type == ClientType::Native,
+    }
 }
 
 fn settles(rule: &Arc<Rule>) -> Vec<i64> {

@@ -10,8 +10,8 @@ use super::family::Family;
 use super::lineage::Facts;
 use super::resolve::scoped;
 use super::{Engine, keyed, rate, risk};
-use crate::model::{Enriched, Evidence, Mode, Subject, Text, limits};
-use crate::rules::case::{At, KeyedCase, KeyedKind, UserCase, millis};
+use crate::model::{Enriched, Evidence, Mode, Subject, limits};
+use crate::rules::case::{At, KeyedCase, KeyedKind, UserCase, Who, millis};
 use crate::rules::context::Context;
 use crate::rules::kinds::velocity::Counts;
 use crate::rules::kinds::{Stage, composite, velocity};
@@ -123,9 +123,12 @@ impl Engine {
             }
             Stage::Rate(velocity) => {
                 let (counts, subject) = self.counts_of(velocity.by, event)?;
-                let client = self.compiled.facts(event.event.client_id.as_deref());
+                let client = self
+                    .compiled
+                    .plan(event.event.client_id.as_deref(), None)
+                    .client;
                 let presenter = Arc::new(Context::of(event));
-                let case = rate::case((counts, &subject), client, &event.event, &presenter);
+                let case = rate::case((counts, subject), client, &event.event, &presenter);
                 Ok(velocity.judge(&case, time, trace))
             }
             Stage::Keyed(kind) => self.ask_keyed(rule, kind, event, trace),
@@ -185,9 +188,8 @@ impl Engine {
             }
         }
         let step = fulfilled.ok_or("the event is none of those that it counts")?;
-        let values = keyed::key_values(kind.by(), event);
-        let values = values.ok_or("the event lacks what it counts by")?;
-        let key = keyed::memory_key(rule, &event.event, &values);
+        let key = keyed::memory_key(rule, kind.by(), event);
+        let key = key.ok_or("the event lacks what it counts by")?;
         let record = self.state.keyed.get(key);
         let record = record.ok_or("nothing is remembered of what it counts by")?;
         let case = KeyedCase {
@@ -221,37 +223,33 @@ impl Engine {
             .ok_or("nothing is remembered of the user")
     }
 
-    fn counts_of(
-        &self,
+    fn counts_of<'a>(
+        &'a self,
         by: velocity::By,
-        event: &Enriched,
-    ) -> Result<(&Counts, Text), &'static str> {
+        event: &'a Enriched,
+    ) -> Result<(&'a Counts, Who<'a>), &'static str> {
         let none = "nothing was counted for the subject";
-        let key = |domain, id: &str| scoped(domain, &event.event, &[id]);
         let state = &self.state;
         match by {
             velocity::By::Family => {
                 let family = self.family_of(event)?.1;
-                Ok((&family.counts, family.id.clone()))
+                Ok((&family.counts, Who::Named(&family.id)))
             }
             velocity::By::User => {
                 let user = self.user_of(event)?;
-                Ok((&user.counts, user.id.clone()))
+                Ok((&user.counts, Who::Named(&user.id)))
             }
             velocity::By::Network => {
                 let network = event.network.as_ref().ok_or("the event names no address")?;
-                let prefix = network.prefix.to_string();
-                let record = state.networks.get(key("network", &prefix)).ok_or(none)?;
-                Ok((&record.counts, prefix.into()))
+                let who = Who::Network(network.prefix);
+                let key = rate::key_of("network", &event.event, who);
+                Ok((&state.networks.get(key).ok_or(none)?.counts, who))
             }
             velocity::By::Client => {
-                let client = event
-                    .event
-                    .client_id
-                    .as_deref()
-                    .ok_or("the event names no client")?;
-                let record = state.clients.get(key("client", client)).ok_or(none)?;
-                Ok((&record.counts, client.into()))
+                let client = event.event.client_id.as_deref();
+                let who = Who::Named(client.ok_or("the event names no client")?);
+                let key = rate::key_of("client", &event.event, who);
+                Ok((&state.clients.get(key).ok_or(none)?.counts, who))
             }
         }
     }

@@ -23,12 +23,9 @@ pub(super) struct Sources<'a> {
 impl<'a> Sources<'a> {
     /// What the configuration says; no state is read.
     pub(super) fn of_client(&self, event: &Enriched) -> Facts {
-        let client = self.compiled.client(event.event.client_id.as_deref());
-        Facts {
-            client_type: Some(client.client_type),
-            rotation: Some(client.rotation),
-            ..Facts::default()
-        }
+        let (client_id, tenant) = (&event.event.client_id, &event.event.tenant);
+        let plan = self.compiled.plan(client_id.as_deref(), tenant.as_deref());
+        plan.of_client.clone()
     }
 
     pub(super) fn family(&self, event: &Enriched) -> Option<&'a Family> {

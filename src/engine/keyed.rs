@@ -15,10 +15,11 @@ use super::compiled::Compiled;
 use super::facts::Sources;
 use super::found::{Found, Whose, stable_id};
 use super::millis;
+use super::plan::{Asked, Plan};
 use super::rate::release;
 use super::resolve::scoped;
 use super::state::State;
-use super::table::{Aged, key_of};
+use super::table::{Aged, Key};
 use crate::model::{Enriched, Event, Subject, Text, limits};
 use crate::rules::case::{KeyedCase, KeyedKind, Party};
 use crate::rules::context::Context;
@@ -97,69 +98,50 @@ pub(super) fn seen(
     state: &mut State,
     compiled: &Compiled,
     errors: &mut Errors,
-    (event, late): (&Enriched, bool),
+    (event, context, late): (&Enriched, &Arc<Context>, bool),
     out: &mut Vec<Found>,
 ) {
-    let mut waits = false;
-    let mut context = None;
+    let plan = plan_of(compiled, event);
     let sources = sources(state, compiled);
-    let of_client = sources.of_client(event);
-    let mut glance = None;
-    let mut taken: Vec<(&Arc<Rule>, &dyn KeyedKind, usize)> = Vec::new();
-    let mut begun: Vec<(&Arc<Rule>, &dyn KeyedKind)> = Vec::new();
-    let (client_id, tenant) = (
-        event.event.client_id.as_deref(),
-        event.event.tenant.as_deref(),
-    );
-    for (rule, kind) in compiled.keyed(client_id, tenant) {
-        for (step, condition) in steps(kind) {
-            if !kind.waits(step) {
-                if fulfils(condition.matches(event, &of_client), rule, errors) {
-                    taken.push((rule, kind, step));
-                }
-                continue;
+    let (mut waits, mut glance) = (false, None);
+    let (mut begun, mut taken) = (Vec::new(), Vec::new());
+    for asked in plan.keyed(event.event.kind, event.event.outcome) {
+        let condition = asked.condition;
+        if !asked.waits {
+            if fulfils(
+                condition.matches(event, &plan.of_client),
+                asked.rule,
+                errors,
+            ) {
+                taken.push(asked);
             }
-            if condition.may_match(event, &of_client) {
-                let so_far = glance.get_or_insert_with(|| sources.at_a_glance(event));
-                if condition.may_match(event, so_far) {
-                    waits = true;
-                    if kind.begins(step) {
-                        begun.push((rule, kind));
-                    }
+        } else if condition.may_match(event, &plan.of_client) {
+            let so_far = glance.get_or_insert_with(|| sources.at_a_glance(event));
+            if condition.may_match(event, so_far) {
+                waits = true;
+                if asked.kind.begins(asked.step) {
+                    begun.push(asked);
                 }
             }
         }
     }
-    let applies = |rule: &Rule| compiled.applies(&rule.name, event.event.client_id.as_deref());
-    for (rule, kind) in begun {
-        if applies(rule) {
-            begin(state, rule, kind, event);
-        }
+    for asked in begun {
+        begin(state, asked.rule, asked.kind, event);
     }
-    for (rule, kind, step) in taken {
-        if applies(rule) {
-            let context = context.get_or_insert_with(|| Arc::new(Context::of(event)));
-            take(
-                state,
-                compiled,
-                (rule, kind, step),
-                (event, context, late),
-                out,
-            );
-        }
+    for asked in taken {
+        take(state, compiled, &asked, (event, context, late), out);
     }
     if waits {
-        let due = event
-            .event
-            .time
-            .as_millisecond()
-            .saturating_add(millis(limits::KEYED_SETTLE));
-        let id = scoped("event", &event.event, &[&event.event.event_id]);
-        state
-            .aside
-            .events
-            .insert((due, id), (Box::new(event.clone()), late));
+        put_aside(state, event, late);
     }
+}
+
+fn put_aside(state: &mut State, event: &Enriched, late: bool) {
+    let time = event.event.time.as_millisecond();
+    let due = time.saturating_add(millis(limits::KEYED_SETTLE));
+    let id = scoped("event", &event.event, &[&event.event.event_id]);
+    let held = (Box::new(event.clone()), late);
+    state.aside.events.insert((due, id), held);
 }
 
 /// Asks the rules about the events that have waited long enough.
@@ -175,26 +157,18 @@ pub(super) fn settled(
     } {
         let context = Arc::new(Context::of(&event));
         let facts = sources(state, compiled).all(&event, &context);
-        let (client_id, tenant) = (
-            event.event.client_id.as_deref(),
-            event.event.tenant.as_deref(),
-        );
-        for (rule, kind) in compiled.keyed(client_id, tenant) {
-            for (step, condition) in steps(kind).filter(|(step, _)| kind.waits(*step)) {
-                if fulfils(condition.matches(&event, &facts), rule, errors)
-                    && compiled.applies(&rule.name, event.event.client_id.as_deref())
-                {
-                    take(
-                        state,
-                        compiled,
-                        (rule, kind, step),
-                        (&event, &context, late),
-                        out,
-                    );
-                }
+        let asked = plan_of(compiled, &event).keyed(event.event.kind, event.event.outcome);
+        for asked in asked.filter(|asked| asked.waits) {
+            if fulfils(asked.condition.matches(&event, &facts), asked.rule, errors) {
+                take(state, compiled, &asked, (&event, &context, late), out);
             }
         }
     }
+}
+
+fn plan_of<'a>(compiled: &'a Compiled, event: &Enriched) -> &'a Plan {
+    let (client_id, tenant) = (&event.event.client_id, &event.event.tenant);
+    compiled.plan(client_id.as_deref(), tenant.as_deref())
 }
 
 /// Remembers from whom something was stolen: what was learnt of that user just before may be the thief's.
@@ -260,15 +234,20 @@ fn fulfils(answer: Result<bool, RunError>, rule: &Rule, errors: &mut Errors) -> 
     })
 }
 
-/// The values of the key; `None` where the event lacks one of them.
-pub(super) fn key_values<'a>(by: &[KeyField], event: &'a Enriched) -> Option<Vec<Cow<'a, str>>> {
+/// The values of the key, for people; `None` where the event lacks one of them.
+fn key_values<'a>(by: &[KeyField], event: &'a Enriched) -> Option<Vec<Cow<'a, str>>> {
     by.iter().map(|field| field.of(event)).collect()
 }
 
-pub(super) fn memory_key(rule: &Rule, event: &Event, values: &[Cow<'_, str>]) -> u64 {
-    let tenant = event.tenant.as_deref().unwrap_or("");
-    let scope = ["keyed", &rule.name, &event.issuer, tenant];
-    key_of(scope.into_iter().chain(values.iter().map(|value| &**value)))
+/// Where a rule keeps what it remembers of the event's key; `None` where the event lacks a part of it.
+pub(super) fn memory_key(rule: &Rule, by: &[KeyField], event: &Enriched) -> Option<u64> {
+    let tenant = event.event.tenant.as_deref().unwrap_or("");
+    let mut key = Key::new("keyed").with(&rule.name);
+    key = key.with(&event.event.issuer).with(tenant);
+    for field in by {
+        key.add(field.bytes_of(event)?.as_ref());
+    }
+    Some(key.hash())
 }
 
 /// Whose the event is, as far as it says or its family is known.
@@ -295,8 +274,7 @@ pub(super) fn party_of(sources: &Sources<'_>, event: &Enriched) -> Party {
 
 /// An event that is put aside may begin a memory, which those that come meanwhile then join.
 fn begin(state: &mut State, rule: &Rule, kind: &dyn KeyedKind, event: &Enriched) {
-    if let Some(values) = key_values(kind.by(), event) {
-        let key = memory_key(rule, &event.event, &values);
+    if let Some(key) = memory_key(rule, kind.by(), event) {
         let record = state.keyed.get_or_insert_with(key, Box::default);
         record.touch(kind, event);
     }
@@ -313,14 +291,16 @@ impl Keyed {
 fn take(
     state: &mut State,
     compiled: &Compiled,
-    (rule, kind, step): (&Arc<Rule>, &dyn KeyedKind, usize),
+    asked: &Asked<'_>,
     (event, context, late): (&Enriched, &Arc<Context>, bool),
     out: &mut Vec<Found>,
 ) {
-    let Some(values) = key_values(kind.by(), event) else {
+    let Asked {
+        rule, kind, step, ..
+    } = *asked;
+    let Some(key) = memory_key(rule, kind.by(), event) else {
         return;
     };
-    let key = memory_key(rule, &event.event, &values);
     let State {
         keyed,
         resolve,
@@ -354,6 +334,7 @@ fn take(
     };
     for (finding, party) in kind.take(&mut record.memory, &case) {
         let party = party.unwrap_or_else(of_event);
+        let values = key_values(kind.by(), event).unwrap_or_default();
         let found = found(rule, kind, (event, &values), &party, finding, late);
         if release(&mut record.released, &found.detection.id) {
             out.push(found);

@@ -12,9 +12,7 @@ use super::resolve::{Resolved, scoped};
 use super::state::{Ended, State, Waiting};
 use super::table::key;
 use crate::model::{Afterwards, Detection, Enriched, Event, EventType, Initiator, Subject, limits};
-use crate::rules::case::{
-    At, ClientFacts, Ends, FamilyCase, FamilyKind, Measure, TenantFacts, millis,
-};
+use crate::rules::case::{At, ClientFacts, Ends, FamilyCase, Measure, TenantFacts, millis};
 use crate::rules::context::Context;
 use crate::rules::{Finding, Rule, Trace};
 
@@ -43,8 +41,9 @@ pub(super) fn presented(
         active::seen(&mut state.active, client, day);
     }
     lifecycle::list(state, key);
-    ask_now(state, compiled, key, late, out);
-    wait_or_ask(state, compiled, key, time, late, out);
+    let Look { now, cuts } = look(state, compiled, key, time, late)?;
+    release_new(state, key, now, out);
+    wait_or_ask_at(state, compiled, (key, cuts), late, out);
     Some(key)
 }
 
@@ -89,14 +88,37 @@ fn join(state: &mut State, resolved: Resolved, time: i64) -> u64 {
     survivor
 }
 
-/// What no fact still to come can excuse.
-fn ask_now(state: &mut State, compiled: &Compiled, key: u64, late: bool, out: &mut Vec<Found>) {
-    judge(state, compiled, key, late, out, |kind, case| {
-        kind.judge_now(case)
-    });
+/// What follows from an event at once, and when the rules are to be asked about it.
+struct Look {
+    /// What no fact still to come can excuse.
+    now: Vec<Found>,
+    cuts: Vec<i64>,
 }
 
-/// Questions about this event and about those after it wait until they have settled.
+/// Asks every rule that the family concerns at once, because most families concern none.
+fn look(state: &State, compiled: &Compiled, key: u64, since: i64, late: bool) -> Option<Look> {
+    let family = state.families.get(key)?;
+    let facts = Facts::of(state, compiled, family, key);
+    let case = facts.case(family);
+    let entries = family.ledger.entries();
+    let entries = &entries[entries.partition_point(|entry| entry.time < since)..];
+    let (mut now, mut cuts) = (Vec::new(), Vec::new());
+    let plan = compiled.plan(family.client_id.as_deref(), family.tenant.as_deref());
+    for (planned, kind) in plan.families().filter(|(_, kind)| kind.concerns(&case)) {
+        if planned.applies {
+            let findings = kind.judge_now(&case).into_iter();
+            now.extend(findings.map(|finding| of_family(&planned.rule, family, finding, late)));
+        }
+        for settle in planned.settles.iter() {
+            cuts.extend(entries.iter().map(|e| e.time.saturating_add(*settle)));
+        }
+    }
+    cuts.sort_unstable();
+    cuts.dedup();
+    Some(Look { now, cuts })
+}
+
+/// Questions about what happened to a family since `time` wait until they have settled.
 pub(super) fn wait_or_ask(
     state: &mut State,
     compiled: &Compiled,
@@ -105,38 +127,26 @@ pub(super) fn wait_or_ask(
     late: bool,
     out: &mut Vec<Found>,
 ) {
+    if let Some(Look { cuts, .. }) = look(state, compiled, key, time, late) {
+        wait_or_ask_at(state, compiled, (key, cuts), late, out);
+    }
+}
+
+fn wait_or_ask_at(
+    state: &mut State,
+    compiled: &Compiled,
+    (key, cuts): (u64, Vec<i64>),
+    late: bool,
+    out: &mut Vec<Found>,
+) {
     let now = state.now();
-    for cut in cuts(state, compiled, key, time) {
+    for cut in cuts {
         if cut > now {
             state.wait(cut, Waiting::Family(key));
         } else {
             ask(state, compiled, key, cut, late, out);
         }
     }
-}
-
-/// When the rules that the family concerns are to be asked about what happened from `time` on.
-fn cuts(state: &State, compiled: &Compiled, key: u64, time: i64) -> Vec<i64> {
-    let Some(family) = state.families.get(key) else {
-        return Vec::new();
-    };
-    let facts = Facts::of(state, compiled, family, key);
-    let case = facts.case(family);
-    let entries = family.ledger.entries();
-    let since = &entries[entries.partition_point(|entry| entry.time < time)..];
-    let mut cuts: Vec<i64> = compiled
-        .families(family.client_id.as_deref(), family.tenant.as_deref())
-        .filter(|(_, kind)| kind.concerns(&case))
-        .flat_map(|(rule, _)| compiled.settles(rule))
-        .flat_map(|settle| {
-            since
-                .iter()
-                .map(move |entry| entry.time.saturating_add(*settle))
-        })
-        .collect();
-    cuts.sort_unstable();
-    cuts.dedup();
-    cuts
 }
 
 /// Asks every lineage rule about the family as it stood at `cut`.
@@ -149,42 +159,36 @@ pub(super) fn ask(
     out: &mut Vec<Found>,
 ) {
     let key = state.resolve.survivor(key);
-    judge(state, compiled, key, late, out, |kind, case| {
-        let at = At {
-            time: cut - millis(kind.settle()),
-            cut: cut - limits::DISORDER_MAX_MS,
-        };
-        kind.judge(case, at, &mut Trace::off())
-    });
-}
-
-/// Asks each rule that the family concerns, and releases what it finds for the first time.
-fn judge(
-    state: &mut State,
-    compiled: &Compiled,
-    key: u64,
-    late: bool,
-    out: &mut Vec<Found>,
-    ask: impl Fn(&dyn FamilyKind, &FamilyCase<'_>) -> Vec<Finding>,
-) {
     let Some(family) = state.families.get(key) else {
         return;
     };
     let facts = Facts::of(state, compiled, family, key);
     let case = facts.case(family);
     let mut found = Vec::new();
-    let client_id = family.client_id.as_deref();
-    for (rule, kind) in compiled.families(client_id, family.tenant.as_deref()) {
-        if kind.concerns(&case) && compiled.applies(&rule.name, client_id) {
-            let findings = ask(kind, &case).into_iter();
-            found.extend(findings.map(|finding| of_family(rule, family, finding, late)));
+    let plan = compiled.plan(family.client_id.as_deref(), family.tenant.as_deref());
+    for (planned, kind) in plan.families() {
+        if !planned.applies || !kind.concerns(&case) {
+            continue;
         }
+        let at = At {
+            time: cut - millis(kind.settle()),
+            cut: cut - limits::DISORDER_MAX_MS,
+        };
+        let findings = kind.judge(&case, at, &mut Trace::off()).into_iter();
+        found.extend(findings.map(|finding| of_family(&planned.rule, family, finding, late)));
     }
-    let Some(family) = state.families.get_mut(key) else {
+    release_new(state, key, found, out);
+}
+
+/// Releases what was found for the first time.
+fn release_new(state: &mut State, key: u64, mut found: Vec<Found>, out: &mut Vec<Found>) {
+    if found.is_empty() {
         return;
-    };
-    found.retain(|found| release(&mut family.released, &found.detection.id));
-    out.append(&mut found);
+    }
+    if let Some(family) = state.families.get_mut(key) {
+        found.retain(|found| release(&mut family.released, &found.detection.id));
+        out.append(&mut found);
+    }
 }
 
 /// What a case borrows besides the family itself.
@@ -201,7 +205,9 @@ impl Facts {
     pub(super) fn of(state: &State, compiled: &Compiled, family: &Family, key: u64) -> Self {
         let (ends, measures) = ends(state, family, key);
         Self {
-            client: compiled.facts(family.client_id.as_deref()),
+            client: compiled
+                .plan(family.client_id.as_deref(), family.tenant.as_deref())
+                .client,
             tenant: compiled.tenant(family.tenant.as_deref()),
             ends,
             // Read only where something was done: most families have never seen any of it.

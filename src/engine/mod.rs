@@ -22,6 +22,7 @@ mod found;
 mod keyed;
 mod lifecycle;
 mod lineage;
+mod plan;
 mod rate;
 mod rename;
 mod repeats;
@@ -40,15 +41,13 @@ pub use found::{Found, stable_id};
 
 use crate::config::{Clients, Tenants};
 use crate::model::{
-    ActionKind, Afterwards, Enriched, EventType, Input, NetworkClass, OwnEvent, OwnEventKind,
-    Target, Text, Timestamp,
+    ActionKind, Afterwards, Enriched, EventType, Input, OwnEvent, OwnEventKind, Target, Text,
+    Timestamp,
 };
+use crate::rules::RuleSet;
 use crate::rules::context::Context;
-use crate::rules::kinds::velocity::{By, Velocity};
-use crate::rules::{Rule, RuleSet};
 use account::User;
 use compiled::Compiled;
-use rate::{Rate, RateSubject};
 use resolve::scoped;
 use state::{State, Waiting};
 
@@ -296,11 +295,11 @@ impl Engine {
         let time = event.event.time.as_millisecond();
         lineage::ended(&mut self.state, &event.event);
         lifecycle::taken(&mut self.state, &self.compiled, event, late, out);
+        let context = Arc::new(Context::of(event));
         if !matches!(event.event.kind, EventType::Issue | EventType::Refresh) {
-            self.keyed(event, late, out);
+            self.keyed((event, &context), late, out);
             return true;
         }
-        let context = Arc::new(Context::of(event));
         let presented = (event, &context);
         let mut family = None;
         if let Some(resolved) = self.state.resolve.family(&event.event, time) {
@@ -318,15 +317,23 @@ impl Engine {
         }
         if event.event.succeeded() {
             self.account(presented, family, late, out);
-            self.rates(presented, family, late, out);
+            let (client_id, tenant) = (&event.event.client_id, &event.event.tenant);
+            let plan = self.compiled.plan(client_id.as_deref(), tenant.as_deref());
+            rate::counted(&mut self.state, plan, presented, family, late, out);
         }
-        self.keyed(event, late, out);
+        self.keyed(presented, late, out);
         true
     }
 
-    fn keyed(&mut self, event: &Enriched, late: bool, out: &mut Vec<Found>) {
-        let errors = &mut self.errors;
-        keyed::seen(&mut self.state, &self.compiled, errors, (event, late), out);
+    fn keyed(
+        &mut self,
+        (event, context): (&Enriched, &Arc<Context>),
+        late: bool,
+        out: &mut Vec<Found>,
+    ) {
+        let (state, errors) = (&mut self.state, &mut self.errors);
+        let seen = (event, context, late);
+        keyed::seen(state, &self.compiled, errors, seen, out);
     }
 
     fn account(
@@ -376,98 +383,6 @@ impl Engine {
         );
     }
 
-    /// Velocity of every subject of an accepted refresh.
-    fn rates(
-        &mut self,
-        (event, context): (&Enriched, &Arc<Context>),
-        family: Option<u64>,
-        late: bool,
-        out: &mut Vec<Found>,
-    ) {
-        let (client_id, tenant) = (&event.event.client_id, &event.event.tenant);
-        let rules: Vec<(&Arc<Rule>, &Velocity)> = self
-            .compiled
-            .rates(client_id.as_deref(), tenant.as_deref())
-            .collect();
-        if event.event.kind != EventType::Refresh || rules.is_empty() {
-            return;
-        }
-        let time = event.event.time.as_millisecond();
-        let mut subject = RateSubject {
-            by: By::Family,
-            id: "".into(),
-            user_id: event.event.user_id.clone(),
-            family_id: None,
-            session_id: event.event.session_id.clone(),
-            client_id: event.event.client_id.clone(),
-            client: self.compiled.facts(event.event.client_id.as_deref()),
-            event: &event.event,
-            presenter: context,
-        };
-        let start = out.len();
-        if let Some(family) = family.and_then(|key| self.state.families.get_mut(key)) {
-            subject.id = family.id.clone();
-            subject.family_id = Some(family.id.clone());
-            subject.user_id = subject.user_id.or_else(|| family.user_id.clone());
-            family.refreshed_at = family.refreshed_at.max(Some(time));
-            family.counts.add(time);
-            rate::judge(
-                &rules,
-                &family.counts,
-                &mut family.released,
-                &subject,
-                late,
-                out,
-            );
-        }
-        if let Some(user_id) = subject.user_id.clone() {
-            let key = scoped("user", &event.event, &[&user_id]);
-            if let Some(user) = self.state.users.get_mut(key) {
-                (subject.by, subject.id) = (By::User, user_id);
-                // Of all the user's families none is meant.
-                (subject.family_id, subject.session_id) = (None, None);
-                user.counts.add(time);
-                rate::judge(
-                    &rules,
-                    &user.counts,
-                    &mut user.released,
-                    &subject,
-                    late,
-                    out,
-                );
-            }
-        }
-        let shared = event
-            .network
-            .as_ref()
-            .filter(|network| !shared_by_many(network.class) && !network.internal);
-        if let Some(network) = shared {
-            let prefix = network.prefix.to_string();
-            let table = &mut self.state.networks;
-            (subject.by, subject.id) = (By::Network, prefix.into());
-            (subject.user_id, subject.family_id, subject.session_id) = (None, None, None);
-            count_and_judge(table, "network", &rules, &subject, late, out);
-        }
-        if let Some(client_id) = subject.client_id.clone() {
-            (subject.by, subject.id) = (By::Client, client_id);
-            (subject.user_id, subject.family_id, subject.session_id) = (None, None, None);
-            count_and_judge(
-                &mut self.state.clients,
-                "client",
-                &rules,
-                &subject,
-                late,
-                out,
-            );
-        }
-        let applies = |found: &Found| {
-            self.compiled
-                .applies(&found.rule.name, found.detection.client_id.as_deref())
-        };
-        let kept: Vec<Found> = out.drain(start..).filter(applies).collect();
-        out.extend(kept);
-    }
-
     fn own(&mut self, event: &OwnEvent) {
         // An attempt that timed out may have worked: from the first attempt on, what is refused is our doing.
         if matches!(
@@ -512,41 +427,4 @@ impl Engine {
         self.state.keyed.forget_before(now);
         self.state.members.forget_before(horizon);
     }
-}
-
-/// Many people behind one address on purpose: their number says nothing.
-const fn shared_by_many(class: Option<NetworkClass>) -> bool {
-    matches!(
-        class,
-        Some(
-            NetworkClass::Egress
-                | NetworkClass::Backend
-                | NetworkClass::Relay
-                | NetworkClass::Mobile
-                | NetworkClass::Campus
-        )
-    )
-}
-
-fn count_and_judge(
-    table: &mut table::Table<Rate>,
-    domain: &str,
-    rules: &[(&Arc<Rule>, &Velocity)],
-    subject: &RateSubject<'_>,
-    late: bool,
-    out: &mut Vec<Found>,
-) {
-    let time = subject.event.time.as_millisecond();
-    let record =
-        table.get_or_insert_with(scoped(domain, subject.event, &[&subject.id]), Rate::default);
-    record.last_seen = record.last_seen.max(time);
-    record.counts.add(time);
-    rate::judge(
-        rules,
-        &record.counts,
-        &mut record.released,
-        subject,
-        late,
-        out,
-    );
 }

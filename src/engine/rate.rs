@@ -5,9 +5,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::found::{Found, Whose, stable_id};
-use super::table::{Aged, key};
-use crate::model::{Event, Subject, Text};
-use crate::rules::case::{ClientFacts, RateCase};
+use super::plan::{Plan, Planned};
+use super::resolve::{scope_key, scoped};
+use super::state::State;
+use super::table::{Aged, Table, key};
+use crate::model::{Enriched, Event, EventType, Network, NetworkClass, Prefix, Subject, Text};
+use crate::rules::case::{ClientFacts, RateCase, Who};
 use crate::rules::context::Context;
 use crate::rules::kinds::velocity::{By, Counts, Velocity};
 use crate::rules::{Finding, Rule, Trace};
@@ -27,39 +30,129 @@ impl Aged for Rate {
 }
 
 /// Whose refreshes are judged, and what the detection is to say.
-pub(super) struct RateSubject<'a> {
-    pub(super) by: By,
-    pub(super) id: Text,
-    pub(super) user_id: Option<Text>,
-    pub(super) family_id: Option<Text>,
-    pub(super) session_id: Option<Text>,
-    pub(super) client_id: Option<Text>,
-    pub(super) client: ClientFacts,
-    pub(super) event: &'a Event,
-    pub(super) presenter: &'a Arc<Context>,
+struct RateSubject<'a> {
+    by: By,
+    id: Who<'a>,
+    user_id: Option<&'a Text>,
+    family_id: Option<&'a Text>,
+    session_id: Option<&'a Text>,
+    plan: &'a Plan,
+    event: &'a Event,
+    presenter: &'a Arc<Context>,
 }
 
 /// Released detections remembered of one subject: all that its bounded history can still give.
 const RELEASED_MAX: usize = 256;
 
-pub(super) fn judge(
-    rules: &[(&Arc<Rule>, &Velocity)],
+/// Counts an accepted refresh for every subject that it is of, and asks the rules about each.
+pub(super) fn counted(
+    state: &mut State,
+    plan: &Plan,
+    (event, context): (&Enriched, &Arc<Context>),
+    family: Option<u64>,
+    late: bool,
+    out: &mut Vec<Found>,
+) {
+    let Enriched { event, network, .. } = event;
+    if event.kind != EventType::Refresh || plan.rates().next().is_none() {
+        return;
+    }
+    let time = event.time.as_millisecond();
+    let mut subject = RateSubject {
+        by: By::Family,
+        id: Who::Named(""),
+        user_id: event.user_id.as_ref(),
+        family_id: None,
+        session_id: event.session_id.as_ref(),
+        plan,
+        event,
+        presenter: context,
+    };
+    let family = family.and_then(|key| state.families.get_mut(key));
+    if let Some(family) = family.map(|family| &mut **family) {
+        family.refreshed_at = family.refreshed_at.max(Some(time));
+        family.counts.add(time);
+        (subject.id, subject.family_id) = (Who::Named(&family.id), Some(&family.id));
+        subject.user_id = subject.user_id.or(family.user_id.as_ref());
+        judge(&family.counts, &mut family.released, &subject, late, out);
+    }
+    // Of all the families of what comes now none is meant.
+    (subject.family_id, subject.session_id) = (None, None);
+    if let Some(user_id) = subject.user_id
+        && let Some(user) = state.users.get_mut(scoped("user", event, &[user_id]))
+    {
+        (subject.by, subject.id) = (By::User, Who::Named(user_id));
+        user.counts.add(time);
+        judge(&user.counts, &mut user.released, &subject, late, out);
+    }
+    subject.user_id = None;
+    if let Some(network) = network.as_ref().filter(|network| tells_of_few(network)) {
+        (subject.by, subject.id) = (By::Network, Who::Network(network.prefix));
+        count(&mut state.networks, "network", &subject, late, out);
+    }
+    if let Some(client_id) = &event.client_id {
+        (subject.by, subject.id) = (By::Client, Who::Named(client_id));
+        count(&mut state.clients, "client", &subject, late, out);
+    }
+}
+
+/// Many people stand behind one address of some networks on purpose: their number says nothing.
+const fn tells_of_few(network: &Network) -> bool {
+    let shared = matches!(
+        network.class,
+        Some(
+            NetworkClass::Egress
+                | NetworkClass::Backend
+                | NetworkClass::Relay
+                | NetworkClass::Mobile
+                | NetworkClass::Campus
+        )
+    );
+    !shared && !network.internal
+}
+
+/// The same of a subject of which nothing else is remembered.
+fn count(
+    table: &mut Table<Rate>,
+    domain: &str,
+    subject: &RateSubject<'_>,
+    late: bool,
+    out: &mut Vec<Found>,
+) {
+    let time = subject.event.time.as_millisecond();
+    let key = key_of(domain, subject.event, subject.id);
+    let record = table.get_or_insert_with(key, Rate::default);
+    record.last_seen = record.last_seen.max(time);
+    record.counts.add(time);
+    judge(&record.counts, &mut record.released, subject, late, out);
+}
+
+/// Where the counts of a subject are kept.
+pub(super) fn key_of(domain: &str, event: &Event, subject: Who<'_>) -> u64 {
+    let mut key = scope_key(domain, event);
+    match subject {
+        Who::Named(id) => key.add(id.as_bytes()),
+        Who::Network(Prefix::V4(prefix)) => key.add(&prefix),
+        Who::Network(Prefix::V6(groups)) => key.add(groups.map(u16::to_be_bytes).as_flattened()),
+    }
+    key.hash()
+}
+
+fn judge(
     counts: &Counts,
     released: &mut Vec<u64>,
     subject: &RateSubject<'_>,
     late: bool,
     out: &mut Vec<Found>,
 ) {
-    let case = case(
-        (counts, &subject.id),
-        subject.client,
-        subject.event,
-        subject.presenter,
-    );
-    let time = subject.event.time.as_millisecond();
-    for (rule, velocity) in rules.iter().filter(|(_, v)| v.by == subject.by) {
+    let (event, plan) = (subject.event, subject.plan);
+    let case = case((counts, subject.id), plan.client, event, subject.presenter);
+    let time = event.time.as_millisecond();
+    let of_subject =
+        |(planned, velocity): &(&Planned, &Velocity)| planned.applies && velocity.by == subject.by;
+    for (planned, velocity) in plan.rates().filter(of_subject) {
         for finding in velocity.judge(&case, time, &mut Trace::off()) {
-            let found = subject.found(rule, finding, late);
+            let found = subject.found(&planned.rule, finding, late);
             if release(released, &found.detection.id) {
                 out.push(found);
             }
@@ -69,7 +162,7 @@ pub(super) fn judge(
 
 /// What a velocity rule is handed of one subject.
 pub(super) fn case<'a>(
-    (counts, subject): (&'a Counts, &'a str),
+    (counts, subject): (&'a Counts, Who<'a>),
     client: ClientFacts,
     event: &'a Event,
     presenter: &'a Arc<Context>,
@@ -106,12 +199,12 @@ impl RateSubject<'_> {
         let tenant = event.tenant.as_deref().unwrap_or("");
         let scope = format!("{}\u{1f}{tenant}", event.issuer);
         let about = finding.about.iter().map(String::as_str);
-        let parts: Vec<&str> = [&*rule.name, self.by.as_str(), &scope, &self.id]
+        let of: Text = self.id.to_string().into();
+        let parts: Vec<&str> = [&*rule.name, self.by.as_str(), &scope, &of]
             .into_iter()
             .chain(about)
             .collect();
         let id = stable_id(&parts);
-        let of = self.id.clone();
         let whose = Whose {
             subject: match self.by {
                 By::Family => Subject::Family(of),
@@ -121,10 +214,10 @@ impl RateSubject<'_> {
             },
             issuer: &event.issuer,
             tenant: event.tenant.as_ref(),
-            user_id: self.user_id.as_ref(),
-            client_id: self.client_id.as_ref(),
-            family_id: self.family_id.as_ref(),
-            session_id: self.session_id.as_ref(),
+            user_id: self.user_id,
+            client_id: event.client_id.as_ref(),
+            family_id: self.family_id,
+            session_id: self.session_id,
             token_kind: event.token_kind,
         };
         Found::new(rule, id, whose, finding, late)

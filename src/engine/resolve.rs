@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::table::{Aged, Table, key_of};
+use super::table::{Aged, Key, Table};
 use crate::model::{Event, Text, limits};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -249,6 +249,12 @@ fn token_key(event: &Event, token: &Text) -> u64 {
 
 /// A key within the event's issuer and tenant.
 pub(super) fn scoped(domain: &str, event: &Event, parts: &[&str]) -> u64 {
-    let scope = [domain, &event.issuer, event.tenant.as_deref().unwrap_or("")];
-    key_of(scope.into_iter().chain(parts.iter().copied()))
+    let key = scope_key(domain, event);
+    parts.iter().fold(key, |key, part| key.with(part)).hash()
+}
+
+/// The beginning of such a key.
+pub(super) fn scope_key(domain: &str, event: &Event) -> Key {
+    let tenant = event.tenant.as_deref().unwrap_or("");
+    Key::new(domain).with(&event.issuer).with(tenant)
 }

@@ -48,14 +48,15 @@ pub(super) fn follow(state: &mut State, compiled: &Compiled, start: usize, out: 
         let found = out[i].clone();
         let client_id = found.detection.client_id.as_deref();
         let tenant = found.detection.tenant.as_deref();
-        for (rule, storm) in compiled.storms(client_id, tenant) {
+        let plan = compiled.plan(client_id, tenant);
+        for (planned, storm) in plan.storms() {
             if storm.inputs.contains(&found.rule.name) {
-                add_reuse(state, compiled, (rule, storm), &found, out);
+                add_reuse(state, compiled, (&planned.rule, storm), &found, out);
             }
         }
-        for (rule, composite) in compiled.risks(client_id, tenant) {
+        for (planned, composite) in plan.risks() {
             if composite.inputs.contains(&found.rule.name) {
-                add_signal(state, compiled, (rule, composite), &found, out);
+                add_signal(state, compiled, (&planned.rule, composite), &found, out);
             }
         }
     }

@@ -18,7 +18,7 @@ use super::kinds::scope_widening::Scopes;
 use super::kinds::velocity::Counts;
 use super::ledger::{Answer, Entry, Ledger};
 use super::trace::Trace;
-use crate::model::{Enriched, Evidence, Initiator, Rotation, Severity, Text, TokenKind};
+use crate::model::{Enriched, Evidence, Initiator, Prefix, Rotation, Severity, Text, TokenKind};
 
 /// A kind that judges one family.
 pub trait FamilyKind {
@@ -150,13 +150,29 @@ pub struct UserCase<'a> {
 pub struct RateCase<'a> {
     pub counts: &'a Counts,
     /// Whose refreshes they are.
-    pub subject: &'a str,
+    pub subject: Who<'a>,
     /// Of the event that is counted.
     pub event_id: &'a Text,
     pub presenter: &'a Arc<Context>,
     pub access_token_ttl: Option<Duration>,
     /// Server-side: refreshes on behalf of many.
     pub own_addresses: bool,
+}
+
+/// A subject by its id, or the network that it is.
+#[derive(Debug, Clone, Copy)]
+pub enum Who<'a> {
+    Named(&'a str),
+    Network(Prefix),
+}
+
+impl std::fmt::Display for Who<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(id) => f.write_str(id),
+            Self::Network(prefix) => prefix.fmt(f),
+        }
+    }
 }
 
 /// What the configuration says about the client, as far as rules read it.

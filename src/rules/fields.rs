@@ -351,6 +351,49 @@ impl KeyField {
             value => value.to_string().into(),
         })
     }
+
+    /// The same for hashing, without making a text of it.
+    pub fn bytes_of(self, event: &Enriched) -> Option<KeyBytes<'_>> {
+        let short = |kind, bytes: &[u8]| KeyBytes::Short(short_key(kind, bytes));
+        Some(match (self.read)(event)? {
+            Value::Text(text) => KeyBytes::Text(text),
+            Value::Integer(number) => short(0, &number.to_le_bytes()),
+            Value::Truth(truth) => short(0, &[u8::from(truth)]),
+            Value::Address(IpAddr::V4(address)) => short(4, &address.octets()),
+            Value::Address(IpAddr::V6(address)) => short(6, &address.octets()),
+            Value::Prefix(Prefix::V4(prefix)) => short(4, &prefix),
+            Value::Prefix(Prefix::V6(groups)) => {
+                short(6, groups.map(u16::to_be_bytes).as_flattened())
+            }
+            value @ (Value::Number(_) | Value::Time(_)) => KeyBytes::Text(value.to_string().into()),
+        })
+    }
+}
+
+/// A part of a key as bytes: two values of one field are the same if these are.
+pub enum KeyBytes<'a> {
+    Text(Cow<'a, str>),
+    Short([u8; SHORT_KEY_BYTES]),
+}
+
+/// An IPv6 address and a byte that tells it from an IPv4 one.
+const SHORT_KEY_BYTES: usize = 17;
+
+impl AsRef<[u8]> for KeyBytes<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Short(bytes) => bytes,
+        }
+    }
+}
+
+fn short_key(kind: u8, bytes: &[u8]) -> [u8; SHORT_KEY_BYTES] {
+    let mut short = [0; SHORT_KEY_BYTES];
+    for (to, from) in short.iter_mut().zip(std::iter::once(&kind).chain(bytes)) {
+        *to = *from;
+    }
+    short
 }
 
 const KEY_HINT: &str = "use who or where: event.user_id, event.client_id, network.prefix, ...";

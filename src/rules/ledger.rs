@@ -5,6 +5,7 @@
 //! those in dispute; of the others a hash is enough. At the bound, links of a chain that nobody disputes are drawn
 //! together: the chain stays connected, only the tokens in between are no longer told from unknown ones.
 
+use std::cmp::Ordering;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -277,7 +278,7 @@ impl Ledger {
         }
         entry.context = self.number(context);
         self.disputed |= self.disputes(&entry);
-        let at = self.entries.partition_point(|e| e.order() <= entry.order());
+        let at = self.place_of(&entry);
         self.grow();
         self.entries.insert(at, entry);
         self.forget_names();
@@ -288,18 +289,28 @@ impl Ledger {
         true
     }
 
+    /// Where it stands in order. Most come behind all others; names, which stand elsewhere in memory, are read in a tie only.
+    fn place_of(&self, entry: &Entry) -> usize {
+        let behind = |e: &Entry| {
+            let beside = e.key().cmp(&entry.key());
+            beside.then_with(|| e.event_id().cmp(&entry.event_id())) != Ordering::Greater
+        };
+        if self.entries.last().is_none_or(behind) {
+            return self.entries.len();
+        }
+        self.entries.partition_point(behind)
+    }
+
     /// Whether this very presentation is here. Clocks of a second's grain show two of one token at the same time: who
     /// presented them, and under which event id, tells them apart while the ids are kept.
     fn has(&self, entry: &Entry, context: &Context) -> bool {
-        let (_, _, _, issued, id) = entry.order();
-        self.entries.iter().any(|e| {
-            let same = (e.time, e.answer, e.token, e.issued)
-                == (entry.time, entry.answer, entry.token, issued);
-            let same_event = match (e.event_id(), id) {
+        let alike = |e: &&Entry| e.key() == entry.key();
+        self.entries.iter().filter(alike).any(|e| {
+            let same_event = match (e.event_id(), entry.event_id()) {
                 (Some(theirs), Some(mine)) => theirs == mine,
-                _ => entry.token.is_some() || issued.is_some(),
+                _ => entry.token.is_some() || entry.issued.is_some(),
             };
-            same && same_event && self.context(e) == context
+            same_event && self.context(e) == context
         })
     }
 
@@ -534,19 +545,11 @@ impl Entry {
         self.client != 0 && client_ids.iter().any(|id| client_hash(id) == self.client)
     }
 
-    fn order(&self) -> Order<'_> {
-        let event = self.event_id();
-        (self.time, self.token, self.answer, self.issued, event)
+    /// What it is ordered by, before its event.
+    const fn key(&self) -> (i64, Option<TokenHash>, Answer, Option<TokenHash>) {
+        (self.time, self.token, self.answer, self.issued)
     }
 }
-
-type Order<'a> = (
-    i64,
-    Option<TokenHash>,
-    Answer,
-    Option<TokenHash>,
-    Option<&'a Text>,
-);
 
 fn narrow(generation: u64) -> u32 {
     u32::try_from(generation).unwrap_or(u32::MAX)

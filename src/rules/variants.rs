@@ -59,6 +59,16 @@ impl Variants {
         self.rules.first()
     }
 
+    /// Clients named.
+    pub fn clients(&self) -> impl Iterator<Item = &Text> {
+        self.clients.keys()
+    }
+
+    /// Tenants named.
+    pub fn tenants(&self) -> impl Iterator<Item = &Text> {
+        self.tenants.keys()
+    }
+
     /// Clients named, with the rule as it is for them where no tenant says otherwise.
     pub fn by_client(&self) -> Vec<(&Text, &Arc<Rule>)> {
         let mut found: Vec<_> = self

@@ -10,15 +10,15 @@ use jiff::tz::TimeZone;
 use regex::Regex;
 
 use super::RunError;
-use crate::model::Enriched;
 use crate::model::limits::EXPRESSION_TEXT_BYTES_MAX;
+use crate::model::{Enriched, EventType, Outcome};
 use crate::rules::fields::{Facts, Field, Value};
 
 /// `None` is unknown: a value that it hangs on is missing.
 type Answer = Result<Option<bool>, RunError>;
 
 /// Something that is true or not.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Truth {
     Known(bool),
     Field(&'static Field),
@@ -37,7 +37,7 @@ pub(super) enum Truth {
 }
 
 /// Something that has a value.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Term {
     Value(Value<'static>),
     Field(&'static Field),
@@ -86,6 +86,11 @@ pub(super) enum Clock {
 /// Where fields get their values from: an event, or a world that is thought of.
 pub(super) trait Row {
     fn read(&self, field: &'static Field) -> Option<Value<'_>>;
+
+    /// Whether the field has a value; `None` where that is still open.
+    fn has(&self, field: &'static Field) -> Option<bool> {
+        Some(self.read(field).is_some())
+    }
 }
 
 /// An event with what the engine knows of it.
@@ -111,6 +116,32 @@ impl Row for Open<'_> {
         let value = field.read(self.event, self.so_far);
         value.filter(|value| !field.is_fact() || *value == Value::Truth(true))
     }
+
+    fn has(&self, field: &'static Field) -> Option<bool> {
+        let told = self.read(field).is_some();
+        (told || !field.is_fact()).then_some(told)
+    }
+}
+
+/// Any event of one type and outcome: everything else is open.
+pub(super) struct Shape {
+    pub kind: EventType,
+    pub outcome: Outcome,
+}
+
+impl Row for Shape {
+    fn read(&self, field: &'static Field) -> Option<Value<'_>> {
+        let name = match field.name {
+            "event.type" => self.kind.as_str(),
+            "event.outcome" => self.outcome.as_str(),
+            _ => return None,
+        };
+        Some(Value::Text(Cow::Borrowed(name)))
+    }
+
+    fn has(&self, field: &'static Field) -> Option<bool> {
+        self.read(field).map(|_| true)
+    }
 }
 
 impl Truth {
@@ -118,7 +149,7 @@ impl Truth {
         match self {
             Self::Known(truth) => Ok(Some(*truth)),
             Self::Field(field) => Ok(as_truth(row.read(field))),
-            Self::Has(field) => Ok(Some(row.read(field).is_some())),
+            Self::Has(field) => Ok(row.has(field)),
             Self::Not(truth) => Ok(truth.of(row)?.map(|truth| !truth)),
             Self::All(truths) => decided_by(false, truths.iter().map(|truth| truth.of(row))),
             Self::Any(truths) => decided_by(true, truths.iter().map(|truth| truth.of(row))),
@@ -157,6 +188,23 @@ impl Truth {
                 Some(Value::Address(address)) => Some(network.contains(&address)),
                 _ => None,
             }),
+        }
+    }
+
+    /// The same for rows that are like this one in what it tells: what that decides is not asked again.
+    pub(super) fn given(&self, row: &impl Row) -> Self {
+        if let Ok(Some(truth)) = self.of(row) {
+            return Self::Known(truth);
+        }
+        let rest = |truths: &[Self], told: bool| {
+            let rest = truths.iter().map(|truth| truth.given(row));
+            rest.filter(|truth| !matches!(truth, Self::Known(known) if *known == told))
+                .collect()
+        };
+        match self {
+            Self::All(truths) => Self::All(rest(truths, true)),
+            Self::Any(truths) => Self::Any(rest(truths, false)),
+            other => other.clone(),
         }
     }
 

@@ -25,7 +25,7 @@ pub use check::functions;
 use std::sync::Arc;
 
 use super::fields::{Facts, Field};
-use crate::model::{Clue, Enriched};
+use crate::model::{Clue, Enriched, EventType, Outcome};
 
 /// A condition that has been checked. Cheap to clone.
 #[derive(Clone)]
@@ -39,7 +39,6 @@ struct Compiled {
     fields: Vec<&'static Field>,
     can_match: bool,
     reads_facts: bool,
-    asks_for_facts: bool,
 }
 
 /// What is wrong with the source of an expression, and where.
@@ -86,7 +85,6 @@ impl Expression {
         });
         let can_match = satisfy::can_be_true(&truth);
         let reads_facts = fields.iter().any(|field| field.is_fact());
-        let dense: String = source.split_whitespace().collect();
         let source = source.to_owned();
         Self {
             compiled: Arc::new(Compiled {
@@ -95,7 +93,6 @@ impl Expression {
                 fields,
                 can_match,
                 reads_facts,
-                asks_for_facts: dense.contains("has(facts."),
             }),
         }
     }
@@ -125,7 +122,21 @@ impl Expression {
     /// others are open. An error is an answer that is still to be had.
     pub fn may_match(&self, event: &Enriched, so_far: &Facts) -> bool {
         let row = eval::Open { event, so_far };
-        self.compiled.asks_for_facts || self.compiled.truth.of(&row) != Ok(Some(false))
+        self.compiled.truth.of(&row) != Ok(Some(false))
+    }
+
+    /// The condition as it is for events of this type and outcome; nothing where these two rule it out.
+    pub fn given(&self, kind: EventType, outcome: Outcome) -> Option<Self> {
+        let row = eval::Shape { kind, outcome };
+        let compiled = &self.compiled;
+        (compiled.truth.of(&row) != Ok(Some(false))).then(|| Self {
+            compiled: Arc::new(Compiled {
+                source: compiled.source.clone(),
+                truth: compiled.truth.given(&row),
+                fields: compiled.fields.clone(),
+                ..**compiled
+            }),
+        })
     }
 
     /// What it reads, in the order in which it is written.

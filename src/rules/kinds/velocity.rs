@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::case::RateCase;
+use super::super::case::{RateCase, Who};
 use super::super::finding::{Ask, Finding};
 use super::super::needs::Need;
 use super::super::parameters::Parameters;
@@ -60,7 +60,7 @@ impl By {
     }
 
     /// In a sentence about one of them.
-    fn of(self, id: &str) -> String {
+    fn of(self, id: Who<'_>) -> String {
         match self {
             // Nobody knows its id by heart.
             Self::Family => "in one login".to_owned(),

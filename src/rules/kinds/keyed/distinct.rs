@@ -204,7 +204,7 @@ impl KeyedKind for Distinct {
 
 impl Distinct {
     fn values(&self, case: &KeyedCase<'_>) -> Option<[u64; 2]> {
-        let of = |field: Option<KeyField>| Some(hash(&field?.of(case.event)?));
+        let of = |field: Option<KeyField>| Some(hash(field?.bytes_of(case.event)?));
         if case.step > 0 {
             return Some([of(self.unless.as_ref()?.value)?, 0]);
         }

@@ -202,7 +202,7 @@ impl KeyedKind for FirstSeen {
     fn take(&self, memory: &mut Memory, case: &KeyedCase<'_>) -> Vec<Judged> {
         let found = self.judge(memory, case, &mut Trace::off());
         if let Some(value) = self.value_of(case) {
-            let value = hash(&value);
+            let value = hash(value.as_bytes());
             let known = memory
                 .known
                 .known_since(value, case.time(), self, case.thefts)
@@ -226,7 +226,9 @@ impl KeyedKind for FirstSeen {
             return Vec::new();
         };
         let known = &memory.known;
-        if let Some(since) = known.known_since(hash(&value), case.time(), self, case.thefts) {
+        if let Some(since) =
+            known.known_since(hash(value.as_bytes()), case.time(), self, case.thefts)
+        {
             trace.note(|| {
                 let values = Evidence::new()
                     .with("value", &*value)

@@ -158,8 +158,8 @@ fn noun(field: KeyField) -> (&'static str, &'static str) {
 }
 
 /// A value as it is remembered.
-fn hash(value: &str) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(value.as_bytes())
+fn hash(value: impl AsRef<[u8]>) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(value.as_ref())
 }
 
 /// What all findings of these kinds have in common: counts prove nothing about who holds a family's tokens (S3, S4).

@@ -195,8 +195,8 @@ impl Sequence {
         let step = self.steps.get(case.step)?;
         let event_id = &case.event.event.event_id;
         let value = match step.distinct {
-            Some(field) if !self.completes(case.step) => hash(&field.of(case.event)?),
-            _ => hash(event_id),
+            Some(field) if !self.completes(case.step) => hash(field.bytes_of(case.event)?),
+            _ => hash(event_id.as_bytes()),
         };
         let completion = self.completes(case.step).then(|| {
             let facts = self.revokes_foreign_device.then(case.facts);

@@ -94,7 +94,7 @@ impl KeyedKind for Threshold {
         let hit = Hit {
             first: case.time(),
             last: case.time(),
-            values: [hash(&case.event.event.event_id), 0],
+            values: [hash(case.event.event.event_id.as_bytes()), 0],
             step: 0,
             event_id: case.event.event.event_id.clone(),
             completes: None,
