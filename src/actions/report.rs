@@ -241,7 +241,7 @@ fn decide(notification: &Notification, asked: &Asked) -> Task {
         Subject::Family(_) | Subject::User(_) => {
             "Decide by what stands above, and by who and where below. What has to end, end at the authorization server."
         }
-        Subject::Client(_) | Subject::Network(_) => {
+        Subject::Client(_) | Subject::Network(_) | Subject::Key(_) => {
             "No one user is meant: decide by what stands above."
         }
     })

@@ -25,7 +25,7 @@ use crate::rules::case::{KeyedCase, KeyedKind, Party};
 use crate::rules::context::Context;
 use crate::rules::expr::{Expression, RunError};
 use crate::rules::fields::KeyField;
-use crate::rules::kinds::keyed::Memory;
+use crate::rules::kinds::keyed::{Memory, key_text};
 use crate::rules::words::title;
 use crate::rules::{Finding, Rule};
 
@@ -373,7 +373,7 @@ fn found(
     );
     let subject = match &family_id {
         Some(family) if finding.may_revoke => Subject::Family(family.clone()),
-        _ => subject(kind.by(), values, party),
+        _ => subject(kind.by(), values, event),
     };
     let whose = Whose {
         subject,
@@ -388,8 +388,8 @@ fn found(
     Found::new(rule, stable_id(&parts), whose, finding, late)
 }
 
-/// Whom the key names; else the client.
-fn subject(by: &[KeyField], values: &[Cow<'_, str>], party: &Party) -> Subject {
+/// Whom the key names; else the key itself, because whose event completed a count hangs on the order of arrival.
+fn subject(by: &[KeyField], values: &[Cow<'_, str>], event: &Enriched) -> Subject {
     let named = by.iter().zip(values).find_map(|(field, value)| {
         let value = Text::from(&**value);
         Some(match field.name() {
@@ -401,8 +401,7 @@ fn subject(by: &[KeyField], values: &[Cow<'_, str>], party: &Party) -> Subject {
             _ => return None,
         })
     });
-    let client = || party.client_id.clone().unwrap_or_else(|| "-".into());
-    named.unwrap_or_else(|| Subject::Client(client()))
+    named.unwrap_or_else(|| Subject::Key(key_text(by, event).into()))
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub enum Subject {
     User(Text),
     Client(Text),
     Network(Text),
+    /// What else a generic rule counts by, in words: `device d1`, `server https://id.example.com`.
+    Key(Text),
 }
 
 impl Subject {
@@ -51,6 +53,7 @@ impl Subject {
             Self::User(id) => ("user", id),
             Self::Client(id) => ("client", id),
             Self::Network(id) => ("network", id),
+            Self::Key(id) => ("key", id),
         }
     }
 }

@@ -203,7 +203,7 @@ fn incident_id(subject: &Subject, episode: u32) -> Text {
 pub(super) fn subject_of(found: &Found) -> Subject {
     let detection = &found.detection;
     match (&detection.subject, &detection.user_id) {
-        (Subject::Client(_) | Subject::Network(_), _) | (_, None) => {
+        (Subject::Client(_) | Subject::Network(_) | Subject::Key(_), _) | (_, None) => {
             scoped(found, detection.subject.clone())
         }
         (_, Some(user)) => scoped(found, Subject::User(user.clone())),
@@ -226,6 +226,7 @@ pub(super) fn scoped(found: &Found, subject: Subject) -> Subject {
         Subject::User(id) => Subject::User(scope(id)),
         Subject::Client(id) => Subject::Client(scope(id)),
         Subject::Network(id) => Subject::Network(scope(id)),
+        Subject::Key(id) => Subject::Key(scope(id)),
     }
 }
 

@@ -60,7 +60,7 @@ fn shows_two_holders(found: &Found) -> bool {
     classes.contains(&Class::Lineage) || classes.contains(&Class::Binding)
 }
 
-/// Whether an action can name whom it is about: a network is nobody that could be challenged, slowed down or locked.
+/// Whether an action can name whom it is about: a network or a device is nobody that could be challenged, slowed down or locked.
 pub(super) fn has_target(kind: ActionKind, subject: &Subject) -> bool {
     match kind {
         ActionKind::Notify | ActionKind::Review | ActionKind::BlockIp => true,
@@ -68,7 +68,7 @@ pub(super) fn has_target(kind: ActionKind, subject: &Subject) -> bool {
         | ActionKind::Throttle
         | ActionKind::RevokeFamily
         | ActionKind::RevokeUser
-        | ActionKind::LockUser => !matches!(subject, Subject::Network(_)),
+        | ActionKind::LockUser => !matches!(subject, Subject::Network(_) | Subject::Key(_)),
     }
 }
 
@@ -117,6 +117,7 @@ fn action_id(
             Subject::User(id) => format!("user {id}"),
             Subject::Client(id) => format!("client {id}"),
             Subject::Network(id) => format!("network {id}"),
+            Subject::Key(id) => format!("key {id}"),
         },
     };
     let episode = open.incident.episode.to_string();

@@ -370,6 +370,7 @@ fn is_about(page: &Page, raid: &Raid) -> bool {
     }
     let is_theirs = match &page.subject {
         Subject::Client(client) => raid.clients.contains(&&**client),
+        Subject::Key(_) => true,
         _ => raid.user_id.is_some() && raid.user_id == page.user,
     };
     let from = page.address.map(Prefix::of);

@@ -79,7 +79,7 @@ fn actions(node: &Node, faults: &mut Faults) -> Option<Vec<ActionKind>> {
 
 /// `{ family: f1 }`.
 fn subject(node: &Node, faults: &mut Faults) -> Option<Subject> {
-    const KINDS: &[&str] = &["family", "user", "client", "network"];
+    const KINDS: &[&str] = &["family", "user", "client", "network", "key"];
     let mut map: Map<'_> = node.mapping(faults)?;
     let kind = map.one_kind(KINDS, faults);
     map.finish(faults);
@@ -89,7 +89,8 @@ fn subject(node: &Node, faults: &mut Faults) -> Option<Subject> {
         "family" => Subject::Family(id),
         "user" => Subject::User(id),
         "client" => Subject::Client(id),
-        _ => Subject::Network(id),
+        "network" => Subject::Network(id),
+        _ => Subject::Key(id),
     })
 }
 
@@ -206,6 +207,7 @@ fn subject_text(subject: &Subject) -> String {
         Subject::User(id) => ("user", id),
         Subject::Client(id) => ("client", id),
         Subject::Network(id) => ("network", id),
+        Subject::Key(id) => ("key", id),
     };
     format!("{{ {kind}: {id} }}")
 }

@@ -232,7 +232,7 @@ impl Distinct {
             which: "different ",
             what: nouns(self.count),
             other: nouns(self.and.as_ref().and_then(|and| and.count)),
-            key: key_text(&self.pick.by, case),
+            key: key_text(&self.pick.by, case.event),
             evidence: key_evidence(&self.pick.by, case),
         }
     }

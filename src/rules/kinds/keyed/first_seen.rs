@@ -263,7 +263,7 @@ impl FirstSeen {
 
     fn describe(&self, case: &KeyedCase<'_>, value: &str) -> super::super::super::finding::Finding {
         let what = self.value.map_or("value", |field| noun(field).0);
-        let key = key_text(&self.pick.by, case);
+        let key = key_text(&self.pick.by, case.event);
         let known_for = span(millis(self.known_for));
         let summary = format!("{key}, {what} {value} for the first time in {known_for}");
         let evidence = key_evidence(&self.pick.by, case)

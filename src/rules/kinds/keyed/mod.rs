@@ -23,7 +23,7 @@ use super::super::fields::KeyField;
 use super::super::finding::{Ask, Finding};
 use super::super::needs::Need;
 use super::super::parameters::Parameters;
-use crate::model::{Clue, Evidence, Severity};
+use crate::model::{Clue, Enriched, Evidence, Severity};
 
 /// Everything remembered of one key of one rule; bounded.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -120,9 +120,9 @@ const fn told_by(clue: Clue) -> &'static str {
 }
 
 /// The values of several fields, as a person reads them: `network 198.51.100.0/24`.
-fn key_text(by: &[KeyField], case: &KeyedCase<'_>) -> String {
+pub fn key_text(by: &[KeyField], event: &Enriched) -> String {
     let part = |field: &KeyField| {
-        let value = field.of(case.event);
+        let value = field.of(event);
         format!("{} {}", noun(*field).0, value.as_deref().unwrap_or("-"))
     };
     let parts: Vec<String> = by.iter().map(part).collect();

@@ -276,7 +276,7 @@ impl Sequence {
             |field| format!("different {}", noun(field).1),
         );
         let count = first.map_or(0, |step| step.at_least);
-        let key = key_text(&self.by, case);
+        let key = key_text(&self.by, case.event);
         let within = span(ms(self.within));
         let device = if completion.foreign {
             ", on a device new to its login"

@@ -126,7 +126,7 @@ impl Threshold {
             which: "",
             what: ("event", "events"),
             other: ("", ""),
-            key: key_text(&self.pick.by, case),
+            key: key_text(&self.pick.by, case.event),
             evidence: key_evidence(&self.pick.by, case),
         }
     }
