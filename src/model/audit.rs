@@ -175,6 +175,7 @@ impl AuditNote {
             Subject::Family(_) => note.about("family_id", Some(&id)),
             Subject::Client(_) => note.with("client_id", id),
             Subject::Network(_) => note.about("network", Some(&id)),
+            Subject::Key(_) => note.about("key", Some(&id)),
         }
     }
 
