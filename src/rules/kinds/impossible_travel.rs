@@ -212,11 +212,8 @@ impl UserKind for ImpossibleTravel {
 
     /// Judges the sightings made at exactly `at.time`, against those before, reading nothing later than the cut.
     fn judge(&self, case: &UserCase<'_>, at: At, trace: &mut Trace) -> Vec<Finding> {
-        let visible: Vec<&Sighting> = case.sightings.iter().filter(|s| s.time <= at.cut).collect();
-        let travelled = visible
-            .iter()
-            .filter(|s| s.time == at.time)
-            .find_map(|to| self.travelled(case.sightings, &visible, to, trace));
+        let mut made = case.sightings.iter().filter(|s| s.time == at.time);
+        let travelled = made.find_map(|to| self.travelled(case.sightings, to, at.cut, trace));
         travelled.map(|t| self.describe(&t)).into_iter().collect()
     }
 }
@@ -237,22 +234,23 @@ const BUCKET_MS: i64 = 3_600_000;
 impl ImpossibleTravel {
     fn travelled<'a>(
         &self,
-        sightings: &Sightings,
-        visible: &[&'a Sighting],
+        sightings: &'a Sightings,
         to: &'a Sighting,
+        cut: i64,
         trace: &mut Trace,
     ) -> Option<Travelled<'a>> {
         let place = to.context.located()?;
-        let before: Vec<&'a Sighting> = visible
-            .iter()
-            .copied()
-            .filter(|s| s.time <= to.time && !std::ptr::eq(*s, to) && s.context.located().is_some())
-            .filter(|s| to.time - s.time <= millis(self.age_max))
-            .collect();
-        let newest = before.iter().map(|s| s.time).max()?;
+        let oldest = to.time - millis(self.age_max);
+        // Asked of every sighting, nearly always in vain: nothing is gathered, times are compared before places are read.
+        let before = || {
+            let is_before = |s: &&Sighting| (oldest..=to.time.min(cut)).contains(&s.time);
+            let others = sightings.iter().filter(is_before);
+            others.filter(|s| !std::ptr::eq(*s, to) && s.context.located().is_some())
+        };
+        let newest = before().map(|s| s.time).max()?;
         let since = (to.time - millis(self.present)).min(newest);
         let mut slowest: Option<Travelled<'a>> = None;
-        for from in before.into_iter().filter(|s| s.time >= since) {
+        for from in before().filter(|s| s.time >= since) {
             let there = from.context.located()?;
             let apart = to.time - from.time;
             if let Some(why) = self.excuse(sightings, to, from) {

@@ -191,8 +191,9 @@ impl Counts {
 
     fn forget_old(&mut self) {
         let newest = self.buckets.last().map_or(i32::MIN, |(b, _)| *b);
-        self.buckets
-            .retain(|(b, _)| newest.saturating_sub(*b) < BUCKETS_MAX);
+        let is_old = |(b, _): &(i32, u32)| newest.saturating_sub(*b) >= BUCKETS_MAX;
+        let old = self.buckets.partition_point(is_old);
+        self.buckets.drain(..old);
     }
 
     /// Adds the counts of another key that turned out to be the same.
