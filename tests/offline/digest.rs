@@ -259,7 +259,7 @@ impl Bench {
                 .map(|mail| mail.replace("=\r\n", "").replace("\r\n", "\n"))
                 .collect()
         };
-        for _ in 0..2000 {
+        for _ in 0..24_000 {
             if read().len() >= expected {
                 break;
             }
@@ -272,7 +272,7 @@ impl Bench {
     }
 
     async fn marked(&self) {
-        for _ in 0..2000 {
+        for _ in 0..24_000 {
             if self.store.digests_made("oncall").await.unwrap().is_some() {
                 return;
             }
@@ -360,7 +360,7 @@ async fn a_digest_survives_a_kill_and_keeps_its_id() {
     bench.commit(output).await;
     bench.set("2026-11-21T09:00:00Z");
     let id = "digest-oncall-2026-11-21";
-    for _ in 0..2000 {
+    for _ in 0..24_000 {
         let record = bench.store.action(id).await.unwrap();
         if record.is_some_and(|record| record.outcome.is_some()) {
             break;

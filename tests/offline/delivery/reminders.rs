@@ -68,6 +68,7 @@ async fn what_was_under_way_and_fails_is_told_at_once() {
     bench.advance(60);
     bench.until_state("revoke u1", ActionState::Parked).await;
     until("the second mail", async || told(&mail) == 2).await;
+    bench.until_noted().await;
     assert_eq!(remarks(&mail, 1), [Remark::Needed]);
     let second = mail.notifications.lock().unwrap()[1].clone();
     assert_eq!(
@@ -96,9 +97,11 @@ async fn what_waits_is_told_again_every_four_hours_for_a_day() {
     until("the second mail", async || told(&mail) == 2).await;
     assert_eq!(remarks(&mail, 1), [Remark::Again]);
     for turn in 3..=7 {
+        bench.until_noted().await;
         bench.advance(4 * HOUR);
         until("one more", async || told(&mail) == turn).await;
     }
+    bench.until_noted().await;
     bench.advance(4 * HOUR);
     a_while().await;
     assert_eq!(told(&mail), 7, "after a day the digest lists it");
