@@ -133,6 +133,9 @@ metrics! {
         /// Incidents that are open or acknowledged.
         incidents_open: IntGaugeVec["severity"],
 
+        /// Incidents closed, by the rule of the gravest finding and how they ended; `lapsed` closed themselves without a verdict.
+        incidents_closed_total: IntCounterVec["rule", "resolution"],
+
         // --- what is done about it ---
 
         /// Decisions of the response policy; `hold` waits for a person.

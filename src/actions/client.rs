@@ -26,6 +26,23 @@ pub(super) struct Client {
     inner: reqwest::Client,
 }
 
+/// Follows no redirect and reads no environment; `ca_file` is trusted beside the system's authorities.
+pub fn http_client(timeout: Duration, ca_file: Option<&Path>) -> Result<reqwest::Client, String> {
+    install_crypto();
+    let mut builder = reqwest::Client::builder()
+        .timeout(timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        // A proxy would come from the environment, which is never read.
+        .no_proxy()
+        .user_agent(concat!("tokenwarden/", env!("CARGO_PKG_VERSION")));
+    if let Some(path) = ca_file {
+        builder = builder.tls_certs_merge(read_certificates(path)?);
+    }
+    builder
+        .build()
+        .map_err(|error| format!("HTTP client: {}", chain(&error)))
+}
+
 /// What a server answered, as far as the limit lets it be read.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
@@ -44,20 +61,7 @@ pub(super) struct Answer {
 impl Client {
     /// `ca_file` is trusted beside the system's authorities.
     pub(super) fn new(timeout: Duration, ca_file: Option<&Path>) -> Result<Self, String> {
-        install_crypto();
-        let mut builder = reqwest::Client::builder()
-            .timeout(timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            // A proxy would come from the environment, which is never read.
-            .no_proxy()
-            .user_agent(concat!("tokenwarden/", env!("CARGO_PKG_VERSION")));
-        if let Some(path) = ca_file {
-            builder = builder.tls_certs_merge(read_certificates(path)?);
-        }
-        let inner = builder
-            .build()
-            .map_err(|error| format!("HTTP client: {}", chain(&error)))?;
-        Ok(Self { inner })
+        http_client(timeout, ca_file).map(|inner| Self { inner })
     }
 
     pub(super) fn request(&self, method: reqwest::Method, url: Url) -> RequestBuilder {

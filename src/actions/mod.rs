@@ -28,6 +28,7 @@ mod token;
 mod webhook;
 mod words;
 
+pub use client::http_client;
 pub use follow::{Followed, Following, take_memo};
 pub use inspection::{Declared, DeclaredClient, Finding, Gravity};
 pub use notifiers::{Asked, Surroundings, notifier};

@@ -1,24 +1,27 @@
-//! The `api` listener: incidents, detections and actions from the store, who refreshes most, and reload.
+//! The `api` listener: incidents, detections and actions from the store, who refreshes most, reload, and what people change.
 //!
-//! Reading only, but for `/-/reload`. `openapi.json` beside this file describes every route; a test compares both.
+//! Reading is a GET and for every role; what changes something is a POST (see `people`). `openapi.json` beside this file describes every route; a test compares both.
 
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::model::Timestamp;
+use crate::model::limits::API_BODY_BYTES_MAX;
 use crate::store::{Listed, Store};
 
 use super::answer::Refusal;
-use super::guard::guarded;
+use super::guard::{Admitted, guarded};
 use super::listen::Peer;
+use super::people;
 use super::query::{ActionQuery, DetectionQuery, IncidentQuery, TopQuery};
 use super::{Control, Guard};
 
@@ -34,6 +37,7 @@ pub struct Api {
     pub store: Store,
     pub control: Arc<dyn Control>,
     pub guard: Guard,
+    pub now: fn() -> Timestamp,
 }
 
 pub fn router(api: Api) -> Router {
@@ -49,6 +53,23 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/actions", get(actions))
         .route("/api/v1/actions/{id}", get(action))
         .route("/api/v1/top", get(top))
+        .route(
+            "/api/v1/incidents/{id}/acknowledge",
+            post(people::acknowledge),
+        )
+        .route("/api/v1/incidents/{id}/close", post(people::close))
+        .route("/api/v1/actions/{id}/approve", post(people::approve))
+        .route("/api/v1/actions/{id}/refuse", post(people::refuse))
+        .route("/api/v1/actions/{id}/retry", post(people::retry))
+        .route(
+            "/api/v1/silences",
+            get(people::silences).post(people::silence),
+        )
+        .route("/api/v1/silences/{id}", get(people::silence_of))
+        .route("/api/v1/silences/{id}/end", post(people::end_silence))
+        .route("/api/v1/breakers", get(people::breakers))
+        .route("/api/v1/breakers/half-open", post(people::half_open))
+        .route("/api/v1/revocations", post(people::revoke))
         .fallback(|| async {
             Refusal::new(
                 StatusCode::NOT_FOUND,
@@ -56,6 +77,7 @@ pub fn router(api: Api) -> Router {
             )
         })
         .with_state(api)
+        .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(guard, guarded))
         .layer(middleware::from_fn_with_state(control, noting))
         .layer(middleware::from_fn(private))
@@ -71,10 +93,11 @@ async fn noting(State(control): State<Arc<dyn Control>>, request: Request, next:
     response
 }
 
-type Answer = Result<Json<Value>, Refusal>;
+pub(super) type Answer = Result<Json<Value>, Refusal>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
-async fn reload(State(api): State<Api>) -> Answer {
+async fn reload(State(api): State<Api>, Extension(who): Extension<Admitted>) -> Answer {
+    who.may_reload()?;
     match api.control.reload().await {
         Ok(message) => Ok(Json(json!({ "message": message }))),
         // The request was fine and the configuration is not: the old one stays in force.
@@ -164,7 +187,7 @@ fn list<T: Serialize>(name: &str, listed: &Listed<T>) -> Json<Value> {
     Json(json!({ name: listed.items, "next": listed.next }))
 }
 
-fn missing(what: &str, id: &str) -> Refusal {
+pub(super) fn missing(what: &str, id: &str) -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, format!("no {what} has the id {id}"))
 }
 

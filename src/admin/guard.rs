@@ -1,4 +1,4 @@
-//! Who may ask: a bearer token, and without one only this machine.
+//! Who may ask, and what: a bearer token with a name and a role, and without one only this machine, which may look.
 //!
 //! A listener without a token is on loopback, but a browser on the same machine is too: a page from elsewhere could let
 //! its own name point to 127.0.0.1 and read the answers. So without a token the request must be addressed to loopback
@@ -13,67 +13,141 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::config::Secret;
+use crate::config::{ApiToken, Secret};
+use crate::model::{Role, Text};
 
 use super::answer::Refusal;
 
-/// The digest of the token that is asked for, or none on loopback.
+/// The digests of the tokens that are asked for, or none on loopback.
 ///
-/// Digests are compared, so that neither content nor length of the token can be told from how long it took.
+/// Digests are compared, so that neither content nor length of a token can be told from how long it took; and all are,
+/// so that nobody can tell which was nearly right.
 #[derive(Clone)]
-pub struct Guard(Option<[u8; 32]>);
+pub struct Guard(Vec<Caller>);
+
+#[derive(Clone)]
+struct Caller {
+    who: Admitted,
+    digest: [u8; 32],
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Admitted {
+    /// Absent where no token is configured: whoever is on this machine.
+    name: Option<Text>,
+    role: Role,
+}
+
+/// The name of what is done with the listener's own token.
+const LISTENER: &str = "api";
+
+impl Admitted {
+    /// The name that stands beside a change; only somebody with a name and the role may make one.
+    pub(super) fn may(&self, role: Role) -> Result<Text, Refusal> {
+        let Some(name) = &self.name else {
+            let message = "a change needs somebody's token: add `tokens` under `http.api`";
+            return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+        };
+        if self.role < role {
+            let message = format!("{name} is {}, and this needs {role}", self.role);
+            return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+        }
+        Ok(name.clone())
+    }
+
+    /// The configuration may be loaded again by whoever could send the daemon a signal, too.
+    pub(super) fn may_reload(&self) -> Result<(), Refusal> {
+        match self.name {
+            Some(_) => self.may(Role::Admin).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
 
 impl Guard {
     /// Refuses to leave an address beyond loopback unguarded, and a token that is empty.
     pub fn new(listen: SocketAddr, token: Option<&Secret>) -> Result<Self, String> {
-        match token {
-            Some(token) if token.expose().is_empty() => {
-                Err(format!("the token for {listen} is empty"))
-            }
-            Some(token) => Ok(Self(Some(digest(token.expose())))),
-            None if listen.ip().is_loopback() => Ok(Self(None)),
-            None => Err(format!(
-                "{listen} can be reached from other machines, and no token is configured: give it a token, or listen on 127.0.0.1"
-            )),
-        }
+        Self::of_people(listen, token, &[])
     }
 
-    pub(super) fn admits(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        match &self.0 {
-            Some(expected) => admits_token(headers, expected),
-            None => admits_local(headers),
+    /// The same, with tokens of people and scripts beside the listener's own.
+    pub fn of_people(
+        listen: SocketAddr,
+        token: Option<&Secret>,
+        people: &[ApiToken],
+    ) -> Result<Self, String> {
+        let own = token.map(|token| (LISTENER.into(), Role::Admin, token));
+        let people = people
+            .iter()
+            .map(|it| (it.name.clone(), it.role, &it.token));
+        let mut callers = Vec::new();
+        for (name, role, token) in own.into_iter().chain(people) {
+            if token.expose().is_empty() {
+                return Err(format!("the token of {name} for {listen} is empty"));
+            }
+            callers.push(Caller {
+                who: Admitted {
+                    name: Some(name),
+                    role,
+                },
+                digest: digest(token.expose()),
+            });
         }
+        if callers.is_empty() && !listen.ip().is_loopback() {
+            return Err(format!(
+                "{listen} can be reached from other machines, and no token is configured: give it a token, or listen on 127.0.0.1"
+            ));
+        }
+        Ok(Self(callers))
+    }
+
+    pub(super) fn admits(&self, headers: &HeaderMap) -> Result<Admitted, Refusal> {
+        if self.0.is_empty() {
+            admits_local(headers)?;
+            return Ok(Admitted {
+                name: None,
+                role: Role::Viewer,
+            });
+        }
+        self.admits_token(headers)
+    }
+
+    fn admits_token(&self, headers: &HeaderMap) -> Result<Admitted, Refusal> {
+        let given = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| digest(token.trim()));
+        let refused = |message: &str| Refusal::new(StatusCode::UNAUTHORIZED, message);
+        let given =
+            given.ok_or_else(|| refused("a token is needed: `Authorization: Bearer TOKEN`"))?;
+        let mut admitted = None;
+        for caller in &self.0 {
+            if bool::from(given.ct_eq(&caller.digest)) {
+                admitted = Some(caller.who.clone());
+            }
+        }
+        admitted.ok_or_else(|| refused("this is not the token"))
     }
 }
 
-/// Middleware: every route behind it is for those who are admitted.
-pub(super) async fn guarded(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+/// Middleware: every route behind it is for those who are admitted, and knows who asks.
+pub(super) async fn guarded(
+    State(guard): State<Guard>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     match guard.admits(request.headers()) {
-        Ok(()) => next.run(request).await,
+        Ok(admitted) => {
+            request.extensions_mut().insert(admitted);
+            next.run(request).await
+        }
         Err(refusal) if refusal.status == StatusCode::UNAUTHORIZED => {
             ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response()
         }
         Err(refusal) => refusal.into_response(),
-    }
-}
-
-fn admits_token(headers: &HeaderMap, expected: &[u8; 32]) -> Result<(), Refusal> {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| digest(token.trim()));
-    match given {
-        Some(given) if bool::from(given.ct_eq(expected)) => Ok(()),
-        Some(_) => Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            "this is not the token",
-        )),
-        None => Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            "a token is needed: `Authorization: Bearer TOKEN`",
-        )),
     }
 }
 
@@ -112,7 +186,7 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
-fn digest(token: &str) -> [u8; 32] {
+pub(super) fn digest(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
@@ -161,6 +235,43 @@ mod tests {
         assert_eq!(
             status(&guard, &[(header::HOST, "localhost")]),
             Some(StatusCode::UNAUTHORIZED)
+        );
+    }
+
+    #[test]
+    fn a_token_s_name_and_role_say_what_may_be_done_with_it() {
+        let people =
+            [("eve", Role::Viewer), ("bob", Role::Responder)].map(|(name, role)| ApiToken {
+                name: name.into(),
+                role,
+                token: Secret::new(format!("token of {name}")),
+            });
+        let listen = "0.0.0.0:1".parse().unwrap();
+        let guard = Guard::of_people(listen, Some(&Secret::new("own")), &people).unwrap();
+        let who = |token: &str| {
+            let bearer = format!("Bearer {token}");
+            guard.admits(&headers(&[(header::AUTHORIZATION, &bearer)]))
+        };
+        let may = |token: &str, role| who(token).unwrap().may(role).ok();
+        assert_eq!(may("token of eve", Role::Viewer).as_deref(), Some("eve"));
+        assert_eq!(may("token of eve", Role::Responder), None);
+        assert_eq!(may("token of bob", Role::Responder).as_deref(), Some("bob"));
+        assert_eq!(may("token of bob", Role::Admin), None);
+        assert!(who("token of bob").unwrap().may_reload().is_err());
+        assert_eq!(may("own", Role::Admin).as_deref(), Some("api"));
+        assert!(who("token of mallory").is_err());
+    }
+
+    #[test]
+    fn whoever_is_on_this_machine_looks_and_reloads_and_changes_nothing() {
+        let guard = Guard::new("127.0.0.1:9511".parse().unwrap(), None).unwrap();
+        let local = guard
+            .admits(&headers(&[(header::HOST, "localhost")]))
+            .unwrap();
+        assert!(local.may_reload().is_ok());
+        assert!(
+            local.may(Role::Viewer).is_err(),
+            "nobody's name would stand beside it"
         );
     }
 

@@ -9,9 +9,11 @@
 
 mod answer;
 mod api;
+mod exception;
 mod guard;
 mod listen;
 mod ops;
+mod people;
 mod query;
 
 use std::net::IpAddr;
@@ -25,6 +27,8 @@ pub use listen::{ListenError, Listening, Tls};
 pub use ops::{Ops, router as ops};
 
 use crate::metrics::top::{By, TopList};
+use crate::model::{BreakerReport, Mode, Text};
+use crate::store::Closed;
 
 /// What the `ops` listener asks of the running daemon.
 pub trait Health: Send + Sync {
@@ -46,6 +50,18 @@ pub trait Control: Send + Sync {
 
     /// A request was refused for want of a token or of rights. Called for each: must be quick.
     fn refused(&self, peer: Option<IpAddr>);
+
+    /// The breakers that are not closed.
+    fn breakers(&self) -> Vec<BreakerReport>;
+
+    /// The ceiling over every rule.
+    fn mode(&self) -> Mode;
+
+    /// The one source there is, if there is one alone.
+    fn only_issuer(&self) -> Option<Text>;
+
+    /// An incident was closed by a person.
+    fn closed(&self, closed: &Closed);
 }
 
 /// Whether the daemon does its work.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::admin::Readiness;
 use crate::metrics::Metrics;
-use crate::model::{SourcePartition, Text};
+use crate::model::{BreakerReport, BreakerState, SourcePartition, Text};
 use crate::sources::{Status, webhook};
 
 pub(super) struct Board {
@@ -22,6 +22,7 @@ struct State {
     store_down: Option<String>,
     /// Events for which a condition of the rule had no answer.
     rule_errors: BTreeMap<Text, u64>,
+    breakers: Vec<BreakerReport>,
 }
 
 struct SourceState {
@@ -52,7 +53,25 @@ impl Board {
                 sources,
                 store_down: None,
                 rule_errors: BTreeMap::new(),
+                breakers: Vec::new(),
             }),
+        }
+    }
+
+    /// The breakers that are not closed, as the policy said last.
+    pub(super) fn breakers(&self) -> Vec<BreakerReport> {
+        self.lock().breakers.clone()
+    }
+
+    pub(super) fn set_breakers(&self, breakers: &[BreakerReport]) {
+        let known = std::mem::replace(&mut self.lock().breakers, breakers.to_vec());
+        let opened = |it: &&BreakerReport| it.state == BreakerState::Open;
+        for breaker in breakers.iter().filter(opened) {
+            let is_known = |it: &BreakerReport| it.client == breaker.client && opened(&it);
+            if !known.iter().any(is_known) {
+                let client = &breaker.client.client_id;
+                tracing::warn!(%client, why = %breaker.why, "The breaker of a client has opened; what would be ended there waits for a person");
+            }
         }
     }
 

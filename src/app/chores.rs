@@ -11,15 +11,20 @@ use tokio_util::sync::CancellationToken;
 use super::audited;
 use super::control::Controls;
 use super::{online, parts};
+use crate::admin;
 use crate::clock;
 use crate::config::{Config, SourceKind};
-use crate::model::{Position, SourcePartition, Text};
+use crate::model::{
+    By, IncidentState, Position, Resolution, SourcePartition, Text, Timestamp, limits,
+};
 use crate::pipeline::Control;
-use crate::store::StoreError;
+use crate::store::{StoreError, Taken};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TABLES_EVERY: u32 = 10;
 const ERASURE_EVERY: u32 = 2;
+const HELD_EVERY: u32 = 10;
+const INCIDENTS_EVERY: u32 = 60;
 const RETENTION_EVERY: u32 = 3600;
 const EXCEPTIONS_EVERY: u32 = 24 * 3600;
 
@@ -76,6 +81,12 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
             }
             tracing::info!("GeoIP files changed and were read again");
         }
+        if turn.is_multiple_of(HELD_EVERY) {
+            expire_held(&controls).await;
+        }
+        if turn.is_multiple_of(INCIDENTS_EVERY) {
+            close_idle(&controls).await;
+        }
         if turn.is_multiple_of(RETENTION_EVERY) {
             forget(&controls).await;
         }
@@ -118,6 +129,48 @@ async fn tell_refusals(controls: &Controls) {
 /// The loop takes nothing while the store is away. What is told again in a second anyhow must leave room for a reload.
 fn has_room(control: &mpsc::Sender<Control>) -> bool {
     control.capacity() > control.max_capacity() / 2
+}
+
+/// What nobody has decided about in time is over.
+async fn expire_held(controls: &Controls) {
+    let now = clock::now();
+    let since = now
+        .checked_sub(limits::HELD_EXPIRES)
+        .unwrap_or(Timestamp::MIN);
+    match controls.store.expire_held(since, now).await {
+        Ok(over) => controls.undecided(&over),
+        // `ready` tells of a store that does not answer; it is tried again in a moment.
+        Err(error) => tracing::debug!(%error, "Held actions could not be expired"),
+    }
+}
+
+/// Incidents in which nothing has happened for a day, and nothing is to be done, close themselves.
+async fn close_idle(controls: &Controls) {
+    let now = clock::now();
+    let since = now
+        .checked_sub(limits::INCIDENT_IDLE)
+        .unwrap_or(Timestamp::MIN);
+    let by = By {
+        who: "tokenwarden".into(),
+        why: "nothing was found for a day, and nothing is left to do".into(),
+    };
+    let store = &controls.store;
+    let idle = store.idle_incidents(since, limits::INCIDENTS_CLOSED_AT_ONCE);
+    for (id, state) in idle.await.unwrap_or_default() {
+        let resolution = match state {
+            IncidentState::Contained => Resolution::Contained,
+            _ => Resolution::Lapsed,
+        };
+        match store.close_incident(&id, resolution, &by, now).await {
+            Ok(Taken::Done(closed)) => admin::Control::closed(controls, &closed),
+            // A person was quicker.
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, "Idle incidents could not be closed");
+                return;
+            }
+        }
+    }
 }
 
 async fn forget(controls: &Controls) {

@@ -21,9 +21,12 @@ use crate::delivery::{Performers, Withheld};
 use crate::enrich::Tables;
 use crate::metrics::top::{By, Top, TopList};
 use crate::metrics::{self, Metrics, Registry};
-use crate::model::{ActionKind, AuditKind, AuditNote, Severity, Timestamp, limits};
+use crate::model::{
+    ActionKind, ActionState, AuditKind, AuditNote, BreakerReport, Mode, Severity, Text, Timestamp,
+    limits,
+};
 use crate::pipeline::Control;
-use crate::store::Store;
+use crate::store::{Closed, Store};
 
 pub(super) struct Controls {
     loaded: RwLock<Arc<Loaded>>,
@@ -223,6 +226,17 @@ impl Controls {
             .set(clock::seconds(at));
     }
 
+    /// Counts held and offered actions about which nobody has decided in time.
+    pub(super) fn undecided(&self, over: &[(ActionKind, ActionState)]) {
+        for (kind, state) in over {
+            tracing::warn!("A {kind} waited for a person too long and is {state}");
+            self.metrics
+                .actions_finished_total
+                .with_label_values(&[kind.as_str(), state.as_str()])
+                .inc();
+        }
+    }
+
     async fn gauges(&self) {
         let Ok(Ok(gauges)) = tokio::time::timeout(GAUGES_TIMEOUT, self.store.gauges()).await else {
             // What the store said last stays; `ready` tells that it does not answer.
@@ -296,5 +310,27 @@ impl admin::Control for Controls {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .list(by, window, limit)
+    }
+
+    fn breakers(&self) -> Vec<BreakerReport> {
+        self.board.breakers()
+    }
+
+    fn mode(&self) -> Mode {
+        self.loaded().config.mode
+    }
+
+    fn only_issuer(&self) -> Option<Text> {
+        match &self.loaded().config.sources[..] {
+            [only] => Some(only.name.clone()),
+            _ => None,
+        }
+    }
+
+    fn closed(&self, closed: &Closed) {
+        self.metrics
+            .incidents_closed_total
+            .with_label_values(&[&*closed.rule, closed.resolution.as_str()])
+            .inc();
     }
 }

@@ -252,7 +252,8 @@ impl Daemon {
             ));
         }
         if let Some(api) = http.api {
-            let guard = Guard::new(api.listen, api.token.as_ref()).map_err(anyhow::Error::msg)?;
+            let guard = Guard::of_people(api.listen, api.token.as_ref(), &api.tokens)
+                .map_err(anyhow::Error::msg)?;
             let control: Arc<dyn admin::Control> = self.controls.clone();
             serving.push((
                 "api",
@@ -262,6 +263,7 @@ impl Daemon {
                     store: self.store.clone(),
                     control,
                     guard,
+                    now: clock::now,
                 }),
             ));
         }

@@ -13,7 +13,7 @@ use crate::decode::Decoder;
 use crate::delivery::{Digests, Performers, Routes};
 use crate::enrich::Tables;
 use crate::metrics::{Known, Names};
-use crate::model::Text;
+use crate::model::{Mode, Text};
 use crate::pipeline::Reload;
 use crate::rules::RuleSet;
 use crate::yaml::{Fault, Place};
@@ -171,6 +171,9 @@ pub(super) fn performers(config: &Config, rules: &RuleSet) -> Result<Performers,
         routes: Routes::new(&config.routes, &config.receivers, parts::rule_labels(rules)),
         rules: rules.rules.iter().map(note).collect(),
         act_within: config.response.act_within,
+        budget: config.response.budget,
+        never_act_on: config.response.never_act_on.clone(),
+        performs_nothing: config.mode < Mode::Enforce,
         digests: digests(config),
     })
 }

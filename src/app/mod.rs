@@ -15,6 +15,7 @@ mod loaded;
 pub mod notify;
 pub mod online;
 pub mod parts;
+pub mod remote;
 pub mod replay;
 mod restart;
 pub mod rule_tests;

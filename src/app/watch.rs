@@ -171,6 +171,7 @@ impl Observer for Watch {
 
     fn breakers(&mut self, breakers: Vec<BreakerReport>) {
         self.metrics.breakers(&self.names, &breakers);
+        self.board.set_breakers(&breakers);
     }
 
     fn rule_errors(&mut self, rule: &Text, errors: u64) {

@@ -12,6 +12,7 @@ mod erase;
 mod explain;
 mod notify;
 mod online;
+mod people;
 mod replay;
 mod rules;
 mod run;
@@ -37,17 +38,22 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Actions(people::actions::Arguments),
     Audit(audit::Arguments),
+    Breakers(people::breakers::Arguments),
     Check(check::Arguments),
     Completions(completions::Arguments),
     Demo(demo::Arguments),
     Erase(erase::Arguments),
     Explain(explain::Arguments),
+    Incidents(people::incidents::Arguments),
     Notify(notify::Arguments),
     Replay(replay::Arguments),
+    Revoke(people::revoke::Arguments),
     Rules(rules::Arguments),
     Run(run::Arguments),
     Schema(schema::Arguments),
+    Silences(people::silences::Arguments),
     Simulate(simulate::Arguments),
     Test(test::Arguments),
 }
@@ -116,17 +122,22 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, terminal: &mut Termin
 
 fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
     match command {
+        Command::Actions(arguments) => people::actions::run(&arguments, terminal),
+        Command::Breakers(arguments) => people::breakers::run(&arguments, terminal),
         Command::Audit(arguments) => audit::run(&arguments, terminal),
         Command::Check(arguments) => check::run(&arguments, terminal),
         Command::Completions(arguments) => completions::run(&arguments, terminal),
         Command::Demo(arguments) => demo::run(&arguments, terminal),
         Command::Erase(arguments) => erase::run(&arguments, terminal),
         Command::Explain(arguments) => explain::run(&arguments, terminal),
+        Command::Incidents(arguments) => people::incidents::run(&arguments, terminal),
         Command::Notify(arguments) => notify::run(&arguments, terminal),
         Command::Replay(arguments) => replay::run(&arguments, terminal),
+        Command::Revoke(arguments) => people::revoke::run(&arguments, terminal),
         Command::Rules(arguments) => rules::run(&arguments, terminal),
         Command::Run(arguments) => run::run(&arguments, terminal),
         Command::Schema(arguments) => schema::run(&arguments, terminal),
+        Command::Silences(arguments) => people::silences::run(&arguments, terminal),
         Command::Simulate(arguments) => simulate::run(&arguments, terminal),
         Command::Test(arguments) => test::run(&arguments, terminal),
     }
@@ -168,9 +179,11 @@ fn give_up(error: &anyhow::Error, terminal: &mut Terminal<'_>) -> Exit {
     Exit::Failure
 }
 
-/// Ids and names come from callers: nothing of them may steer a terminal.
+/// Ids and names come from callers: nothing of them may steer a terminal, nor turn the direction of its text around.
 fn clean(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| c.is_control() || turns(c);
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if steers(c) { '\u{fffd}' } else { c })
         .collect()
 }

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::model::{Role, Text};
+
 use super::Secret;
 
 /// Absent means: this listener is not opened.
@@ -25,8 +27,18 @@ pub struct OpsListener {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiListener {
     pub listen: SocketAddr,
-    /// Bearer token; required beyond loopback.
+    /// Bearer token that may do everything; beyond loopback this or `tokens` is required.
     pub token: Option<Secret>,
+    /// Bearer tokens of people and scripts, each with a name that stands beside whatever it does.
+    pub tokens: Vec<ApiToken>,
+}
+
+/// One token for the API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiToken {
+    pub name: Text,
+    pub role: Role,
+    pub token: Secret,
 }
 
 /// Webhook sources only; each source has its own authentication.

@@ -18,7 +18,7 @@ mod store;
 
 pub use crate::model::{ClientType, Rotation};
 pub use actions::{HttpAuth, HttpRevoker, KeycloakRevoker, Revoker, RevokerKind};
-pub use http::{ApiListener, Http, IngestListener, OpsListener};
+pub use http::{ApiListener, ApiToken, Http, IngestListener, OpsListener};
 pub use log::{Log, LogFormat, LogLevel};
 pub use policy::{Budget, Client, Clients, DeclaredNetwork, GeoIp, Response, Tenant, Tenants};
 pub use receivers::{

@@ -13,6 +13,7 @@ mod digest;
 mod follow;
 mod notify;
 mod perform;
+mod recheck;
 mod reminders;
 mod report;
 mod routes;
@@ -37,6 +38,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::{Notifier, Revokers, RuleNote};
+use crate::config::Budget;
 use crate::model::limits::{
     DELIVERY_LANES, DELIVERY_LOOK_EVERY, LEASE, NOTIFICATION_TIMEOUT, REVOCATION_TIMEOUT,
 };
@@ -57,6 +59,12 @@ pub struct Performers {
     pub rules: BTreeMap<Text, RuleNote>,
     /// An action whose event is older than this is held.
     pub act_within: Duration,
+    /// By wall time; what a person has approved goes beyond it.
+    pub budget: Budget,
+    /// Users never to be acted on, whoever approves it.
+    pub never_act_on: Vec<Text>,
+    /// The ceiling over every rule is below `enforce`.
+    pub performs_nothing: bool,
     pub digests: Digests,
 }
 

@@ -17,8 +17,8 @@ impl Worker {
         performers: &Performers,
     ) -> Result<(), StoreError> {
         let action = &leased.action;
-        if let Some(too_old) = too_old(leased, performers.act_within, self.now()) {
-            return self.finish(leased, too_old).await;
+        if let Some(finish) = self.recheck(leased, performers).await? {
+            return self.finish(leased, finish).await;
         }
         let revoker = match performers.revokers.choose(action).await {
             Ok(revoker) => revoker,
@@ -35,17 +35,25 @@ impl Worker {
             return self.finish(leased, wait_for_person(leased, &why)).await;
         }
         let attempted = own_event(OwnEventKind::Attempted, action, now);
+        // A person answers for what was approved, and what was begun before is charged already.
+        let asks = !leased.approved && leased.attempts == 0;
         let begun = self
             .store
-            .begin_attempt(
-                &action.id,
-                &leased.lease,
-                std::slice::from_ref(name),
-                Some(&attempted),
+            .begin_within(
+                asks.then_some(&performers.budget),
+                leased,
+                name,
+                &attempted,
                 now,
                 later(now, LEASE),
             )
             .await?;
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(used_up) => {
+                return self.finish(leased, wait_for_person(leased, &used_up)).await;
+            }
+        };
         let attempt = self
             .attempt(
                 leased,

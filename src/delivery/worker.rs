@@ -77,6 +77,7 @@ impl Worker {
             FinishState::Parked => Some(own_event(OwnEventKind::Parked, action, now)),
             FinishState::RetryAt(_)
             | FinishState::Held
+            | FinishState::Suppressed
             | FinishState::TooOld
             | FinishState::Expired => None,
         };
@@ -103,6 +104,10 @@ impl Worker {
             FinishState::TooOld => {
                 tracing::debug!(action.id = %action.id, reason = outcome, "A {} is held for its age", action.kind);
                 ActionState::Held
+            }
+            FinishState::Suppressed => {
+                tracing::info!(action.id = %action.id, reason = outcome, "A {} is not performed", action.kind);
+                ActionState::Suppressed
             }
             FinishState::Expired => ActionState::Expired,
         };

@@ -1,8 +1,8 @@
 //! Exports every label set that is known at start as 0: a rate needs a beginning, and an alert must tell none from unknown.
 
 use crate::model::{
-    ActionKind, BreakerReport, BreakerState, Decision, Mode, Outcome, Reason, RejectReason,
-    Severity, Text,
+    Action, ActionKind, BreakerReport, BreakerState, Decision, Mode, Outcome, Reason, RejectReason,
+    Resolution, Severity, Text,
 };
 
 use super::{Metrics, Names, refreshes};
@@ -57,6 +57,7 @@ impl Metrics {
                 self.detections_total
                     .with_label_values(&[rule, severity.as_str()])
             });
+            self.prepare_closed(rule);
             self.rule_blind.with_label_values(&[rule]);
             self.rule_errors_total.with_label_values(&[rule]);
             self.rule_exceptions_expiring.with_label_values(&[rule]);
@@ -88,6 +89,7 @@ impl Metrics {
         self.build_info
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
+        self.prepare_closed(Action::BY_HAND);
         self.prepare_actions();
         self.prepare_names(&known.names);
     }
@@ -109,6 +111,13 @@ impl Metrics {
         each(RejectReason::ALL, |reason| {
             self.records_rejected_total
                 .with_label_values(&[source, reason.as_str()])
+        });
+    }
+
+    fn prepare_closed(&self, rule: &str) {
+        each(Resolution::ALL, |resolution| {
+            self.incidents_closed_total
+                .with_label_values(&[rule, resolution.as_str()])
         });
     }
 

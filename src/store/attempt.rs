@@ -65,29 +65,16 @@ impl Store {
         lease_until: Timestamp,
     ) -> Result<Vec<AttemptId>, StoreError> {
         let mut transaction = self.begin().await?;
-        let row = sqlx::query(
-            "UPDATE action SET attempts = attempts + 1, lease_until = $1 WHERE id = $2 AND state = 'leased' AND lease_owner = $3 RETURNING attempts, body",
+        let action = (action_id, owner);
+        let attempts = begin(
+            &mut transaction,
+            action,
+            performers,
+            first,
+            now,
+            lease_until,
         )
-        .bind(sql::ms(lease_until))
-        .bind(action_id.as_ref())
-        .bind(owner)
-        .fetch_optional(&mut *transaction)
         .await?;
-        let row = row.ok_or_else(|| StoreError::LeaseLost {
-            action_id: action_id.clone(),
-        })?;
-        give_up_lost_attempts(&mut transaction, action_id, now).await?;
-        let mut attempts = Vec::with_capacity(performers.len());
-        for performer in performers {
-            attempts.push(insert_attempt(&mut transaction, action_id, performer, now).await?);
-        }
-        let nth = row.try_get::<i64, _>("attempts")?;
-        if let (1, Some(event)) = (nth, first) {
-            insert_own_event(&mut transaction, event).await?;
-        }
-        let action: Action = sql::from_json("action", action_id, row.try_get("body")?)?;
-        let note = AuditNote::attempt(&action, performers, nth);
-        audit::append(&mut transaction, &[note], now).await?;
         transaction.commit().await?;
         Ok(attempts)
     }
@@ -156,6 +143,43 @@ impl Store {
             held_back: sql::count(row.try_get("held_back")?),
         })
     }
+}
+
+/// Begins a try of each performer at a leased action; the event is told with the first.
+pub(super) async fn begin(
+    connection: &mut AnyConnection,
+    (action_id, owner): (&Text, &str),
+    performers: &[Text],
+    first: Option<&OwnEvent>,
+    now: Timestamp,
+    lease_until: Timestamp,
+) -> Result<Vec<AttemptId>, StoreError> {
+    let row = sqlx::query(
+        "UPDATE action SET attempts = attempts + 1, lease_until = $1, begun_at = COALESCE(begun_at, $4)
+         WHERE id = $2 AND state = 'leased' AND lease_owner = $3 RETURNING attempts, body",
+    )
+    .bind(sql::ms(lease_until))
+    .bind(action_id.as_ref())
+    .bind(owner)
+    .bind(sql::ms(now))
+    .fetch_optional(&mut *connection)
+    .await?;
+    let row = row.ok_or_else(|| StoreError::LeaseLost {
+        action_id: action_id.clone(),
+    })?;
+    give_up_lost_attempts(connection, action_id, now).await?;
+    let mut attempts = Vec::with_capacity(performers.len());
+    for performer in performers {
+        attempts.push(insert_attempt(connection, action_id, performer, now).await?);
+    }
+    let nth = row.try_get::<i64, _>("attempts")?;
+    if let (1, Some(event)) = (nth, first) {
+        insert_own_event(connection, event).await?;
+    }
+    let action: Action = sql::from_json("action", action_id, row.try_get("body")?)?;
+    let note = AuditNote::attempt(&action, performers, nth);
+    audit::append(connection, &[note], now).await?;
+    Ok(attempts)
 }
 
 /// Their process died between the call and its answer: whether they worked is not known.

@@ -27,6 +27,7 @@ mod people;
 mod queries;
 mod retention;
 mod snapshot;
+mod spent;
 mod sql;
 mod token_key;
 

@@ -76,6 +76,8 @@ pub enum FinishState {
     RetryAt(Timestamp),
     Parked,
     Held,
+    /// It need not, or must not, be done any more.
+    Suppressed,
     /// Held for its age: one summary will tell of all such.
     TooOld,
     Expired,
@@ -88,6 +90,7 @@ impl FinishState {
             Self::RetryAt(_) => ActionState::Ready,
             Self::Parked => ActionState::Parked,
             Self::Held | Self::TooOld => ActionState::Held,
+            Self::Suppressed => ActionState::Suppressed,
             Self::Expired => ActionState::Expired,
         }
     }

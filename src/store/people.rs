@@ -6,14 +6,14 @@
 use sqlx::{Any, Row as _, Transaction};
 
 use crate::model::{
-    Action, ActionKind, ActionState, AuditNote, BreakerClient, By, Deed, Incident, IncidentState,
-    PersonEvent, Resolution, Silence, Text, Timestamp,
+    Action, ActionKind, ActionState, AuditNote, BreakerClient, By, Deed, Detection, Incident,
+    IncidentState, PersonEvent, Resolution, Silence, Text, Timestamp,
 };
 
 use super::commit::{INCIDENTS, decided_state, incident_row, insert_actions};
 use super::own::insert_person_event;
 use super::sql::{self, Cell, Insert};
-use super::{Store, StoreError, audit};
+use super::{DetectionFilter, Page, Store, StoreError, audit};
 
 /// How a person's wish was taken.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +81,7 @@ impl Ruling {
         }
     }
 
-    const fn verb(self) -> &'static str {
+    pub const fn verb(self) -> &'static str {
         match self {
             Self::Approve => "approved",
             Self::Refuse => "refused",
@@ -360,6 +360,42 @@ impl Store {
         rows.iter()
             .map(|row| sql::from_json("silence", row.try_get("id")?, row.try_get("body")?))
             .collect()
+    }
+
+    /// Whether the same was done by another action since this one's event: to the family, or to its user as a whole.
+    pub async fn done_meanwhile(&self, action: &Action) -> Result<bool, StoreError> {
+        let row = sqlx::query(
+            "SELECT id FROM action WHERE id <> $1 AND issuer = $2 AND state = 'done' AND event_time >= $3
+             AND ((kind = $4 AND COALESCE(family_id, '') = $5 AND COALESCE(user_id, '') = $6)
+                OR ($4 = 'revoke_family' AND kind IN ('revoke_user', 'lock_user') AND user_id = $6)) LIMIT 1",
+        )
+        .bind(action.id.as_ref())
+        .bind(action.target.issuer.as_ref())
+        .bind(sql::ms(action.event_time))
+        .bind(action.kind.as_str())
+        .bind(action.target.family_id.as_deref().unwrap_or_default())
+        .bind(action.target.user_id.as_deref().unwrap_or_default())
+        .fetch_optional(self.reader())
+        .await?;
+        Ok(row.is_some())
+    }
+
+    /// The newest detection about a family or a user.
+    pub async fn newest_about(
+        &self,
+        family: Option<&Text>,
+        user: Option<&Text>,
+    ) -> Result<Option<Detection>, StoreError> {
+        let filter = DetectionFilter {
+            family_id: family.cloned(),
+            user_id: user.cloned(),
+            ..DetectionFilter::default()
+        };
+        let page = Page {
+            before: None,
+            limit: 1,
+        };
+        Ok(self.detections(&filter, page).await?.items.pop())
     }
 
     /// Held actions about which nobody has decided since then are over, and what was offered is withdrawn: each with its

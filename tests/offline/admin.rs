@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tokenwarden::admin::{self, Api, Control, Guard, Health, Listening, OPENAPI, Ops, Readiness};
 use tokenwarden::config::{Secret, StoreConfig};
 use tokenwarden::metrics::top::{By, Ranked, TopList};
-use tokenwarden::model::{Commit, Member};
-use tokenwarden::store::{OpenAs, Store};
+use tokenwarden::model::{BreakerReport, Commit, Member, Mode, Text, Timestamp};
+use tokenwarden::store::{Closed, OpenAs, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,20 @@ impl Control for Daemon {
             missed_max: 1,
         }
     }
+
+    fn breakers(&self) -> Vec<BreakerReport> {
+        Vec::new()
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::Observe
+    }
+
+    fn only_issuer(&self) -> Option<Text> {
+        None
+    }
+
+    fn closed(&self, _: &Closed) {}
 }
 
 fn daemon(readiness: Readiness) -> Arc<Daemon> {
@@ -170,6 +184,7 @@ async fn api(control: Arc<Daemon>, token: Option<&str>) -> (Server, TempDir) {
         store,
         control,
         guard: guard(token),
+        now: Timestamp::now,
     }))
     .await;
     (server, folder)

@@ -56,6 +56,7 @@ mod simulation_world;
 mod admin;
 mod dashboards;
 mod deploy;
+mod people;
 mod sql;
 #[path = "../support/sql_suite.rs"]
 mod sql_suite;

@@ -2,10 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use crate::model::Role;
+use crate::model::limits::API_TOKENS_MAX;
 use crate::yaml::{Faults, Map, Node};
 
-use super::super::{ApiListener, Http, IngestListener, OpsListener, Secret};
-use super::{existing_file, secret};
+use super::super::{ApiListener, ApiToken, Http, IngestListener, OpsListener, Secret};
+use super::{existing_file, list, name, secret};
 
 const OPS_PORT_DEFAULT: u16 = 9510;
 const API_PORT_DEFAULT: u16 = 9511;
@@ -18,8 +20,19 @@ pub(super) fn http(node: &Node, faults: &mut Faults) -> Option<Http> {
         Some(OpsListener { listen, token })
     });
     let api = map.optional("api", faults, |node, faults| {
-        let (listen, token) = guarded(node, API_PORT_DEFAULT, faults)?;
-        Some(ApiListener { listen, token })
+        let mut map = node.mapping(faults)?;
+        let listen = listen(&mut map, API_PORT_DEFAULT, faults);
+        let token = secret::optional(&mut map, "token", faults);
+        let tokens = list(&mut map, "tokens", faults, api_token);
+        let is_given = secret::is_given(&mut map, "token") || node.member("tokens").is_some();
+        need_token(node, listen, is_given, faults);
+        unlike(node, &tokens, faults);
+        map.finish(faults);
+        Some(ApiListener {
+            listen,
+            token,
+            tokens,
+        })
     });
     let ingest = map.optional("ingest", faults, ingest);
     map.finish(faults);
@@ -31,19 +44,59 @@ fn guarded(node: &Node, port: u16, faults: &mut Faults) -> Option<(SocketAddr, O
     let mut map = node.mapping(faults)?;
     let listen = listen(&mut map, port, faults);
     let token = secret::optional(&mut map, "token", faults);
-    if !listen.ip().is_loopback() && !secret::is_given(&mut map, "token") {
-        let message =
-            format!("{listen} can be reached from elsewhere, and `token_file` is missing");
-        let hint = "give it a bearer token, or listen on 127.0.0.1";
-        faults.push(
-            node.member("listen")
-                .unwrap_or(node)
-                .fault(message)
-                .with_hint(hint),
-        );
-    }
+    let is_given = secret::is_given(&mut map, "token");
+    need_token(node, listen, is_given, faults);
     map.finish(faults);
     Some((listen, token))
+}
+
+fn need_token(node: &Node, listen: SocketAddr, is_given: bool, faults: &mut Faults) {
+    if listen.ip().is_loopback() || is_given {
+        return;
+    }
+    let message = format!("{listen} can be reached from elsewhere, and `token_file` is missing");
+    let hint = "give it a bearer token, or listen on 127.0.0.1";
+    faults.push(
+        node.member("listen")
+            .unwrap_or(node)
+            .fault(message)
+            .with_hint(hint),
+    );
+}
+
+/// A token of one person or script.
+fn api_token(node: &Node, faults: &mut Faults) -> Option<ApiToken> {
+    let mut map = node.mapping(faults)?;
+    let name = map.required("name", faults, name);
+    let role = map.required("role", faults, |node, faults| {
+        node.name(Role::ALL, Role::as_str, faults)
+    });
+    let token = secret::required(&mut map, "token", faults);
+    map.finish(faults);
+    Some(ApiToken {
+        name: name?,
+        role: role?,
+        token: token?,
+    })
+}
+
+/// Whose deed it was must be told by the token.
+fn unlike(node: &Node, tokens: &[ApiToken], faults: &mut Faults) {
+    let place = node.member("tokens").unwrap_or(node);
+    for (at, token) in tokens.iter().enumerate() {
+        for other in &tokens[..at] {
+            if other.name == token.name {
+                faults.push(place.fault(format!("the name `{}` stands twice", token.name)));
+            }
+            if other.token == token.token {
+                let names = format!("`{}` and `{}`", other.name, token.name);
+                faults.push(place.fault(format!("{names} have the same token")));
+            }
+        }
+    }
+    if tokens.len() > API_TOKENS_MAX {
+        faults.push(place.fault(format!("more than {API_TOKENS_MAX} tokens")));
+    }
 }
 
 /// Each webhook source has an authentication of its own, so none is asked for here.

@@ -2,6 +2,7 @@
 
 mod follow;
 mod notices;
+mod recheck;
 mod reminders;
 mod revocations;
 mod routes;
@@ -20,7 +21,7 @@ use tokenwarden::actions::{
     Attempt, Claim, Followed, Following, Notification, Notifier, Revoker, Revokers, RuleNote,
 };
 use tokenwarden::config::{Secret, StoreConfig};
-use tokenwarden::delivery::{Delivery, Digests, Options, Performers, Report, Routes, Withheld};
+use tokenwarden::delivery::{Delivery, Options, Performers, Report, Routes, Withheld};
 use tokenwarden::model::{
     Action, ActionKind, ActionRecord, ActionState, Bulletin, Commit, Decision, Evidence, OwnEvent,
     OwnEventKind, Text,
@@ -252,7 +253,7 @@ impl Bench {
             routes: Routes::default(),
             rules: BTreeMap::from([(note.rule.clone(), note)]),
             act_within: Duration::from_mins(15),
-            digests: Digests::default(),
+            ..Performers::default()
         };
         let mut bench = Self {
             store,
@@ -359,6 +360,15 @@ impl Bench {
             gauges.pending.iter().all(|(_, count)| *count == 0)
         })
         .await;
+    }
+
+    /// Performed, held or given up.
+    async fn until_over(&self, id: &str) {
+        let over = async || {
+            let state = self.record(id).await.state;
+            !matches!(state, ActionState::Ready | ActionState::Leased)
+        };
+        until(&format!("{id} is over"), over).await;
     }
 
     async fn own_events(&self) -> Vec<OwnEventKind> {

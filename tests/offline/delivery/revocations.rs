@@ -235,6 +235,7 @@ async fn actions_on_several_users_go_side_by_side_within_the_bound() {
     let gate = Arc::new(Semaphore::new(0));
     let keycloak = Script::new("keycloak", (0..30).map(|_| Step::Gate(gate.clone())));
     let bench = Bench::new(&[&keycloak], &[]).await;
+    bench.change(|performers| performers.budget.per_client = 30);
     let all = (0..30).map(|n| {
         action(
             &format!("{n}"),

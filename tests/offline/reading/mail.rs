@@ -157,6 +157,7 @@ fn performers(rules: &RuleSet, config: &Config, mails: std::path::PathBuf) -> Pe
             mode: config.mode,
             receivers: vec![],
         },
+        ..Performers::default()
     }
 }
 
