@@ -116,6 +116,7 @@ fn judge(status: StatusCode, body: Value) -> Answer {
     };
     match status {
         StatusCode::NOT_FOUND => Answer::Missing(why),
+        StatusCode::UNAUTHORIZED => Answer::Refused(format!("{why} (--token-file names its file)")),
         _ => Answer::Refused(why),
     }
 }

@@ -262,10 +262,14 @@ fn budget(node: &Node, faults: &mut Faults) -> Option<Budget> {
         global,
         per_10000_families: count("per_10000_families", default.per_10000_families, 10_000),
     };
-    let parts = [budget.per_client, budget.per_rule, budget.per_tenant];
-    if parts.iter().any(|part| *part > budget.global) {
+    let parts = [
+        ("per_client", budget.per_client),
+        ("per_rule", budget.per_rule),
+        ("per_tenant", budget.per_tenant),
+    ];
+    if let Some((name, part)) = parts.into_iter().find(|(_, part)| *part > budget.global) {
         let message = format!(
-            "a part has more than the whole: `global` is {}",
+            "`{name}` is {part}, and `global` holds at {}: a part has more than the whole",
             budget.global
         );
         faults.warn(map.fault(message));
