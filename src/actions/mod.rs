@@ -23,6 +23,7 @@ mod report;
 mod revokers;
 mod slack;
 mod specimen;
+mod tasks;
 mod template;
 mod token;
 mod webhook;

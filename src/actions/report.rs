@@ -6,9 +6,10 @@
 use serde::Serialize;
 
 use crate::actions::{Asked, Notification, word};
-use crate::model::{ActionState, Detection, Evidence, Subject, Text, Value, limits};
+use crate::model::{Detection, Evidence, Subject, Text, Value, limits};
 
 use super::clean;
+use super::tasks::{self, Task};
 use super::words::{self, Standing};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,12 +36,6 @@ pub(super) struct Report {
     /// The command that tells all that is known of the gravest finding.
     pub(super) explain: Option<String>,
     pub(super) incident_id: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Task {
-    pub(super) text: String,
-    pub(super) command: Option<String>,
 }
 
 /// Why one rule fired.
@@ -109,7 +104,7 @@ impl Report {
             headline: headline(notification, asked),
             meaning,
             done: done(notification),
-            to_do: to_do(notification, asked, standing),
+            to_do: tasks::to_do(notification, asked, standing),
             more: incident.detections.saturating_sub(shown),
             findings,
             who: who(notification, asked),
@@ -166,94 +161,6 @@ fn done(notification: &Notification) -> Vec<String> {
         return vec!["Nothing was ended: the rules ask only that you know.".to_owned()];
     }
     deeds
-}
-
-fn to_do(notification: &Notification, asked: &Asked, standing: Standing) -> Vec<Task> {
-    let mut tasks = Vec::new();
-    for record in &notification.actions {
-        let is_open = !matches!(record.state, ActionState::Done | ActionState::Offered);
-        let by_hand = asked.by_hand.iter().find(|(id, _)| *id == record.action.id);
-        if is_open && let Some((_, command)) = by_hand {
-            tasks.push(Task {
-                text: format!("To {} by hand:", words::to_do(record.action.kind)),
-                command: Some(command.clone()),
-            });
-        } else if matches!(record.state, ActionState::Parked | ActionState::Expired)
-            && record.action.kind.ends_something()
-        {
-            let kind = words::to_do(record.action.kind);
-            tasks.push(Task::text(&format!(
-                "To {kind} by hand at the authorization server: it is still alive."
-            )));
-        }
-    }
-    match standing {
-        _ if !tasks.is_empty() => {}
-        Standing::Waiting => tasks.push(Task::text(&waiting(notification))),
-        Standing::UnderWay => tasks.push(Task::text(
-            "Nothing yet: it is tried on for a quarter of an hour, and you are told again only if it fails.",
-        )),
-        _ => {}
-    }
-    match standing {
-        Standing::Contained => tasks.push(Task::text(
-            "Nothing more needs to be ended. Access tokens issued before may work until they expire; ask the user and find out how the token got out.",
-        )),
-        Standing::Specimen => tasks.push(Task::text("Nothing: this mail only shows that mails arrive.")),
-        _ if tasks.is_empty() => tasks.push(decide(notification, asked)),
-        _ => {}
-    }
-    tasks
-}
-
-/// What waits is for a person to let go or not; each names whom it is about.
-fn waiting(notification: &Notification) -> String {
-    let records = notification.actions.iter();
-    let held = records.filter(|record| record.state == ActionState::Held);
-    let (held, id) = (held.count(), word(&notification.incident.id));
-    let of = id.map_or_else(String::new, |id| format!("&incident_id={id}"));
-    format!(
-        "Nothing of what waits happens by itself. Look at whom it would end ({held} here), and decide: /api/v1/actions?state=held{of}"
-    )
-}
-
-/// Nothing was ended, and perhaps nothing has to be: that is for the reader.
-fn decide(notification: &Notification, asked: &Asked) -> Task {
-    let Notification {
-        action, incident, ..
-    } = notification;
-    let knows_user = action.target.user_id.is_some() || incident.user_id.is_some();
-    if let Some(command) = &asked.to_end {
-        let ask = if knows_user {
-            "Decide by what stands above; where it hangs on the user, ask them. To end the login:"
-        } else {
-            "Decide by what stands above, and by who and where below. To end the login:"
-        };
-        return Task {
-            text: ask.to_owned(),
-            command: Some(command.clone()),
-        };
-    }
-    Task::text(match incident.subject {
-        Subject::Family(_) | Subject::User(_) if knows_user => {
-            "Decide by what stands above; where it hangs on the user, ask them. What has to end, end at the authorization server."
-        }
-        Subject::Family(_) | Subject::User(_) => {
-            "Decide by what stands above, and by who and where below. What has to end, end at the authorization server."
-        }
-        Subject::Client(_) | Subject::Network(_) | Subject::Key(_) => {
-            "No one user is meant: decide by what stands above."
-        }
-    })
-}
-
-impl Task {
-    fn text(text: &str) -> Self {
-        Self {
-            text: text.to_owned(),
-            command: None,
-        }
-    }
 }
 
 fn finding(detection: &Detection, notification: &Notification) -> Finding {
@@ -492,6 +399,12 @@ fn hints(notification: &Notification) -> Vec<String> {
     };
     let mut hints = Vec::new();
     if let Some(client) = target.client_id.as_deref().and_then(word) {
+        hints.push(format!(
+            "To be told nothing of it for 8 hours: {}",
+            tasks::command(&format!(
+                "silences add --rule {rule} --client {client} --for 8h"
+            ))
+        ));
         hints.push(format!(
             "If this is normal for client {client}: clients: {{ {client}: {{ exempt_from: [{rule}] }} }}"
         ));

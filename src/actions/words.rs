@@ -87,10 +87,7 @@ pub(super) fn deed(record: &ActionRecord) -> String {
         ActionState::Parked => format!("FAILED: {to_do}{}", with(&outcome)),
         ActionState::Expired => format!("NOT DONE: {to_do}{}", with(&outcome)),
         ActionState::Held => format!("WAITS FOR YOU: {to_do} ({reason})"),
-        ActionState::Offered => {
-            let id = &record.action.id;
-            format!("IF YOU WANT: {to_do} (`tokenwarden actions approve {id}`)")
-        }
+        ActionState::Offered => format!("OFFERED: {to_do}"),
         ActionState::Ready | ActionState::Leased => {
             format!("UNDER WAY: {to_do}{}", with(&outcome))
         }

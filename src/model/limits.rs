@@ -206,6 +206,8 @@ pub const MAIL_VALUE_CHARS_MAX: usize = 300;
 pub const MAIL_PARAGRAPH_CHARS_MAX: usize = 2000;
 /// Rows of one table in a mail; a family's last events, not its life.
 pub const MAIL_ROWS_MAX: usize = 12;
+/// Held actions that a mail gives a command for each; more are looked at in a list first.
+pub const MAIL_HELD_MAX: usize = 3;
 /// Mails that wait for some of their recipients; beyond it the oldest may reach somebody twice.
 pub const MAILS_UNDER_WAY_MAX: usize = 1000;
 /// Mails that the folder transport keeps of one incident.

@@ -156,7 +156,7 @@ impl Policy {
         // What somebody answers for makes no incident graver.
         let weight = if excepted { Severity::Info } else { severity };
         let open = state.incidents.file(&found, storm, weight);
-        let mut wait = Wait::default();
+        let (mut wait, mut ended) = (Wait::default(), false);
         if storm_opened {
             wait.opened(STORM_BEGAN, &found);
         }
@@ -185,7 +185,11 @@ impl Policy {
             };
             (action.decision, action.reason) =
                 decision(allowed, &mut purse, &action, mode, &found, &mut wait);
+            ended |= revokes(kind) && action.decision == Decision::Execute;
             out.actions.push(action);
+        }
+        if ended {
+            out.offers.extend(offers(open, &found));
         }
         out.actions.extend(match &restraint {
             Some(restraint) => no_notice(open, restraint, &found),
@@ -297,6 +301,20 @@ fn restrained(action: Action, restraint: &Restraint) -> Action {
         reason: restraint.reason().clone(),
         ..action
     }
+}
+
+/// What a person may have done besides what was: no action waits for it, and it is withdrawn when nobody wants it.
+fn offers(open: &mut Open, found: &Found) -> Vec<Action> {
+    let mut offers = Vec::new();
+    let whole_user = found.detection.user_id.is_some();
+    for kind in found.rule.offer.iter().filter(|_| whole_user) {
+        let offer = propose(*kind, found, open, "offered");
+        if open.decide(&offer.id) {
+            let reason = "offered: a person decides".into();
+            offers.push(Action { reason, ..offer });
+        }
+    }
+    offers
 }
 
 /// The notice that would have been due, once an incident.

@@ -488,6 +488,36 @@ fn what_follows_a_closed_incident_is_another_episode_that_is_told_and_acted_on()
 }
 
 #[test]
+fn a_proved_theft_offers_to_lock_the_account_and_only_where_something_was_ended() {
+    let (finder, mut policy) = (Finder::new(), policy(&[("web", Mode::Alert)]));
+    let mut offered = |found| {
+        let mut output = Output::default();
+        policy.decide(found, &mut output);
+        let offers = output.offers.iter();
+        offers
+            .map(|offer| (offer.kind, offer.decision))
+            .collect::<Vec<_>>()
+    };
+    let lock = [(ActionKind::LockUser, Decision::Hold)];
+    assert_eq!(offered(finder.theft("alice", "f1", "pay", 0)), lock);
+    assert_eq!(
+        offered(finder.theft("alice", "f2", "pay", 1)),
+        [],
+        "once an incident"
+    );
+    assert_eq!(
+        offered(finder.theft("bob", "f3", "web", 0)),
+        [],
+        "nothing is ended there"
+    );
+    assert_eq!(
+        offered(finder.theft("", "f4", "pay", 0)),
+        [],
+        "nobody is known"
+    );
+}
+
+#[test]
 fn a_person_lets_half_of_a_budget_through() {
     let (finder, mut policy) = (Finder::new(), policy(&[]));
     robbed(&mut policy, &finder, "web", 0..25);

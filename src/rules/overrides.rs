@@ -85,6 +85,10 @@ fn change(rule: &mut Rule, map: &mut Map<'_>, faults: &mut Faults) {
         &mut rule.response,
         map.optional("response", faults, spec::actions),
     );
+    set(
+        &mut rule.offer,
+        map.optional("offer", faults, spec::actions),
+    );
     let suppress = map.optional("suppress", faults, suppress::read);
     set(&mut rule.suppress, suppress.map(Asked::once));
     set(&mut rule.risk, map.optional("risk", faults, spec::risk));
@@ -279,6 +283,7 @@ mod tests {
             "mode",
             "severity",
             "response",
+            "offer",
             "suppress",
             "risk",
             "exceptions",

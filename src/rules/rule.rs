@@ -25,6 +25,8 @@ pub struct Rule {
     pub detect: Detect,
     /// What is to be done about its gravest finding; `notify` follows from the severity.
     pub response: Vec<ActionKind>,
+    /// What a person may have done besides, when a login was ended.
+    pub offer: Vec<ActionKind>,
     pub runbook: Option<Text>,
     /// What kinds of fact its findings are, for the composite risk.
     pub classes: Vec<Class>,

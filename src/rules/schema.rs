@@ -83,6 +83,7 @@ fn changes() -> Map<String, Value> {
         "mode": {"description": "What the rule may do; the lowest of all that apply wins.", "enum": names(Mode::ALL, Mode::as_str)},
         "severity": {"description": "Of its gravest finding.", "enum": names(Severity::ALL, Severity::as_str)},
         "response": {"description": "What is to be done; `notify` follows from the severity.", "type": ["array", "null"], "items": {"enum": actions}},
+        "offer": {"description": "What a person may have done besides, when a login was ended.", "type": ["array", "null"], "items": {"enum": actions}},
         "risk": {"description": "What a sure finding adds to the composite risk.", "type": "number", "minimum": 0, "maximum": 1},
         "suppress": {"$ref": "#/$defs/suppress"},
     }))

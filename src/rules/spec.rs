@@ -42,6 +42,7 @@ fn rule(node: &Node, faults: &mut Faults) -> Option<Rule> {
     let severity = map.required("severity", faults, severity);
     let mode = map.optional("mode", faults, mode).unwrap_or(Mode::Enforce);
     let response = map.or("response", Vec::new(), faults, actions);
+    let offer = map.or("offer", Vec::new(), faults, actions);
     let runbook = map.optional("runbook", faults, Node::text);
     let classes = map.optional("classes", faults, classes);
     let risk = map.or("risk", 0.0, faults, risk);
@@ -69,6 +70,7 @@ fn rule(node: &Node, faults: &mut Faults) -> Option<Rule> {
         written: written(node, detect.kind()),
         detect,
         response,
+        offer,
         runbook,
         labels: labels.unwrap_or_default(),
         suppress,

@@ -27,8 +27,13 @@ pub(crate) struct Daemon {
     log: PathBuf,
     ops: String,
     api: String,
+    /// Of somebody who may ask, where the configuration wants that.
+    token: Option<PathBuf>,
     http: reqwest::Client,
 }
+
+/// In the home: the token of who runs the commands.
+const TOKEN_FILE: &str = "me.token";
 
 impl Home {
     /// With a configuration in which listeners are left out: they get free ports. One that wants others begins with them.
@@ -87,6 +92,7 @@ impl Home {
             log,
             ops: String::new(),
             api: String::new(),
+            token: Some(self.path().join(TOKEN_FILE)).filter(|file| file.exists()),
             http: http_client(),
         };
         daemon.ops = daemon.listener("ops").await;
@@ -204,6 +210,19 @@ impl Daemon {
         answer.json().await.unwrap()
     }
 
+    /// Runs one of the commands that ask a daemon, and gives what it prints.
+    pub(crate) fn command(&self, words: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tokenwarden"));
+        command.args(words).args(["--api", &self.api]);
+        if let Some(file) = &self.token {
+            command.arg("--token-file").arg(file);
+        }
+        let done = command.output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{words:?}: {said}");
+        String::from_utf8(done.stdout).unwrap()
+    }
+
     /// Loads the configuration again; whether it could.
     pub(crate) async fn reload(&self) -> bool {
         let answer = self
@@ -215,7 +234,11 @@ impl Daemon {
     }
 
     async fn get(&self, url: &str) -> reqwest::Response {
-        match self.http.get(url).send().await {
+        let mut request = self.http.get(url);
+        if let Some(file) = &self.token {
+            request = request.bearer_auth(fs::read_to_string(file).unwrap());
+        }
+        match request.send().await {
             Ok(answer) => answer,
             Err(error) => panic!("{url}: {error}\n{}", self.log()),
         }

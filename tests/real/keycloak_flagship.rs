@@ -70,6 +70,7 @@ impl Watched {
         let reader = Reader::create().await;
         let oncall = unique("oncall");
         let home = Home::new(&configuration(&realm, &reader, &oncall));
+        home.write("me.token", &unique("token"));
         Self {
             realm,
             home,
@@ -85,7 +86,10 @@ fn configuration(realm: &Realm, reader: &Reader, oncall: &str) -> String {
         .map(|(h, p)| (h.to_owned(), p.to_owned()))
         .unwrap();
     format!(
-        "mode: enforce
+        "http:
+  ops: {{ listen: 127.0.0.1:0 }}
+  api: {{ listen: 127.0.0.1:0, tokens: [{{ name: alice, role: responder, token_file: me.token }}] }}
+mode: enforce
 clients: {{ default: {{ type: public, rotation: enforced, reuse_grace: 0s }} }}
 sources:
   - name: sso
@@ -147,6 +151,10 @@ async fn a_stolen_token_ends_with_its_session_and_honest_people_are_left_alone()
     let realm = &watched.realm;
     // Logged in before the daemon runs: known from the warm-up alone.
     let early = Person::log_in(realm, "early").await;
+    let phone_of_early = realm
+        .seen_from(HOME)
+        .log_in("mobile", "early", "openid offline_access")
+        .await;
     let mut daemon = watched.home.start_ready().await;
 
     honest(realm).await;
@@ -176,6 +184,12 @@ async fn a_stolen_token_ends_with_its_session_and_honest_people_are_left_alone()
         }
     }
     assert_told(&watched, &mut daemon, &[&early, &late]).await;
+    lock(realm, &mut daemon, &early).await;
+    let at_home = realm.seen_from(HOME);
+    at_home
+        .refresh("mobile", &phone_of_early)
+        .await
+        .unwrap_err();
     daemon.stop().await;
     watched.reader.drop().await;
 }
@@ -254,6 +268,34 @@ async fn contained(daemon: &mut Daemon, person: &Person) {
         .await;
 }
 
+/// What the mail offers besides, done by the command that it names.
+async fn lock(realm: &Realm, daemon: &mut Daemon, person: &Person) {
+    let path = format!("/users/{}", person.id);
+    let enabled = async || realm.admin(Method::GET, &path, None).await["enabled"].clone();
+    assert_eq!(enabled().await, true, "nobody has decided yet");
+    let words = ["actions", "list", "--state", "offered", "--output", "json"];
+    let offered = daemon.command(&words);
+    let offer = offered.lines().find(|line| line.contains(&person.id));
+    let offer: Value = serde_json::from_str(offer.unwrap()).unwrap();
+    assert_eq!(offer["action"]["kind"], "lock_user");
+    let id = offer["action"]["id"].as_str().unwrap();
+    daemon.command(&[
+        "actions",
+        "approve",
+        id,
+        "--note",
+        "the user is on the phone",
+    ]);
+    let path = format!("/api/v1/actions/{id}");
+    daemon
+        .wait("the user is locked", async |daemon| {
+            let record = daemon.api(&path).await;
+            (record["action"]["state"] == "done").then_some(())
+        })
+        .await;
+    assert_eq!(enabled().await, false);
+}
+
 /// One mail for each theft, and nothing else: no further mail, no action about anybody else.
 async fn assert_told(watched: &Watched, daemon: &mut Daemon, thefts: &[&Person]) {
     // Everything that could still be found about the honest has settled by then.
@@ -264,7 +306,8 @@ async fn assert_told(watched: &Watched, daemon: &mut Daemon, thefts: &[&Person])
         thefts.iter().any(|person| user == person.id.as_str())
     };
     assert!(actions.iter().all(of_nobody_else), "{actions:#?}");
-    assert_eq!(actions.len(), 2 * thefts.len(), "{actions:#?}");
+    // The revocation, the mail, and what it offers.
+    assert_eq!(actions.len(), 3 * thefts.len(), "{actions:#?}");
 
     // Long lines are folded in transfer.
     let mails: Vec<String> = mailbox(&watched.oncall, thefts.len())
@@ -330,4 +373,5 @@ fn assert_mail(mail: &str, oncall: &str) {
     assert_eq!(header("X-Tokenwarden-State"), "CONTAINED");
     assert!(body.contains("text/plain") && body.contains("text/html"));
     assert!(body.contains("token family revoked"), "{body}");
+    assert!(body.contains("tokenwarden actions approve "), "{body}");
 }

@@ -189,11 +189,16 @@ fn variants(rule: &Rule) -> Vec<(&'static str, &str, &Arc<Rule>)> {
 /// What a variant has other than the rule.
 fn differences(rule: &Rule, variant: &Rule) -> Vec<(String, String)> {
     let suppress = |rule: &Rule| rule.suppress.map_or("-".to_owned(), |it| it.to_string());
+    let offer = |rule: &Rule| {
+        let names: Vec<&str> = rule.offer.iter().map(|kind| kind.as_str()).collect();
+        names.join(", ")
+    };
     let keys = |rule: &Rule| {
         let mut values = vec![
             ("mode".to_owned(), rule.mode.to_string()),
             ("severity".to_owned(), rule.severity.to_string()),
             ("response".to_owned(), response(rule)),
+            ("offer".to_owned(), offer(rule)),
             ("risk".to_owned(), rule.risk.to_string()),
             ("suppress".to_owned(), suppress(rule)),
         ];
@@ -245,6 +250,7 @@ fn object(known: &Known, rule: &Arc<Rule>) -> Value {
         "why": why,
         "severity": rule.severity.as_str(),
         "response": response,
+        "offer": rule.offer.iter().map(|kind| kind.as_str()).collect::<Vec<_>>(),
         "risk": rule.risk,
         "suppress": rule.suppress.map(|suppress| suppress.to_string()),
         "runbook": rule.runbook,

@@ -312,9 +312,9 @@ async fn the_server_is_asked_for_the_name_and_gives_the_command() {
     notification.action.target.user_id = Some("u-1".into());
     notification.action.target.tenant = Some("realm-uuid".into());
     let record = &mut notification.actions[0];
-    record.state = ActionState::Held;
+    record.state = ActionState::Parked;
     record.action.target.tenant = Some("realm-uuid".into());
-    record.action.reason = "budget used up".into();
+    record.outcome = Some("503".into());
     let by_name = mail(&notification, vec![keycloak.clone()]).await;
     assert!(
         by_name.text.contains("user     alice (u-1)"),
@@ -324,7 +324,7 @@ async fn the_server_is_asked_for_the_name_and_gives_the_command() {
     assert!(
         by_name
             .text
-            .contains("WAITS FOR YOU: end the login (revoke its token family) (budget used up)")
+            .contains("FAILED: end the login (revoke its token family): 503")
     );
     assert!(
         by_name

@@ -15,7 +15,7 @@ pub(crate) fn now() -> Timestamp {
 /// All of them, by name.
 pub(crate) fn all() -> Vec<(&'static str, Notification)> {
     vec![
-        ("contained", contained()),
+        ("contained", offered()),
         ("under_way", with_state(ActionState::Ready, None)),
         ("failed", failed()),
         ("waits", waits()),
@@ -37,6 +37,18 @@ pub(crate) fn contained() -> Notification {
     story.actions[0].outcome = Some(
         "online session 5f0c9a0e deleted, and with it the sessions of the clients web, app".into(),
     );
+    story
+}
+
+/// The same, and the account may be locked as well.
+fn offered() -> Notification {
+    let mut story = contained();
+    let mut lock = story.actions[0].clone();
+    (lock.state, lock.attempts) = (ActionState::Offered, 0);
+    (lock.finished_at, lock.outcome) = (None, None);
+    lock.action.kind = ActionKind::LockUser;
+    lock.action.id = "9b1f3c5d77aa41b2".into();
+    story.actions.push(lock);
     story
 }
 

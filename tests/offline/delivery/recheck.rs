@@ -2,7 +2,7 @@
 //! and whether it was done meanwhile.
 
 use tokenwarden::config::Budget;
-use tokenwarden::model::{ActionKind, ActionState, Decision};
+use tokenwarden::model::{ActionKind, ActionState, Commit, Decision, Output};
 
 use crate::store_suite::{action, actions, released};
 
@@ -89,4 +89,34 @@ async fn an_approved_action_is_not_done_twice() {
     let record = bench.until_state("held", ActionState::Suppressed).await;
     assert!(record.outcome.unwrap().contains("done already"));
     assert_eq!(keycloak.calls().len(), 1);
+}
+
+/// Nothing waits for what is offered; it is done when somebody wants it, and of whom nobody may be, not even then.
+#[tokio::test]
+async fn what_is_offered_is_done_when_a_person_approves_it_and_not_before() {
+    let keycloak = Script::new("keycloak", []);
+    let bench = Bench::new(&[&keycloak], &[]).await;
+    bench.change(|performers| performers.never_act_on = vec!["root".into()]);
+    let offer = |id, user| action(id, ActionKind::RevokeUser, user, Decision::Hold);
+    let commit = Commit {
+        output: Output {
+            offers: vec![offer("all of u1", "u1"), offer("all of root", "root")],
+            ..Output::default()
+        },
+        ..Commit::default()
+    };
+    bench.commit(&commit).await;
+    let id = bench.revoke("u2").await;
+    bench.until_state(&id, ActionState::Done).await;
+    assert_eq!(keycloak.calls(), ["revoke u2"], "what is offered stays");
+    assert_eq!(bench.record("all of u1").await.state, ActionState::Offered);
+
+    for id in ["all of u1", "all of root"] {
+        assert!(released(&bench.store, id, at(0)).await);
+    }
+    bench.until_state("all of u1", ActionState::Done).await;
+    bench
+        .until_state("all of root", ActionState::Suppressed)
+        .await;
+    assert_eq!(keycloak.calls(), ["revoke u2", "all of u1"]);
 }
