@@ -221,6 +221,16 @@ pub fn standing(
     every_field_known(context, known)
 }
 
+fn is_in_network_of(context: &Context, known: &[Seen<'_>]) -> bool {
+    let Some(mine) = &context.network else {
+        return false;
+    };
+    let mut networks = known
+        .iter()
+        .filter_map(|seen| seen.context.network.as_ref());
+    networks.any(|known| !networks_differ(mine, known))
+}
+
 /// Whether the user agent is of another kind than every one known; `false` where one side carries none.
 fn is_another_kind(context: &Context, known: &[Seen<'_>]) -> bool {
     let Some(agent) = &context.agent else {
@@ -259,18 +269,14 @@ fn every_field_known(context: &Context, known: &[Seen<'_>]) -> (Standing, Basis)
     if context.agent.is_some() && known.iter().all(|k| k.context.agent.is_none()) {
         return (Standing::Unknown, Basis::Agent);
     }
-    let Some(network) = &context.network else {
+    if context.network.is_none() {
         return if context.agent.is_some() {
             (Standing::Own, Basis::AllKnown)
         } else {
             (Standing::Unknown, Basis::NoHistory)
         };
-    };
-    let familiar = known
-        .iter()
-        .filter_map(|k| k.context.network.as_ref())
-        .any(|k| !networks_differ(network, k));
-    if familiar {
+    }
+    if is_in_network_of(context, known) {
         (Standing::Own, Basis::AllKnown)
     } else {
         (Standing::Unknown, Basis::Network)
@@ -294,10 +300,7 @@ fn cannot_have_travelled(presenter: Seen<'_>, known: &[Seen<'_>], bounds: &Trave
     let Some(place) = surely_located(presenter.context) else {
         return false;
     };
-    let is_familiar = known.iter().any(|seen| {
-        seen.context.network.is_some() && !presenter.context.network_differs(seen.context)
-    });
-    if is_familiar {
+    if is_in_network_of(presenter.context, known) {
         return false;
     }
     let apart = |seen: &Seen<'_>| (presenter.time - seen.time).abs();

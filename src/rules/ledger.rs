@@ -22,7 +22,10 @@ pub struct Ledger {
     contexts: Vec<Arc<Context>>,
     /// Contexts of accepted presentations whose entries had to go.
     settled: Vec<Settled>,
-    disputed: bool,
+    /// Event time of the newest presentation that sets something in question.
+    disputed_at: Option<i64>,
+    /// Whether any token was accepted twice.
+    forked: bool,
     /// Event time up to which accepted presentations may have been drawn together or let go.
     folded_until: Option<i64>,
 }
@@ -198,7 +201,17 @@ impl Ledger {
 
     /// Whether any token was presented in a way that needs judging at all.
     pub const fn disputed(&self) -> bool {
-        self.disputed
+        self.disputed_at.is_some()
+    }
+
+    /// Whether any was since an event time.
+    pub fn disputed_since(&self, time: i64) -> bool {
+        self.disputed_at.is_some_and(|at| at >= time)
+    }
+
+    /// Whether any token was accepted twice, so that two successors of it may be about.
+    pub const fn forked(&self) -> bool {
+        self.forked
     }
 
     /// Event time up to which accepted presentations may be missing.
@@ -267,9 +280,13 @@ impl Ledger {
 
     /// Whether the use of the presented token has been folded away. A repeat of an old record stands before the fold.
     fn has_folded_its_use(&self, new: &Entry) -> bool {
-        let of_token = |e: &Entry| e.answer.accepted() && e.token == new.token;
-        self.folded_until.is_some_and(|until| until < new.time)
-            && !self.entries.iter().any(of_token)
+        self.folded_until.is_some_and(|until| until < new.time) && !self.accepted(new.token)
+    }
+
+    /// Whether a use of the token is here.
+    fn accepted(&self, token: Option<TokenHash>) -> bool {
+        let of_token = |e: &Entry| e.answer.accepted() && e.token == token;
+        self.entries.iter().any(of_token)
     }
 
     fn file(&mut self, mut entry: Entry, context: Arc<Context>) -> bool {
@@ -277,7 +294,10 @@ impl Ledger {
             return false;
         }
         entry.context = self.number(context);
-        self.disputed |= self.disputes(&entry);
+        if self.disputes(&entry) {
+            self.disputed_at = self.disputed_at.max(Some(entry.time));
+            self.forked |= entry.answer.accepted() && self.accepted(entry.token);
+        }
         let at = self.place_of(&entry);
         self.grow();
         self.entries.insert(at, entry);
@@ -304,8 +324,11 @@ impl Ledger {
     /// Whether this very presentation is here. Clocks of a second's grain show two of one token at the same time: who
     /// presented them, and under which event id, tells them apart while the ids are kept.
     fn has(&self, entry: &Entry, context: &Context) -> bool {
-        let alike = |e: &&Entry| e.key() == entry.key();
-        self.entries.iter().filter(alike).any(|e| {
+        let earlier = |e: &Entry| e.time < entry.time;
+        let since = &self.entries[self.entries.partition_point(earlier)..];
+        let same_time = since.iter().take_while(|e| e.time == entry.time);
+        let mut alike = same_time.filter(|e| e.key() == entry.key());
+        alike.any(|e| {
             let same_event = match (e.event_id(), entry.event_id()) {
                 (Some(theirs), Some(mine)) => theirs == mine,
                 _ => entry.token.is_some() || entry.issued.is_some(),

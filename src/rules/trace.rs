@@ -30,6 +30,10 @@ impl Trace {
         }
     }
 
+    pub const fn is_on(&self) -> bool {
+        self.notes.is_some()
+    }
+
     pub fn note(&mut self, say: impl FnOnce() -> (String, Evidence)) {
         if let Some(notes) = &mut self.notes {
             let (why, values) = say();

@@ -15,7 +15,11 @@ use crate::model::{Evidence, Rotation};
 /// Every token that was presented after it had been consumed.
 pub(super) fn disputes(view: &View<'_>, trace: &mut Trace) -> Vec<Judgement> {
     let mut judged: Vec<Judgement> = Vec::new();
-    for token in presented_again(view) {
+    if !view.has_open_disputes() {
+        return judged;
+    }
+    let open = view.open_tokens();
+    for token in presented_again(view).intersection(&open).copied() {
         judged.extend(accepted_again(view, token, trace));
         judged.extend(refused(view, token, trace));
     }
@@ -25,9 +29,14 @@ pub(super) fn disputes(view: &View<'_>, trace: &mut Trace) -> Vec<Judgement> {
 
 /// Tokens of which two successors are in use.
 pub(super) fn forks(view: &View<'_>, window: Duration, trace: &mut Trace) -> Vec<Judgement> {
+    let open = view.open_tokens();
     let tokens = presented_again(view).into_iter();
     let judged = tokens
-        .flat_map(|token| fork(view, token, window, trace))
+        .filter_map(|token| {
+            let successors = successors(view, token);
+            (!successors.is_disjoint(&open)).then_some((token, successors))
+        })
+        .flat_map(|(token, successors)| fork(view, token, successors, window, trace))
         .collect();
     restrict(view, judged)
 }
@@ -141,15 +150,15 @@ fn refused(view: &View<'_>, token: TokenHash, trace: &mut Trace) -> Vec<Judgemen
     if !view.settled() {
         return Vec::new();
     }
-    for (i, _) in view
-        .entries()
-        .filter(|(_, e)| e.token == Some(token) && e.answer.may_be_reuse())
-    {
-        excuse(view, token, i, trace);
+    let of_token = |e: &Entry| e.token == Some(token) && e.answer.may_be_reuse();
+    let refusals = || view.entries().filter(move |(_, e)| of_token(e));
+    if trace.is_on() {
+        for (i, _) in refusals() {
+            excuse(view, token, i, trace);
+        }
     }
-    view.entries()
-        .filter(|(_, e)| e.token == Some(token) && e.answer.may_be_reuse() && !view.is_aftermath(e))
-        .filter(|(i, e)| was_consumed(view, token, *i, e))
+    refusals()
+        .filter(|(i, e)| !view.is_aftermath(e) && was_consumed(view, token, *i, e))
         .map(|(i, _)| refused_row(view, token, i))
         .collect()
 }
@@ -199,12 +208,16 @@ fn refused_row(view: &View<'_>, token: TokenHash, presented: usize) -> Judgement
                 later.then_some(i)
             }),
     );
+    let client_fault = || judgement(view, Verdict::ClientFault, Row::Refused, presented);
+    // Most refusals are a client's own, and this costs least to find out.
+    if holders.iter().all(|&i| view.same_context(presented, i)) {
+        return client_fault();
+    }
     let known = view.known(Some(token), generation, presented);
     let standings: Vec<(Standing, Basis)> =
         holders.iter().map(|&i| view.standing(i, &known)).collect();
-    let one_context = holders.iter().all(|&i| view.same_context(presented, i));
-    if one_context || standings.iter().all(|(s, _)| *s == Standing::Own) {
-        return judgement(view, Verdict::ClientFault, Row::Refused, presented);
+    if standings.iter().all(|(s, _)| *s == Standing::Own) {
+        return client_fault();
     }
     if standings.iter().any(|(s, _)| *s == Standing::Foreign) {
         let (thief, owner, basis) = blame(view, &holders, &known);
@@ -233,6 +246,7 @@ fn refused_without_token(view: &View<'_>) -> Vec<Judgement> {
         return Vec::new();
     }
     view.entries()
+        .filter(|(_, e)| view.is_open(e))
         .filter(|(_, e)| {
             e.token.is_none() && e.answer == Answer::RefusedReuse && !view.is_aftermath(e)
         })
@@ -251,12 +265,13 @@ fn refused_without_token(view: &View<'_>) -> Vec<Judgement> {
 }
 
 /// Two successors of one token, each presented later and accepted: each is compared with those used before it.
-fn fork(view: &View<'_>, token: TokenHash, window: Duration, trace: &mut Trace) -> Vec<Judgement> {
-    let successors: BTreeSet<TokenHash> = view
-        .uses(token)
-        .into_iter()
-        .filter_map(|u| view.entry(u).issued)
-        .collect();
+fn fork(
+    view: &View<'_>,
+    token: TokenHash,
+    successors: BTreeSet<TokenHash>,
+    window: Duration,
+    trace: &mut Trace,
+) -> Vec<Judgement> {
     let used: BTreeSet<usize> = successors
         .into_iter()
         .filter_map(|s| first_use(view, s))
@@ -266,6 +281,12 @@ fn fork(view: &View<'_>, token: TokenHash, window: Duration, trace: &mut Trace) 
         .filter(|&(a, b)| view.entry(b).time - view.entry(a).time <= millis(window))
         .filter_map(|(earlier, later)| fork_row(view, token, (earlier, later), trace))
         .collect()
+}
+
+/// What the uses of a token issued.
+fn successors(view: &View<'_>, token: TokenHash) -> BTreeSet<TokenHash> {
+    let uses = view.uses(token).into_iter();
+    uses.filter_map(|u| view.entry(u).issued).collect()
 }
 
 fn fork_row(
@@ -308,7 +329,8 @@ fn suspected(
     presented: usize,
     basis: Basis,
 ) -> Judgement {
-    let Some(proof) = holders::proved(view, token) else {
+    let until = view.entry(presented).time + HORIZON_MS;
+    let Some(proof) = holders::proved(view, token, until) else {
         return judgement(view, Verdict::Suspected, row, presented).blaming(None, None, basis);
     };
     let known = view.known(Some(token), view.entry(presented).generation, presented);

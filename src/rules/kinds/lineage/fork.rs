@@ -67,7 +67,7 @@ impl FamilyKind for Fork {
     }
 
     fn concerns(&self, case: &FamilyCase<'_>) -> bool {
-        case.ledger.disputed() && case.client.rotation != Rotation::Off
+        case.ledger.forked() && case.client.rotation != Rotation::Off
     }
 
     fn judge(&self, case: &FamilyCase<'_>, at: At, trace: &mut Trace) -> Vec<Finding> {
@@ -77,7 +77,7 @@ impl FamilyKind for Fork {
             travel: self.travel,
             ..Bounds::default()
         };
-        let view = View::new(bounds, case, Scope::Settled(at.cut));
+        let view = View::new(bounds, case, Scope::Settled(at.cut)).with_closed(trace.is_on());
         let forks = dispute::forks(&view, self.fork_window, trace);
         let judged = keep_gravest(forks);
         judged

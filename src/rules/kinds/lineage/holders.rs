@@ -26,8 +26,9 @@ pub(super) struct Proof {
 /// The first time that networks X, Y, X alternate within the proof window over the disputed token and its successors, or that
 /// two places are presented from which no one person can be at both, one side holding a successor that the other side's
 /// presentation did not issue, or being a rented server.
-pub(super) fn proved(view: &View<'_>, token: TokenHash) -> Option<Proof> {
-    let presentations = Presentations::of(view, token);
+/// Only what was presented up to `until` (milliseconds of event time) counts.
+pub(super) fn proved(view: &View<'_>, token: TokenHash, until: i64) -> Option<Proof> {
+    let presentations = Presentations::of(view, token, until);
     let proofs = [presentations.alternation(), presentations.parted()];
     proofs
         .into_iter()
@@ -57,10 +58,11 @@ struct Presentations {
 }
 
 impl Presentations {
-    fn of(view: &View<'_>, token: TokenHash) -> Self {
+    fn of(view: &View<'_>, token: TokenHash, until: i64) -> Self {
         let successors = view.descendants(token);
         let entries: Vec<usize> = view
             .entries()
+            .take_while(|(_, e)| e.time <= until)
             .filter(|(_, e)| {
                 e.token
                     .is_some_and(|t| t == token || successors.contains(&t))

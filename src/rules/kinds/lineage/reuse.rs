@@ -111,7 +111,7 @@ impl Reuse {
             proof_window: self.proof_window,
             travel: self.travel,
         };
-        let view = View::new(bounds, case, scope);
+        let view = View::new(bounds, case, scope).with_closed(trace.is_on());
         let judged = with_repeats(&view, keep_gravest(dispute::disputes(&view, trace)));
         let faults = self.fault_repeats as usize;
         judged.iter().map(|j| describe(case, j, faults)).collect()

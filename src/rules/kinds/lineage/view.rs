@@ -8,8 +8,13 @@ use super::super::super::context::{Basis, Seen, Standing, TravelBounds, cannot_b
 use super::super::super::ledger::{Answer, Entry, Ledger, TokenHash};
 use crate::model::{Rotation, Text};
 
-/// Uses further away than this from a refusal say nothing about it.
+/// Presentations further away than this from a disputed one say nothing about it: a suspicion that is not proved by then
+/// ends as a record.
 pub(super) const HORIZON_MS: i64 = 24 * 3600 * 1000;
+
+/// Disputes whose last presentation is older than this are closed: nothing that comes now can change them, nor those
+/// that are counted beside them. Families live for months, and all but a few of their disputes lie behind them.
+const CLOSED_AFTER_MS: i64 = 2 * HORIZON_MS;
 
 /// From the attempt at a revocation to its effect; the longest that a call may take.
 const OUR_END_TAKES: Duration = Duration::from_secs(10);
@@ -47,6 +52,8 @@ pub(super) struct View<'a> {
     pub(super) bounds: Bounds,
     pub(super) client: &'a ClientFacts,
     pub(super) scope: Scope,
+    /// Event time before which disputes are closed.
+    closed_before: i64,
     ledger: &'a Ledger,
     entries: &'a [Entry],
     ends: &'a Ends,
@@ -65,14 +72,40 @@ impl<'a> View<'a> {
             Scope::Certain => all,
             Scope::Settled(cut) => &all[..all.partition_point(|e| e.time <= cut)],
         };
+        let newest = entries.last().map_or(i64::MIN, |e| e.time);
         Self {
             bounds,
             client: case.client,
             scope,
+            closed_before: newest.saturating_sub(CLOSED_AFTER_MS),
             ledger,
             entries,
             ends: case.ends,
         }
+    }
+
+    /// The same with the disputes that are closed, for a person who asks.
+    pub(super) fn with_closed(self, wanted: bool) -> Self {
+        let closed_before = if wanted { i64::MIN } else { self.closed_before };
+        Self {
+            closed_before,
+            ..self
+        }
+    }
+
+    /// Whether anything in it may still be judged anew.
+    pub(super) fn has_open_disputes(&self) -> bool {
+        self.ledger.disputed_since(self.closed_before)
+    }
+
+    pub(super) fn is_open(&self, entry: &Entry) -> bool {
+        entry.time >= self.closed_before
+    }
+
+    /// Tokens presented since disputes are open.
+    pub(super) fn open_tokens(&self) -> BTreeSet<TokenHash> {
+        let open = self.entries().filter(|(_, e)| self.is_open(e));
+        open.filter_map(|(_, e)| e.token).collect()
     }
 
     pub(super) fn settled(&self) -> bool {
@@ -276,7 +309,9 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn same_context(&self, a: usize, b: usize) -> bool {
-        self.seen(a).context.same_as(self.seen(b).context)
+        let (a, b) = (self.seen(a).context, self.seen(b).context);
+        // A ledger keeps each context once, and most of a family's presentations share one.
+        std::ptr::eq(a, b) || a.same_as(b)
     }
 
     pub(super) fn network_differs(&self, a: usize, b: usize) -> bool {
