@@ -67,7 +67,7 @@
 //! | O3 | Every action ends as exactly one of done, parked, suppressed, expired. |
 //! | O4 | `observe` performs nothing. |
 //! | O5 | Two attempts at one action never overlap, except after a lease ran out. |
-//! | O6 | An action that was answered "done" is verified by what the events show afterwards. (Not built yet: today the Keycloak revoker asks the server whether the session is gone.) |
+//! | O6 | An action that was answered "done" is verified by asking the server or by what the events show afterwards; a login that lives on is ended again, then its user's others. |
 //!
 //! | | security |
 //! |---|---|

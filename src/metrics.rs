@@ -18,7 +18,8 @@ pub mod top;
 pub use declare::Declared;
 pub use names::Names;
 pub use prepare::{
-    ATTEMPT_OUTCOMES, ENGINE_TABLES, FINAL_STATES, INGEST_OUTCOMES, Known, NOTIFICATION_OUTCOMES,
+    ATTEMPT_OUTCOMES, CONSEQUENCES, ENGINE_TABLES, FINAL_STATES, INGEST_OUTCOMES, Known,
+    NOTIFICATION_OUTCOMES,
 };
 pub use refreshes::Refreshes;
 
@@ -156,8 +157,15 @@ metrics! {
         breakers_open: IntGaugeVec["client"],
         /// Actions given up after the last attempt, until somebody retries them.
         actions_parked: IntGauge,
-        /// Seconds from the event that proved a theft to the revocation being confirmed.
+        /// Seconds from the event that proved a theft to the answer of the server that its login has ended.
         containment_latency_seconds: Histogram in LATENCY_S,
+        /// Revocations shown to have taken effect, by what showed it; `silence`: nobody was seen using the login for a day.
+        revocations_verified_total: IntCounterVec["by"],
+        /// Logins used again after the server had answered that they were ended, by what came of it: the revocation was
+        /// `retried`, or `given_up` after the second time.
+        revocations_without_effect_total: IntCounterVec["consequence"],
+        /// Revocations that were answered, of which nothing has shown yet that they took effect.
+        revocations_unverified: IntGauge,
         /// Attempts to notify a receiver, by how each ended; `capped`: it had too many messages, and a summary tells it.
         notifications_total: IntCounterVec["receiver", "outcome"],
         /// Unix time at which a receiver was last notified successfully.

@@ -251,6 +251,7 @@ fn labels(notification: &Notification, report: &Report) -> BTreeMap<String, Stri
     };
     let state = match report.standing {
         Standing::Contained => "contained",
+        Standing::Answered => "answered",
         _ => "open",
     };
     let mut labels = of([

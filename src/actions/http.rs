@@ -129,9 +129,12 @@ impl Http {
             self.success.contains(&answer.status)
         };
         if done {
-            return Attempt::Done {
-                detail: format!("{} answered {}", answer.host, answer.status).into(),
-                evidence: Evidence::new().with("status", i64::from(answer.status)),
+            let detail = format!("{} answered {}", answer.host, answer.status).into();
+            let evidence = Evidence::new().with("status", i64::from(answer.status));
+            return if action.kind.ends_something() {
+                Attempt::Answered { detail, evidence }
+            } else {
+                Attempt::Done { detail, evidence }
             };
         }
         let what = format!("{} by {}", action.kind, self.name);

@@ -118,8 +118,11 @@ pub trait Notifier: Send + Sync {
 /// How one attempt at an action ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attempt {
-    /// It is done; `detail` says what the server answered and what else ended with it.
+    /// It is done, and where that can be asked, it was looked whether it took effect; `detail` says what the server answered
+    /// and what else ended with it.
     Done { detail: Text, evidence: Evidence },
+    /// The server says that something has ended; nobody has looked whether it has.
+    Answered { detail: Text, evidence: Evidence },
     /// It may work later: network, time-out, 408, 425, 429, 5xx. `after` is what the server asked for.
     Retry {
         reason: Text,
@@ -133,7 +136,7 @@ impl Attempt {
     /// What was answered, for a person.
     pub fn reason(&self) -> &str {
         match self {
-            Self::Done { detail, .. } => detail,
+            Self::Done { detail, .. } | Self::Answered { detail, .. } => detail,
             Self::Retry { reason, .. } | Self::Refused { reason } => reason,
         }
     }

@@ -66,8 +66,10 @@ impl Surroundings {
             .flatten();
         let mut by_hand = Vec::new();
         for record in &notification.actions {
-            if !matches!(record.state, ActionState::Done | ActionState::Offered)
-                && let Some(command) = self.revokers.by_hand(&record.action)
+            if !matches!(
+                record.state,
+                ActionState::Done | ActionState::Answered | ActionState::Offered
+            ) && let Some(command) = self.revokers.by_hand(&record.action)
             {
                 by_hand.push((record.action.id.clone(), command));
             }

@@ -48,7 +48,8 @@ impl PagerDuty {
     async fn trigger(&self, notification: &Notification) -> Attempt {
         let asked = self.surroundings.ask(notification).await;
         let mut report = Report::of(notification, &asked);
-        if report.standing == Standing::Contained {
+        // What is not verified is watched, and pages if the login lives on.
+        if matches!(report.standing, Standing::Contained | Standing::Answered) {
             return Attempt::Done {
                 detail: "contained: nobody is paged".into(),
                 evidence: Evidence::new().with("paged", false),

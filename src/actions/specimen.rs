@@ -15,6 +15,7 @@ pub fn specimen(id: &str, now: Timestamp) -> Notification {
     let revoked = ActionRecord {
         action: action(&format!("{id}-revoke"), ActionKind::RevokeFamily, now),
         state: ActionState::Done,
+        verified: None,
         attempts: 1,
         finished_at: Some(now),
         outcome: Some("online session 5f0c9a0e deleted".into()),

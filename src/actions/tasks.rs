@@ -46,6 +46,9 @@ pub(super) fn to_do(notification: &Notification, asked: &Asked, standing: Standi
     }
     tasks.extend(held(notification));
     match standing {
+        Standing::Answered => tasks.push(Task::text(
+            "Nothing now: what the events show is watched for a day, and you are told again only if the login lives on.",
+        )),
         Standing::Contained => tasks.push(Task::text(
             "Nothing more needs to be ended. Access tokens issued before may work until they expire; ask the user and find out how the token got out.",
         )),

@@ -14,6 +14,8 @@ pub(super) enum Standing {
     Waiting,
     /// Something is being done.
     UnderWay,
+    /// The server says that it has ended; nothing has shown it yet.
+    Answered,
     /// What had to end has ended.
     Contained,
     /// Something was found, nothing had to end or may be ended.
@@ -35,6 +37,8 @@ impl Standing {
             Self::Waiting
         } else if any(&|r| matches!(r.state, ActionState::Ready | ActionState::Leased)) {
             Self::UnderWay
+        } else if any(&|r| r.state == ActionState::Answered) {
+            Self::Answered
         } else if any(&|r| r.state == ActionState::Done && r.action.kind.ends_something()) {
             Self::Contained
         } else {
@@ -48,6 +52,7 @@ impl Standing {
             Self::Failed => "FAILED",
             Self::Waiting => "WAITS FOR YOU",
             Self::UnderWay => "UNDER WAY",
+            Self::Answered => "ENDED, UNVERIFIED",
             Self::Contained => "CONTAINED",
             Self::Alert => "ALERT",
         }
@@ -78,11 +83,15 @@ pub(super) fn deed(record: &ActionRecord) -> String {
         None => String::new(),
     };
     match record.state {
-        ActionState::Done => {
+        ActionState::Done | ActionState::Answered => {
             let when = record
                 .finished_at
                 .map_or_else(String::new, |time| format!(" at {}", moment(time)));
-            format!("DONE: {done}{when}{}", with(&outcome))
+            let what = match record.state {
+                ActionState::Answered => "ANSWERED, NOT YET VERIFIED",
+                _ => "DONE",
+            };
+            format!("{what}: {done}{when}{}", with(&outcome))
         }
         ActionState::Parked => format!("FAILED: {to_do}{}", with(&outcome)),
         ActionState::Expired => format!("NOT DONE: {to_do}{}", with(&outcome)),
@@ -93,6 +102,10 @@ pub(super) fn deed(record: &ActionRecord) -> String {
         }
         ActionState::Suppressed if record.action.decision == Decision::Observe => {
             format!("NOT DONE, only observing: {to_do} ({reason})")
+        }
+        // One that was tried says what came of it.
+        ActionState::Suppressed if record.attempts > 0 => {
+            format!("NOT DONE: {to_do}{}", with(&outcome))
         }
         ActionState::Suppressed => format!("NOT DONE: {to_do} ({reason})"),
     }
@@ -245,6 +258,7 @@ mod tests {
     #[test]
     fn a_challenge_that_nobody_makes_is_no_failure() {
         let record = |kind, state| ActionRecord {
+            verified: None,
             action: Action {
                 id: "a".into(),
                 kind,

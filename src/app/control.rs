@@ -263,6 +263,8 @@ impl Controls {
             .set(oldest);
         self.metrics.actions_held.set(as_gauge(gauges.held));
         self.metrics.actions_parked.set(as_gauge(gauges.parked));
+        let unverified = &self.metrics.revocations_unverified;
+        unverified.set(as_gauge(gauges.unverified));
         let saved = gauges.last_snapshot.map_or(0.0, clock::seconds);
         self.metrics
             .snapshot_last_success_timestamp_seconds

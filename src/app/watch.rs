@@ -11,10 +11,11 @@ use crate::engine::{Counters, Sizes};
 use crate::metrics::top::Top;
 use crate::metrics::{Metrics, Names, Refreshes};
 use crate::model::{
-    ActionKind, ActionState, BreakerReport, Commit, Incident, Output, RawBatch, Text, Timestamp,
+    ActionKind, ActionState, BreakerReport, Commit, Incident, Output, RawBatch, ShownBy, Text,
+    Timestamp,
 };
 use crate::pipeline::{Observer, Reload, Taken};
-use crate::store::{AttemptResult, CommitReport};
+use crate::store::{AttemptResult, CommitReport, Consequence};
 
 /// The ingest loop's observer; owned by its thread.
 pub(super) struct Watch {
@@ -206,6 +207,13 @@ fn opened(output: &Output) -> impl Iterator<Item = &Incident> {
 pub(super) struct Deliveries(pub(super) Metrics);
 
 impl Deliveries {
+    fn finished(&self, kind: ActionKind, state: ActionState) {
+        self.0
+            .actions_finished_total
+            .with_label_values(&[kind.as_str(), state.as_str()])
+            .inc();
+    }
+
     fn told(&self, receiver: &Text, result: AttemptResult) {
         self.0
             .notifications_total
@@ -253,18 +261,33 @@ impl delivery::Report for Deliveries {
         self.told(receiver, result);
     }
 
+    fn verified(&self, kind: ActionKind, by: ShownBy, is_new: bool) {
+        self.0
+            .revocations_verified_total
+            .with_label_values(&[by.as_str()])
+            .inc();
+        // What was shown at once ends by that.
+        if is_new {
+            self.finished(kind, ActionState::Done);
+        }
+    }
+
+    fn without_effect(&self, consequence: Consequence) {
+        self.0
+            .revocations_without_effect_total
+            .with_label_values(&[consequence.as_str()])
+            .inc();
+    }
+
     fn ended(&self, kind: ActionKind, state: ActionState, since_event: Duration) {
         if state.is_final() {
-            self.0
-                .actions_finished_total
-                .with_label_values(&[kind.as_str(), state.as_str()])
-                .inc();
+            self.finished(kind, state);
         }
         let revoked = matches!(
             kind,
             ActionKind::RevokeFamily | ActionKind::RevokeUser | ActionKind::LockUser
         );
-        if revoked && state == ActionState::Done {
+        if revoked && matches!(state, ActionState::Done | ActionState::Answered) {
             self.0
                 .containment_latency_seconds
                 .observe(since_event.as_secs_f64());

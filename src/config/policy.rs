@@ -102,6 +102,8 @@ pub struct Response {
     pub budget: Budget,
     /// Users never to be acted on (break-glass accounts).
     pub never_act_on: Vec<Text>,
+    /// Where ending a login had no effect twice, all sessions of its user are ended.
+    pub step_up: bool,
 }
 
 impl Default for Response {
@@ -110,6 +112,7 @@ impl Default for Response {
             act_within: Duration::from_mins(15),
             budget: Budget::default(),
             never_act_on: Vec::new(),
+            step_up: true,
         }
     }
 }

@@ -7,13 +7,14 @@ use futures_util::future::BoxFuture;
 use crate::model::limits::{BULLETIN_ROWS_MAX, DIGEST_DOUBTS_MAX, DIGEST_FATES_MAX, NAME_WAIT_MAX};
 use crate::model::{
     Action, ActionKind, Afterwards, ClientDay, Detection, Digest, Evidence, Fate, Mode, Target,
-    Text, Timestamp, Value,
+    Text, Timestamp, Use, Value,
 };
 use crate::store::{Doubts, Store, StoreError, WouldHaveBeen};
 
-/// Remembers what was seen of families; asked for the digest, so that it can tell what became of them.
+/// Remembers what was seen of families: asked whether a revocation took effect, and for the digest.
 pub trait Memory: Send + Sync {
-    /// In the order of the questions: what was seen of the family since; `None` where nothing is remembered.
+    /// In the order of the questions: what was seen of the family since, or of the user where the target names no family;
+    /// `None` where nothing is remembered.
     fn afterwards(
         &self,
         families: Vec<(Target, Timestamp)>,
@@ -100,7 +101,7 @@ fn fate(detection: Option<&Detection>, seen: &Afterwards) -> Fate {
     };
     let (foreign, own) = (network_of("foreign_branch"), network_of("own_branch"));
     let is =
-        |used: &Option<Text>, branch: Option<&str>| branch.is_some() && used.as_deref() == branch;
+        |used: &Use, branch: Option<&str>| branch.is_some() && used.network.as_deref() == branch;
     if seen.accepted.iter().any(|used| is(used, foreign)) {
         Fate::UsedByForeign
     } else if !seen.accepted.is_empty() && seen.accepted.iter().all(|used| is(used, own)) {
@@ -212,9 +213,16 @@ mod tests {
 
     fn seen(accepted: &[Option<&str>], refused: u64, ended: bool) -> Afterwards {
         Afterwards {
-            accepted: accepted.iter().map(|n| n.map(Into::into)).collect(),
+            accepted: accepted
+                .iter()
+                .map(|network| Use {
+                    time: Timestamp::UNIX_EPOCH,
+                    network: network.map(Into::into),
+                })
+                .collect(),
             refused,
             ended,
+            ..Afterwards::default()
         }
     }
 

@@ -6,7 +6,8 @@
 //! In: actions that are due. Out: calls to revokers and notifiers, and for each action exactly one end (O3). Delivery is
 //! at least once: a try whose answer was lost is repeated with the same id. The daily digest and the summary of what is
 //! held for its age are made here and then sent like any notification. Revocations and notifications are two queues
-//! with workers of their own, so that a mail server that hangs delays no revocation.
+//! with workers of their own, so that a mail server that hangs delays no revocation. A revocation that was answered is
+//! done when the events show it, and tried again when they show the contrary (see the file `verify`).
 
 mod bulletins;
 mod digest;
@@ -19,6 +20,7 @@ mod report;
 mod routes;
 pub mod schedule;
 mod tell;
+mod verify;
 mod withheld;
 mod worker;
 
@@ -142,7 +144,8 @@ impl Delivery {
             self.work_off(Queue::Notifications, &cancel),
             self.worker.make_bulletins(&cancel),
             self.worker.follow_up(&cancel),
-            self.worker.remind(&cancel)
+            self.worker.remind(&cancel),
+            self.worker.verify(&cancel)
         );
     }
 

@@ -96,6 +96,9 @@ impl Worker {
             Attempt::Done { detail, evidence } => {
                 (Finish::new(action, FinishState::Done, detail), evidence)
             }
+            Attempt::Answered { detail, evidence } => {
+                (Finish::new(action, FinishState::Answered, detail), evidence)
+            }
             Attempt::Retry { reason, after } => (
                 self.after_failure(leased, &reason, after, REVOCATION_DEADLINE),
                 crate::model::Evidence::new(),

@@ -52,7 +52,7 @@ impl Worker {
         }
         let now = self.now();
         let since = earlier(now, REMIND_FOR);
-        for left in self.store.left_to_do(since, REMINDED_MAX).await? {
+        for left in self.store.left_to_do(since, REMINDED_MAX, now).await? {
             let told = self.store.last_told(&left.incident_id).await?;
             let Some((at, reason)) = due(&left, told, now) else {
                 continue;

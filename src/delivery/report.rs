@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::model::{ActionKind, ActionState, Text};
-use crate::store::AttemptResult;
+use crate::model::{ActionKind, ActionState, ShownBy, Text};
+use crate::store::{AttemptResult, Consequence};
 
 /// Takes note of tries and ends. Called often: must be quick.
 pub trait Report: Send + Sync {
@@ -12,6 +12,12 @@ pub trait Report: Send + Sync {
 
     /// A receiver was told how its incidents stand.
     fn followed(&self, _receiver: &Text, _result: AttemptResult) {}
+
+    /// A revocation was shown to have taken effect; `is_new` where it only now is done.
+    fn verified(&self, _kind: ActionKind, _by: ShownBy, _is_new: bool) {}
+
+    /// A login that was answered to have ended was used again.
+    fn without_effect(&self, _consequence: Consequence) {}
 
     /// An action has come to an end, or waits for a person. `since_event` is the time since the proof was complete.
     fn ended(&self, kind: ActionKind, state: ActionState, since_event: Duration);

@@ -202,7 +202,7 @@ impl Worker {
         let timeout = self.options.notification_timeout;
         let answered = self.attempt(leased, notifier.name(), timeout, call).await?;
         let mut evidence = match &answered {
-            Attempt::Done { evidence, .. } => evidence.clone(),
+            Attempt::Done { evidence, .. } | Attempt::Answered { evidence, .. } => evidence.clone(),
             Attempt::Retry { .. } | Attempt::Refused { .. } => Evidence::new(),
         };
         let memo = take_memo(&mut evidence);

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 
 use crate::actions::Attempt;
 use crate::model::limits::{ATTEMPTS_MAX, LEASE, LEASE_RENEWAL};
-use crate::model::{Action, ActionKind, ActionState, OwnEvent, OwnEventKind, Text, Timestamp};
+use crate::model::{
+    Action, ActionKind, ActionState, OwnEvent, OwnEventKind, ShownBy, Text, Timestamp,
+};
 use crate::store::{AttemptResult, Finish, FinishState, LeasedAction, Store, StoreError};
 
 use super::schedule::{self, Failure, Next};
@@ -73,7 +75,9 @@ impl Worker {
     ) -> Result<(), StoreError> {
         let (action, now) = (&leased.action, self.now());
         finish.own_event = match finish.state {
-            FinishState::Done => Some(own_event(OwnEventKind::Done, action, now)),
+            FinishState::Done | FinishState::Answered => {
+                Some(own_event(OwnEventKind::Done, action, now))
+            }
             FinishState::Parked => Some(own_event(OwnEventKind::Parked, action, now)),
             FinishState::RetryAt(_)
             | FinishState::Held
@@ -91,6 +95,10 @@ impl Worker {
             FinishState::Done => {
                 tracing::info!(action.id = %action.id, outcome, "A {} is done", action.kind);
                 ActionState::Done
+            }
+            FinishState::Answered => {
+                tracing::info!(action.id = %action.id, outcome, "A {} was answered; whether it took effect is watched", action.kind);
+                ActionState::Answered
             }
             FinishState::Parked => {
                 tracing::warn!(action.id = %action.id, reason = outcome, "A {} was given up and waits for a person", action.kind);
@@ -114,6 +122,9 @@ impl Worker {
         let since_event =
             Duration::try_from(now.duration_since(action.event_time)).unwrap_or_default();
         self.report.ended(action.kind, state, since_event);
+        if state == ActionState::Done && action.kind.ends_something() {
+            self.report.verified(action.kind, ShownBy::Check, false);
+        }
         Ok(())
     }
 
@@ -187,7 +198,7 @@ impl Worker {
 
 pub(super) fn result_of(attempt: &Attempt) -> AttemptResult {
     match attempt {
-        Attempt::Done { .. } => AttemptResult::Done,
+        Attempt::Done { .. } | Attempt::Answered { .. } => AttemptResult::Done,
         Attempt::Retry { .. } => AttemptResult::Retry,
         Attempt::Refused { .. } => AttemptResult::Refused,
     }

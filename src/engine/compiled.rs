@@ -49,6 +49,11 @@ impl Compiled {
         self.tenants = tenants;
     }
 
+    pub(super) fn mode_of(&self, rule: &str) -> Option<Mode> {
+        let mut rules = self.rules.iter();
+        rules.find(|it| *it.name == *rule).map(|it| it.mode)
+    }
+
     /// The rules as they are for a client in a tenant.
     pub(super) fn plan(&self, client_id: Option<&str>, tenant: Option<&str>) -> &Plan {
         let number = |of: &HashMap<Text, usize>, name: Option<&str>| {

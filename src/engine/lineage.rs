@@ -11,7 +11,7 @@ use super::rate::release;
 use super::resolve::{Resolved, scoped};
 use super::state::{Ended, State, Waiting};
 use super::table::key;
-use crate::model::{Afterwards, Detection, Enriched, Event, EventType, Initiator, Subject, limits};
+use crate::model::{Detection, Enriched, Event, EventType, Initiator, Subject, limits};
 use crate::rules::case::{At, ClientFacts, Ends, FamilyCase, Measure, TenantFacts, millis};
 use crate::rules::context::Context;
 use crate::rules::{Finding, Rule, Trace};
@@ -260,29 +260,36 @@ fn of_family(rule: &Arc<Rule>, family: &Family, finding: Finding, late: bool) ->
     Found::new(rule, stable_id(&parts), whose, finding, late)
 }
 
-/// When the family, its session or its user was ended since the family began, and what else was done to them.
-fn ends(state: &State, family: &Family, key: u64) -> (Ends, Vec<Measure>) {
+/// What was filed of ends and measures about the family, its session, its user or the user's consent.
+pub(super) fn all_ended<'a>(
+    state: &'a State,
+    family: &Family,
+    key: u64,
+) -> impl Iterator<Item = &'a Ended> + use<'a> {
     let (user, session) = lifecycle::keys_of(family);
     let consent = (family.user_id.as_deref().zip(family.client_id.as_deref()))
         .map(|(user, client)| consent_key(family.scope(), user, client));
+    let keys = [Some(key), session, user, consent].into_iter().flatten();
+    keys.filter_map(|key| state.ended.get(key))
+}
+
+/// When the family, its session or its user was ended since the family began, and what else was done to them.
+fn ends(state: &State, family: &Family, key: u64) -> (Ends, Vec<Measure>) {
     let mut ends = Ends {
         assumed: state.nothing_performed,
         ..Ends::default()
     };
     let mut measures = Vec::new();
-    for ended in [Some(key), session, user, consent]
-        .into_iter()
-        .flatten()
-        .filter_map(|key| state.ended.get(key))
-    {
+    for ended in all_ended(state, family, key) {
         let since =
             |times: &[i64]| times[times.partition_point(|t| *t < family.first_seen)..].to_vec();
         ends.by_people.extend(since(&ended.by_people));
         ends.by_us.extend(since(&ended.by_us));
+        // What this daemon ended never counts as an attack.
         let measures_since = ended
             .measures
             .iter()
-            .filter(|m| m.time >= family.first_seen);
+            .filter(|m| m.time >= family.first_seen && m.by != Some(Initiator::Tokenwarden));
         measures.extend(measures_since.cloned());
     }
     measures.sort_by_key(|m| (m.time, m.taken, m.reach));
@@ -351,40 +358,6 @@ fn mark_ended(state: &mut State, key: u64, time: i64, ours: bool) {
         .ended
         .get_or_insert_with(key, Ended::default)
         .add(time, ours);
-}
-
-/// What was presented of a family, and whether it was ended, after a time in milliseconds.
-pub(super) fn afterwards(
-    state: &State,
-    target: &crate::model::Target,
-    since: i64,
-) -> Option<Afterwards> {
-    let scope = (&*target.issuer, target.tenant.as_deref().unwrap_or(""));
-    let id = target.family_id.as_deref()?;
-    let named = state
-        .resolve
-        .survivor(key("family", &[scope.0, scope.1, id]));
-    let chained = state
-        .resolve
-        .of_token(key("token", &[scope.0, scope.1, id]));
-    let (family_key, family) = [named, chained]
-        .into_iter()
-        .find_map(|key| Some((key, state.families.get(key)?)))?;
-    let (ends, _) = ends(state, family, family_key);
-    let mut afterwards = Afterwards {
-        ended: ends.by_people.iter().any(|end| *end >= since),
-        ..Afterwards::default()
-    };
-    for entry in family.ledger.entries().iter().filter(|e| e.time > since) {
-        if entry.answer.accepted() {
-            let network = family.ledger.context(entry).network.as_ref();
-            let network = network.map(|network| network.prefix.to_string().into());
-            afterwards.accepted.push(network);
-        } else {
-            afterwards.refused += 1;
-        }
-    }
-    Some(afterwards)
 }
 
 /// Files what this daemon itself ended, so that it never counts as an attack.

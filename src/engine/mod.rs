@@ -14,6 +14,7 @@
 
 mod account;
 mod active;
+mod aftermath;
 mod compiled;
 mod explain;
 mod facts;
@@ -41,7 +42,7 @@ pub use found::{Found, stable_id};
 
 use crate::config::{Clients, Tenants};
 use crate::model::{
-    ActionKind, Afterwards, Enriched, EventType, Input, OwnEvent, OwnEventKind, Target, Text,
+    ActionKind, Afterwards, Enriched, EventType, Input, Mode, OwnEvent, OwnEventKind, Target, Text,
     Timestamp,
 };
 use crate::rules::RuleSet;
@@ -190,9 +191,10 @@ impl Engine {
         state.aside.forget(user_id);
     }
 
-    /// What was seen of a family after an event time; `None` where nothing is remembered of it.
+    /// What was seen after an event time of a family, or of a user where no family is named; `None` where nothing is
+    /// remembered.
     pub fn afterwards(&self, target: &Target, since: Timestamp) -> Option<Afterwards> {
-        lineage::afterwards(&self.state, target, since.as_millisecond())
+        aftermath::afterwards(&self.state, target, since.as_millisecond())
     }
 
     /// Engine time: the lowest watermark. `None` before anything was seen, and when every input has ended.
@@ -205,6 +207,11 @@ impl Engine {
 
     pub fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// The mode of a rule by itself; `None` where there is none of that name, or it is off.
+    pub fn mode_of(&self, rule: &str) -> Option<Mode> {
+        self.compiled.mode_of(rule)
     }
 
     /// How often a condition of a rule had no answer since the start of this process, by the rule's name.

@@ -2,7 +2,7 @@
 
 use crate::model::{
     Action, ActionKind, BreakerReport, BreakerState, Decision, Mode, Outcome, Reason, RejectReason,
-    Resolution, Severity, Text,
+    Resolution, Severity, ShownBy, Text,
 };
 
 use super::{Metrics, Names, refreshes};
@@ -26,6 +26,8 @@ pub const ATTEMPT_OUTCOMES: &[&str] = &["done", "retry", "refused"];
 pub const NOTIFICATION_OUTCOMES: &[&str] = &["done", "retry", "refused", "capped"];
 /// The states in which an action is over, as a label.
 pub const FINAL_STATES: &[&str] = &["done", "parked", "suppressed", "expired"];
+/// What came of a revocation without effect, as a label.
+pub const CONSEQUENCES: &[&str] = &["retried", "given_up"];
 /// What a request to the ingest listener was answered, as a label.
 pub const INGEST_OUTCOMES: &[&str] = &[
     "accepted",
@@ -122,6 +124,14 @@ impl Metrics {
     }
 
     fn prepare_actions(&self) {
+        each(ShownBy::ALL, |by| {
+            self.revocations_verified_total
+                .with_label_values(&[by.as_str()])
+        });
+        each(CONSEQUENCES, |consequence| {
+            self.revocations_without_effect_total
+                .with_label_values(&[consequence])
+        });
         for kind in ActionKind::ALL {
             let kind = kind.as_str();
             each(Decision::ALL, |decision| {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Text, Timestamp, TokenKind};
+use super::{Text, Timestamp, TokenKind, Verification};
 
 /// Something to be done, decided once, with the reason for the decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -115,6 +115,9 @@ pub struct ActionRecord {
     pub finished_at: Option<Timestamp>,
     /// What the last attempt answered: for a person, without secrets.
     pub outcome: Option<Text>,
+    /// When it was shown that it took effect, and by what.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verification>,
 }
 
 /// The life of an action: each ends as exactly one of done, parked, suppressed, expired.
@@ -129,6 +132,9 @@ pub enum ActionState {
     Held,
     /// A person may have it done; nothing waits for it.
     Offered,
+    /// The server says that it has; nothing has shown it yet.
+    Answered,
+    /// It took effect.
     Done,
     /// Gave up after the last try, or was refused for good; visible until retried by hand.
     Parked,
@@ -138,8 +144,8 @@ pub enum ActionState {
 }
 
 super::event::names!(ActionState {
-    Ready = "ready", Leased = "leased", Held = "held", Offered = "offered", Done = "done", Parked = "parked",
-    Suppressed = "suppressed", Expired = "expired",
+    Ready = "ready", Leased = "leased", Held = "held", Offered = "offered", Answered = "answered", Done = "done",
+    Parked = "parked", Suppressed = "suppressed", Expired = "expired",
 });
 
 impl ActionState {

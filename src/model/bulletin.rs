@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, ActionState, AuditHead, Mode, Severity, Text, Timestamp};
+use super::{ActionKind, ActionState, AuditHead, Mode, Severity, Text, Timestamp, Use};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bulletin {
@@ -129,11 +129,16 @@ pub enum Fate {
 /// What the events showed of a family after some time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Afterwards {
-    /// Accepted uses, each with the network it came from, as evidence names it.
-    pub accepted: Vec<Option<Text>>,
+    pub accepted: Vec<Use>,
+    /// Of those the ones of a login that had begun before.
+    pub lived_on: Vec<Use>,
     pub refused: u64,
-    /// A person or the server ended it.
+    /// A token was refused that would have been good.
+    pub dead: bool,
+    /// A person ended it.
     pub ended: bool,
+    /// The server's events tell of an end, by whomever.
+    pub end_told: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

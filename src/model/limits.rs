@@ -182,6 +182,16 @@ pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
 pub const REVOCATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// One notification to one receiver: a mail server may greet late, and there may be many recipients.
 pub const NOTIFICATION_TIMEOUT: Duration = Duration::from_mins(2);
+/// From a revocation's answer to its effect on every node of the server; a use within it was under way.
+pub const REVOCATION_PROPAGATES: Duration = Duration::from_secs(10);
+/// A revocation is watched for so long: whoever holds a token that is still good uses it within a day, or is found when he does.
+pub const VERIFY_FOR: Duration = Duration::from_hours(24);
+/// Revocations watched at once; budgets allow fewer within a day, and the oldest go first.
+pub const VERIFIED_MAX: usize = 20_000;
+/// Revocations about which the engine is asked at once: a millisecond of its time.
+pub const VERIFY_ASKED_MAX: usize = 500;
+/// Nobody is reminded of a revocation without effect before the policy has had time to step up.
+pub const STEP_UP_SETTLES: Duration = Duration::from_secs(30);
 /// Actions of one queue performed side by side: a storm is worked off, and an authorization server not run over.
 pub const DELIVERY_LANES: usize = 8;
 /// How often delivery looks when nothing has called it: what a second daemon or a person put into the store.

@@ -26,6 +26,7 @@ mod position;
 mod role;
 mod span;
 mod value;
+mod verification;
 
 pub use action::{Action, ActionKind, ActionRecord, ActionState, Decision, Mode, Target};
 pub use audit::{AuditHead, AuditKind, AuditNote, DAEMON};
@@ -53,6 +54,7 @@ pub use position::{Claim, Position, SourcePartition, StartAt};
 pub use role::Role;
 pub use span::span;
 pub use value::{Evidence, Value};
+pub use verification::{NoEffect, ShownBy, Use, Verification};
 
 /// An instant of event time, or of wall time where a name says so. UTC.
 pub type Timestamp = jiff::Timestamp;

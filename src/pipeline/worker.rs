@@ -10,8 +10,8 @@ use crate::decode::Decoder;
 use crate::engine::{Engine, Found};
 use crate::enrich::{Enricher, Tables};
 use crate::model::{
-    ActionKind, Decision, Enriched, Event, Input, Output, OwnEvent, PersonEvent, RawBatch,
-    RawRecord, Reject, RejectReason, SourcePartition, Text, Timestamp, limits,
+    ActionKind, Decision, Enriched, Event, Input, NoEffect, Output, OwnEvent, PersonEvent,
+    RawBatch, RawRecord, Reject, RejectReason, SourcePartition, Text, Timestamp, limits,
 };
 use crate::respond::Policy;
 
@@ -177,6 +177,13 @@ impl Worker {
                 self.apply(&Input::Own { event, muted }, again, &mut taken.output);
             } else if let Ok(event) = serde_json::from_slice::<PersonEvent>(&record.payload) {
                 self.policy.hear(&event);
+            } else if let Ok(failed) = serde_json::from_slice::<NoEffect>(&record.payload) {
+                let rule = self.engine.mode_of(&failed.no_effect.rule);
+                // What was decided before is decided once more for the policy's memory only.
+                let mut known = Output::default();
+                let muted = record.muted.then_some(&mut known);
+                let output = muted.unwrap_or(&mut taken.output);
+                self.policy.step_up(&failed, rule, output);
             }
             return;
         }

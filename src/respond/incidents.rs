@@ -210,17 +210,14 @@ pub(super) fn subject_of(found: &Found) -> Subject {
     }
 }
 
-/// Two servers may give two people one id.
 pub(super) fn scoped(found: &Found, subject: Subject) -> Subject {
     let detection = &found.detection;
-    let scope = |id: Text| -> Text {
-        format!(
-            "{}/{}/{id}",
-            detection.issuer,
-            detection.tenant.as_deref().unwrap_or("-")
-        )
-        .into()
-    };
+    within(&detection.issuer, detection.tenant.as_deref(), subject)
+}
+
+/// Two servers may give two people one id.
+pub(super) fn within(issuer: &str, tenant: Option<&str>, subject: Subject) -> Subject {
+    let scope = |id: Text| -> Text { format!("{issuer}/{}/{id}", tenant.unwrap_or("-")).into() };
     match subject {
         Subject::Family(id) => Subject::Family(scope(id)),
         Subject::User(id) => Subject::User(scope(id)),

@@ -14,6 +14,7 @@ mod people;
 mod proposal;
 mod purse;
 mod restraint;
+mod step_up;
 mod storm;
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,7 @@ use incidents::{Incidents, Open};
 use notices::Notice;
 use people::Silences;
 use proposal::{has_target, propose, revokes, wanted, wants_notice};
-use purse::{Purse, Wait, client_of};
+use purse::{Payer, Purse, Wait, client_of};
 use restraint::{Restraint, Windows};
 use storm::Storms;
 
@@ -239,18 +240,28 @@ impl Policy {
         self.state.windows.suppress(found, mode)
     }
 
-    /// The lowest mode of all that apply, with the name of what set it.
     fn mode(&self, found: &Found) -> (Mode, &'static str) {
         let detection = &found.detection;
-        let client = self
-            .allowed
-            .clients
-            .get(detection.client_id.as_deref())
-            .mode;
-        let tenant = self.allowed.tenants.get(detection.tenant.as_deref()).mode;
+        let rule = (found.rule.mode, of_rule(&found.rule));
+        self.mode_for(
+            detection.client_id.as_deref(),
+            detection.tenant.as_deref(),
+            rule,
+        )
+    }
+
+    /// The lowest mode of all that apply, with the name of what set it.
+    fn mode_for(
+        &self,
+        client_id: Option<&str>,
+        tenant: Option<&str>,
+        (rule, of_rule): (Mode, &'static str),
+    ) -> (Mode, &'static str) {
+        let client = self.allowed.clients.get(client_id).mode;
+        let tenant = self.allowed.tenants.get(tenant).mode;
         [
             (Some(self.allowed.mode), "the daemon"),
-            (Some(found.rule.mode), of_rule(&found.rule)),
+            (Some(rule), of_rule),
             (client, "the client"),
             (tenant, "the tenant"),
         ]
@@ -388,7 +399,7 @@ fn decision(
     if action.kind == ActionKind::Review {
         return granted;
     }
-    match purse.spend(allowed.response.budget, found) {
+    match purse.spend(allowed.response.budget, &Payer::of(found)) {
         Ok(()) => granted,
         Err(held) => {
             wait.because(&held, found);

@@ -2,7 +2,7 @@
 
 use crate::config::Budget;
 use crate::engine::Found;
-use crate::model::{BreakerClient, Text};
+use crate::model::{Action, BreakerClient, Subject, Target, Text};
 
 use super::breaker::{Breakers, Gate};
 use super::budget::{Bearer, Charge, Spent, client_limit};
@@ -13,6 +13,55 @@ pub(super) struct Purse<'a> {
     spent: &'a mut Spent,
     /// Only what ends something opens a breaker, and is held by one.
     breakers: Option<&'a mut Breakers>,
+}
+
+/// Whom an action is charged to, and when.
+pub(super) struct Payer {
+    person: Text,
+    client: Option<BreakerClient>,
+    rule: Text,
+    tenant: Text,
+    /// Families in use at the client; 0 where that is not known, and then its budget is no share of them.
+    families: u32,
+    /// Event time.
+    time: i64,
+}
+
+impl Payer {
+    pub(super) fn of(found: &Found) -> Self {
+        let detection = &found.detection;
+        Self {
+            person: name_of(&incidents::subject_of(found)),
+            client: client_of(found),
+            rule: found.rule.name.clone(),
+            tenant: tenant_of(&detection.issuer, detection.tenant.as_ref()),
+            families: found.families_active,
+            time: detection.time.as_millisecond(),
+        }
+    }
+
+    /// Of an action about a person.
+    pub(super) fn of_action(action: &Action, user_id: &Text) -> Self {
+        let Target { issuer, tenant, .. } = &action.target;
+        let person = Subject::User(user_id.clone());
+        let client = action.target.client_id.as_ref();
+        Self {
+            person: name_of(&incidents::within(issuer, tenant.as_deref(), person)),
+            client: client.map(|client_id| BreakerClient {
+                issuer: issuer.clone(),
+                tenant: tenant.clone(),
+                client_id: client_id.clone(),
+            }),
+            rule: action.rule.clone(),
+            tenant: tenant_of(issuer, tenant.as_ref()),
+            families: 0,
+            time: action.event_time.as_millisecond(),
+        }
+    }
+}
+
+fn tenant_of(issuer: &Text, tenant: Option<&Text>) -> Text {
+    format!("{issuer}/{}", tenant.map_or("-", |name| &**name)).into()
 }
 
 /// An action is held.
@@ -49,23 +98,18 @@ impl<'a> Purse<'a> {
     }
 
     /// Spends one action, or says why it is held; what is held consumes nothing.
-    pub(super) fn spend(&mut self, budget: Budget, found: &Found) -> Result<(), Held> {
-        let detection = &found.detection;
-        let client = client_of(found);
-        let name = client
-            .as_ref()
-            .map_or_else(|| "".into(), BreakerClient::key);
-        let tenant = detection.tenant.as_deref().unwrap_or("-");
+    pub(super) fn spend(&mut self, budget: Budget, payer: &Payer) -> Result<(), Held> {
+        let name = payer.client.as_ref();
         let charge = Charge {
-            person: &name_of(&incidents::subject_of(found)),
-            client: &name,
-            rule: &found.rule.name,
-            tenant: &format!("{}/{tenant}", detection.issuer).into(),
-            families: found.families_active,
+            person: &payer.person,
+            client: &name.map_or_else(|| "".into(), BreakerClient::key),
+            rule: &payer.rule,
+            tenant: &payer.tenant,
+            families: payer.families,
             on_trial: false,
         };
-        let time = detection.time.as_millisecond();
-        match (self.breakers.as_deref_mut(), &client) {
+        let time = payer.time;
+        match (self.breakers.as_deref_mut(), &payer.client) {
             (Some(breakers), Some(client)) => {
                 spend_behind(breakers, client, self.spent, budget, charge, time)
             }

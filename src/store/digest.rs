@@ -110,7 +110,7 @@ impl Store {
     ) -> Result<Vec<Performed>, StoreError> {
         let rows = sqlx::query(
             "SELECT kind, state, COUNT(*) AS actions FROM action WHERE decision = 'execute' AND kind <> 'notify'
-             AND state IN ('done', 'parked', 'expired') AND finished_at >= $1 AND finished_at < $2
+             AND state IN ('done', 'answered', 'parked', 'expired') AND finished_at >= $1 AND finished_at < $2
              GROUP BY kind, state ORDER BY kind, state",
         )
         .bind(sql::ms(since))

@@ -64,7 +64,7 @@ const DUE: &str = "
 const STAND: &str = "
     SELECT incident.state AS state,
         (SELECT COUNT(*) FROM action WHERE action.incident_id = incident.id AND kind NOT IN ('notify', 'review')
-            AND action.state IN ('ready', 'leased', 'held')) AS waiting,
+            AND action.state IN ('ready', 'leased', 'held', 'answered')) AS waiting,
         (SELECT COUNT(*) FROM action WHERE action.incident_id = incident.id
             AND kind IN ('revoke_family', 'revoke_user', 'lock_user') AND action.state = 'done') AS ended,
         (SELECT COUNT(*) FROM action WHERE action.incident_id = incident.id

@@ -15,6 +15,8 @@ pub struct Gauges {
     pub oldest_pending: Option<Timestamp>,
     pub held: u64,
     pub parked: u64,
+    /// Answered, and not shown yet.
+    pub unverified: u64,
     /// When the newest complete snapshot was begun.
     pub last_snapshot: Option<Timestamp>,
     /// Open or acknowledged, by severity.
@@ -34,7 +36,7 @@ pub struct WouldHaveBeen {
 impl Store {
     pub async fn gauges(&self) -> Result<Gauges, StoreError> {
         let mut gauges = Gauges::default();
-        for row in sqlx::query("SELECT kind, state, COUNT(*) AS actions, MIN(created_at) AS oldest FROM action WHERE state IN ('ready', 'leased', 'held', 'parked') GROUP BY kind, state")
+        for row in sqlx::query("SELECT kind, state, COUNT(*) AS actions, MIN(created_at) AS oldest FROM action WHERE state IN ('ready', 'leased', 'held', 'parked', 'answered') GROUP BY kind, state")
             .fetch_all(self.reader())
             .await?
         {
@@ -81,6 +83,7 @@ impl Gauges {
             ("held", Some(ActionKind::Notify)) => {}
             ("held", _) => self.held += actions,
             ("parked", _) => self.parked += actions,
+            ("answered", _) => self.unverified += actions,
             (_, None) => {
                 return Err(StoreError::unreadable(
                     "action",

@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use crate::model::{Action, IncidentState, Text, Timestamp};
+use crate::model::{Action, IncidentState, Text, Timestamp, limits};
 
 use super::commit::{decided_state, insert_actions};
 use super::{Store, StoreError, audit, sql};
@@ -34,6 +34,7 @@ const LEFT: &str = "
         MAX(action.id) AS action_id
     FROM action JOIN incident ON incident.id = action.incident_id
     WHERE action.created_at >= $1 AND action.kind NOT IN ('notify', 'review') AND action.too_old_at IS NULL AND incident.state <> 'closed'
+    AND (action.no_effect_at IS NULL OR action.no_effect_at <= $3)
     AND (action.state = 'held' OR (action.state IN ('parked', 'expired') AND action.kind IN ('revoke_family', 'revoke_user', 'lock_user')))
     GROUP BY incident.id, incident.state ORDER BY MAX(COALESCE(action.finished_at, action.created_at)) LIMIT $2";
 
@@ -47,10 +48,19 @@ const LAST_TOLD: &str = "
 
 impl Store {
     /// Incidents of which something decided since then waits for a person or has failed.
-    pub async fn left_to_do(&self, since: Timestamp, limit: u32) -> Result<Vec<Left>, StoreError> {
+    ///
+    /// A revocation that had no effect is left out for a moment: the policy may be doing more about it.
+    pub async fn left_to_do(
+        &self,
+        since: Timestamp,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Left>, StoreError> {
+        let settled = now.checked_sub(limits::STEP_UP_SETTLES);
         let rows = sqlx::query(LEFT)
             .bind(sql::ms(since))
             .bind(i64::from(limit))
+            .bind(sql::ms(settled.unwrap_or(Timestamp::MIN)))
             .fetch_all(self.reader())
             .await?;
         let mut left = Vec::with_capacity(rows.len());

@@ -30,6 +30,7 @@ mod snapshot;
 mod spent;
 mod sql;
 mod token_key;
+mod verify;
 
 pub use attempt::{AttemptEnd, AttemptId, AttemptResult, Messages, Settled};
 pub use bulletin::{DigestsMade, HeldUntold};
@@ -47,6 +48,7 @@ pub use people::{Closed, Ruling, Taken};
 pub use queries::{ActionFilter, DetectionFilter, IncidentDetails, IncidentFilter, Listed, Page};
 pub use retention::Removed;
 pub use snapshot::Snapshot;
+pub use verify::{Consequence, Watched};
 
 use std::fs::File;
 use std::sync::Arc;

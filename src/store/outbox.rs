@@ -6,10 +6,13 @@
 
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
-use crate::model::{Action, ActionKind, ActionState, AuditNote, OwnEvent, Text, Timestamp};
+use crate::model::{
+    Action, ActionKind, ActionState, AuditNote, OwnEvent, ShownBy, Text, Timestamp,
+};
 
 use super::attempt::{AttemptEnd, write_attempt_end};
 use super::own::insert_own_event;
+use super::verify::supersede;
 use super::{Backend, Store, StoreError, audit, sql};
 
 /// An action that is ours to perform until the lease ends.
@@ -73,6 +76,8 @@ impl Finish {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishState {
     Done,
+    /// The server says that it is; nothing has shown it yet.
+    Answered,
     RetryAt(Timestamp),
     Parked,
     Held,
@@ -87,6 +92,7 @@ impl FinishState {
     const fn state(self) -> ActionState {
         match self {
             Self::Done => ActionState::Done,
+            Self::Answered => ActionState::Answered,
             Self::RetryAt(_) => ActionState::Ready,
             Self::Parked => ActionState::Parked,
             Self::Held | Self::TooOld => ActionState::Held,
@@ -183,7 +189,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         let finished = sqlx::query(
-            "UPDATE action SET state = $1, due_at = $2, outcome = $3, finished_at = $4, too_old_at = $5, lease_owner = NULL, lease_until = NULL
+            "UPDATE action SET state = $1, due_at = $2, outcome = $3, finished_at = $4, too_old_at = $5, lease_owner = NULL, lease_until = NULL,
+                verified_by = CASE WHEN $1 = 'done' AND kind IN ('revoke_family', 'revoke_user', 'lock_user') THEN $8 END,
+                verified_at = CASE WHEN $1 = 'done' AND kind IN ('revoke_family', 'revoke_user', 'lock_user') THEN $4 END
              WHERE id = $6 AND state = 'leased' AND lease_owner = $7 RETURNING incident_id, kind, body",
         )
         .bind(finish.state.state().as_str())
@@ -193,6 +201,7 @@ impl Store {
         .bind((finish.state == FinishState::TooOld).then(|| sql::ms(now)))
         .bind(finish.action_id.as_ref())
         .bind(owner)
+        .bind(ShownBy::Check.as_str())
         .fetch_optional(&mut *transaction)
         .await?;
         let row = finished.ok_or_else(|| StoreError::LeaseLost {
@@ -203,6 +212,10 @@ impl Store {
         }
         if let Some(event) = &finish.own_event {
             insert_own_event(&mut transaction, event).await?;
+        }
+        let action: Action = sql::from_json("action", &finish.action_id, row.try_get("body")?)?;
+        if matches!(finish.state, FinishState::Done | FinishState::Answered) {
+            supersede(&mut transaction, &action, now).await?;
         }
         if finish.state == FinishState::Done {
             contain(
@@ -217,7 +230,6 @@ impl Store {
         {
             wake_notifications(&mut transaction, row.try_get("incident_id")?, now).await?;
         }
-        let action: Action = sql::from_json("action", &finish.action_id, row.try_get("body")?)?;
         let note = AuditNote::outcome(&action, finish.state.state(), &finish.outcome);
         audit::append(&mut transaction, &[note], now).await?;
         transaction.commit().await?;
@@ -259,14 +271,14 @@ impl Store {
 }
 
 /// When all that was to be ended of an incident is, it is contained.
-async fn contain(
+pub(super) async fn contain(
     connection: &mut AnyConnection,
     incident_id: &str,
     kind: &str,
 ) -> Result<(), StoreError> {
     const CONTAIN: &str = "UPDATE incident SET state = 'contained' WHERE id = $1 AND state IN ('open', 'acknowledged')
         AND NOT EXISTS (SELECT 1 FROM action WHERE action.incident_id = incident.id
-            AND action.kind IN ('revoke_family', 'revoke_user', 'lock_user') AND action.state IN ('ready', 'leased', 'held', 'parked'))";
+            AND action.kind IN ('revoke_family', 'revoke_user', 'lock_user') AND action.state IN ('ready', 'leased', 'held', 'answered', 'parked'))";
     if ActionKind::parse(kind).is_some_and(ActionKind::ends_something) {
         sqlx::query(CONTAIN)
             .bind(incident_id)

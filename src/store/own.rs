@@ -7,7 +7,7 @@
 
 use sqlx::{Any, AnyConnection, Pool, Row as _};
 
-use crate::model::{OwnEvent, PersonEvent, Text, Timestamp};
+use crate::model::{NoEffect, OwnEvent, PersonEvent, Text, Timestamp};
 
 use super::sql::{self, Cell, Insert};
 use super::{Store, StoreError};
@@ -36,7 +36,7 @@ impl Store {
         Ok(transaction.commit().await?)
     }
 
-    /// Own events with an id above `after`, oldest first; the payload is an [`OwnEvent`] or a [`PersonEvent`] as JSON.
+    /// Own events with an id above `after`, oldest first; the payload is an [`OwnEvent`], a [`PersonEvent`] or a [`NoEffect`] as JSON.
     pub async fn own_events_after(&self, after: i64, limit: u32) -> Result<Vec<Row>, StoreError> {
         let rows = sqlx::query("SELECT id, body FROM own_event WHERE id > $1 ORDER BY id LIMIT $2")
             .bind(after)
@@ -117,6 +117,14 @@ pub(super) async fn insert_own_event(
     event: &OwnEvent,
 ) -> Result<(), StoreError> {
     insert(connection, event.time, sql::to_json(event)?).await
+}
+
+/// What had no effect is for the response policy to hear.
+pub(super) async fn insert_no_effect(
+    connection: &mut AnyConnection,
+    told: &NoEffect,
+) -> Result<(), StoreError> {
+    insert(connection, told.time, sql::to_json(told)?).await
 }
 
 /// What a person did stands among what was done, in one order.

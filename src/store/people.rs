@@ -240,7 +240,7 @@ impl Store {
     ) -> Result<Vec<(Text, IncidentState)>, StoreError> {
         let rows = sqlx::query(
             "SELECT id, state FROM incident WHERE state IN ('open', 'acknowledged', 'contained') AND updated_at < $1 AND recorded_at < $1
-             AND NOT EXISTS (SELECT 1 FROM action WHERE action.incident_id = incident.id AND action.state IN ('ready', 'leased', 'held', 'offered'))
+             AND NOT EXISTS (SELECT 1 FROM action WHERE action.incident_id = incident.id AND action.state IN ('ready', 'leased', 'held', 'offered', 'answered'))
              ORDER BY seq LIMIT $2",
         )
         .bind(sql::ms(since))
@@ -365,7 +365,7 @@ impl Store {
     /// Whether the same was done by another action since this one's event: to the family, or to its user as a whole.
     pub async fn done_meanwhile(&self, action: &Action) -> Result<bool, StoreError> {
         let row = sqlx::query(
-            "SELECT id FROM action WHERE id <> $1 AND issuer = $2 AND state = 'done' AND event_time >= $3
+            "SELECT id FROM action WHERE id <> $1 AND issuer = $2 AND state IN ('done', 'answered') AND event_time >= $3
              AND ((kind = $4 AND COALESCE(family_id, '') = $5 AND COALESCE(user_id, '') = $6)
                 OR ($4 = 'revoke_family' AND kind IN ('revoke_user', 'lock_user') AND user_id = $6)) LIMIT 1",
         )

@@ -9,7 +9,7 @@ use sqlx::{Any, AssertSqlSafe, Pool, Row as _, any::AnyRow};
 
 use crate::model::{
     Action, ActionKind, ActionRecord, ActionState, Decision, Detection, Incident, IncidentState,
-    Resolution, Severity, Text, Timestamp,
+    Resolution, Severity, ShownBy, Text, Timestamp, Verification,
 };
 
 use super::sql::{self, Cell};
@@ -133,7 +133,7 @@ impl Store {
         page: Page,
     ) -> Result<Listed<ActionRecord>, StoreError> {
         let list = List::new(
-            "SELECT seq, id, body, state, attempts, finished_at, outcome FROM action",
+            "SELECT seq, id, body, state, attempts, finished_at, outcome, verified_at, verified_by FROM action",
             page,
         )
         .and(
@@ -181,7 +181,7 @@ impl Store {
         .bind(i64::from(detections_max))
         .fetch_all(self.reader())
         .await?;
-        let actions = sqlx::query("SELECT id, body, state, attempts, finished_at, outcome FROM action WHERE incident_id = $1 ORDER BY seq LIMIT $2")
+        let actions = sqlx::query("SELECT id, body, state, attempts, finished_at, outcome, verified_at, verified_by FROM action WHERE incident_id = $1 ORDER BY seq LIMIT $2")
             .bind(id)
             .bind(INCIDENT_ACTIONS_MAX)
             .fetch_all(self.reader())
@@ -209,7 +209,7 @@ impl Store {
     pub async fn action(&self, id: &str) -> Result<Option<ActionRecord>, StoreError> {
         let row = self
             .one(
-                "SELECT id, body, state, attempts, finished_at, outcome FROM action WHERE id = $1",
+                "SELECT id, body, state, attempts, finished_at, outcome, verified_at, verified_by FROM action WHERE id = $1",
                 id,
             )
             .await?;
@@ -261,8 +261,19 @@ fn action_record(row: &AnyRow) -> Result<ActionRecord, StoreError> {
         attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
         finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(sql::time),
         outcome: row.try_get::<Option<String>, _>("outcome")?.map(Into::into),
+        verified: verification(row)?,
         action,
     })
+}
+
+fn verification(row: &AnyRow) -> Result<Option<Verification>, StoreError> {
+    let at: Option<i64> = row.try_get("verified_at")?;
+    let by: Option<&str> = row.try_get("verified_by")?;
+    let shown = at.zip(by.and_then(ShownBy::parse));
+    Ok(shown.map(|(at, by)| Verification {
+        at: sql::time(at),
+        by,
+    }))
 }
 
 /// A list under construction: only the conditions that were given become part of the statement, so that its indexes serve.

@@ -36,7 +36,7 @@ const MEMBERS: &str = "DELETE FROM incident_member WHERE detection_id IN (
     AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.id = incident_member.incident_id)";
 const DETECTIONS: &str = "DELETE FROM detection WHERE seq IN (SELECT seq FROM detection WHERE recorded_at < $1
     AND NOT EXISTS (SELECT 1 FROM incident_member WHERE incident_member.detection_id = detection.id) LIMIT $2)";
-const ACTIONS: &str = "DELETE FROM action WHERE seq IN (SELECT seq FROM action WHERE created_at < $1 AND state NOT IN ('ready', 'leased')
+const ACTIONS: &str = "DELETE FROM action WHERE seq IN (SELECT seq FROM action WHERE created_at < $1 AND state NOT IN ('ready', 'leased', 'answered')
     AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.id = action.incident_id) LIMIT $2)";
 const BULLETINS: &str =
     "DELETE FROM bulletin WHERE id IN (SELECT id FROM bulletin WHERE until_at < $1

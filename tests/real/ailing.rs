@@ -19,8 +19,8 @@ const DAY: Duration = Duration::from_hours(24);
 /// How many statements on a store have to fail within ten minutes for an alert, and some more.
 const STORE_ERRORS: f64 = 8.0;
 
-/// A source, a revoker and a receiver at ports where nobody listens, a revoker that is refused, an old GeoIP file and
-/// none of the cities, a rule that fails, a configuration that cannot be loaded again, and things that were left undone for
+/// A source, a revoker and a receiver at ports where nobody listens, a revoker that is refused, one whose server does
+/// nothing of what it answers, an old GeoIP file and none of the cities, a rule that fails, a configuration that cannot be loaded again, and things that were left undone for
 /// a while.
 const FAILING: &str = r#"mode: enforce
 clients: { default: { type: public, rotation: enforced, reuse_grace: 30s } }
@@ -43,6 +43,9 @@ revokers:
   - name: refusing
     issuers: [b]
     http: { actions: [revoke_family], method: POST, url: "API/refuse" }
+  - name: forgetful
+    issuers: [c]
+    http: { actions: [revoke_family], method: POST, url: "API/forget" }
 receivers:
   - name: oncall
     webhook: { url: "http://127.0.0.1:1/notify" }
@@ -105,6 +108,20 @@ impl Failing {
                 ..Family::new(format!("stolen-of-{issuer}"), "web", "shop")
             };
             self.home.append("events.jsonl", &lines(family.stolen(1)));
+        }
+        // One login lives on although its end was answered; of another the end is seen, of a third nothing.
+        for (name, client) in [("lives-on", "web"), ("ends", "app"), ("quiet", "pay")] {
+            let family = Family {
+                issuer: Some("c"),
+                ..Family::new(name, client, "shop")
+            };
+            let later = match name {
+                "lives-on" => vec![family.used_in(30)],
+                "ends" => vec![family.refused_in(5)],
+                _ => Vec::new(),
+            };
+            let events = family.stolen(1).into_iter().chain(later);
+            self.home.append("events.jsonl", &lines(events));
         }
         // One more than the client's budget bears: its breaker opens.
         for name in ["stolen-too", "stolen-as-well"] {

@@ -51,6 +51,16 @@ impl<'a> Family<'a> {
         vec![self.issued(), self.refresh("t0", Ok("t1"), 20), theft]
     }
 
+    /// After the theft the owner's token is used, so many seconds from now.
+    pub(crate) fn used_in(&self, seconds: i64) -> Value {
+        self.refresh("t1", Ok("t2"), -seconds)
+    }
+
+    /// The same, refused.
+    pub(crate) fn refused_in(&self, seconds: i64) -> Value {
+        self.refresh("t1", Err(Reason::SessionEnded), -seconds)
+    }
+
     fn issued(&self) -> Value {
         let mut event = self.event("issue", "t0", 40);
         event["new_token_id"] = self.token("t0");

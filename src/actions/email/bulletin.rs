@@ -258,6 +258,7 @@ fn in_doubt(digest: &Digest) -> Vec<Item> {
 fn performed(digest: &Digest) -> Vec<Item> {
     let said = |state: ActionState| match state {
         ActionState::Done => "done",
+        ActionState::Answered => "answered, not yet verified",
         ActionState::Parked => "FAILED and given up, see /api/v1/actions?state=parked",
         _ => "not done",
     };

@@ -86,9 +86,11 @@ impl Keycloak {
                 )
                 .into(),
             },
-            Err(Attempt::Retry { reason, .. } | Attempt::Done { detail: reason, .. }) => {
-                Claim::Unclear { reason }
-            }
+            Err(
+                Attempt::Retry { reason, .. }
+                | Attempt::Done { detail: reason, .. }
+                | Attempt::Answered { detail: reason, .. },
+            ) => Claim::Unclear { reason },
         }
     }
 }

@@ -119,14 +119,17 @@ fn family_done(
         detail = format!("{detail}; tokens of {names} in the same session ended with it");
     }
     let kinds = ended.iter().map(|kind| kind.as_str().into()).collect();
-    Attempt::Done {
-        detail: detail.into(),
-        evidence: Evidence::new()
-            .with("session_id", session)
-            .with("sessions_deleted", Value::List(kinds))
-            .with("already_gone", ended.is_empty())
-            .with("checked", is_checked)
-            .with("also_ended", texts(&others)),
+    let evidence = Evidence::new()
+        .with("session_id", session)
+        .with("sessions_deleted", Value::List(kinds))
+        .with("already_gone", ended.is_empty())
+        .with("checked", is_checked)
+        .with("also_ended", texts(&others));
+    let detail = detail.into();
+    if is_checked {
+        Attempt::Done { detail, evidence }
+    } else {
+        Attempt::Answered { detail, evidence }
     }
 }
 

@@ -98,5 +98,6 @@ impl Watcher {
 /// Done or given up, or left to a person. What was never to be performed is no news.
 fn is_settled(record: &ActionRecord) -> bool {
     let performed = matches!(record.action.decision, Decision::Execute | Decision::Hold);
-    performed && (record.state.is_final() || record.state == ActionState::Held)
+    let left = matches!(record.state, ActionState::Held | ActionState::Answered);
+    performed && (record.state.is_final() || left)
 }

@@ -171,7 +171,7 @@ impl<'a> Teller<'a> {
             .map_or("somebody", |user| user.as_ref());
         let outcome = record.outcome.as_ref().map_or("", |outcome| outcome);
         match (action.kind, record.state) {
-            (ActionKind::RevokeFamily, ActionState::Done) => {
+            (ActionKind::RevokeFamily, ActionState::Done | ActionState::Answered) => {
                 let family = action.target.family_id.as_ref().map_or("", |id| id);
                 self.line(
                     Who::Warden,
@@ -183,7 +183,7 @@ impl<'a> Teller<'a> {
             }
             // Nobody is set up here to challenge or to slow down.
             (ActionKind::Challenge | ActionKind::Throttle | ActionKind::BlockIp, _)
-            | (_, ActionState::Done) => Ok(()),
+            | (_, ActionState::Done | ActionState::Answered) => Ok(()),
             (kind, state) => self.line(
                 Who::Warden,
                 format_args!("{kind} for {whom} is {state}: {outcome}"),

@@ -224,6 +224,7 @@ pub(super) fn response(node: &Node, faults: &mut Faults) -> Option<Response> {
         ),
         budget: map.or("budget", default.budget, faults, budget),
         never_act_on: map.or("never_act_on", default.never_act_on, faults, texts),
+        step_up: map.or("step_up", default.step_up, faults, Node::boolean),
     };
     map.finish(faults);
     Some(response)

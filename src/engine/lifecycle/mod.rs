@@ -5,6 +5,8 @@
 //! finds it. One that arrives after the uses that it accuses is not missed: its families are asked again from its time
 //! on, so that the order of arrival leaves no trace. Why not a second question after every use instead: uses are
 //! thousands to each logout.
+//!
+//! What this daemon ended is filed too, as proof that it took effect; no rule is ever asked about it.
 
 use std::sync::Arc;
 
@@ -35,8 +37,9 @@ pub(super) fn taken(
     };
     let time = event.event.time.as_millisecond();
     let measure = measure(event, taken, reach);
+    let is_ours = measure.by == Some(Initiator::Tokenwarden);
     let ended = state.ended.get_or_insert_with(meant, Ended::default);
-    if !ended.take(measure) {
+    if !ended.take(measure) || is_ours {
         return;
     }
     for family in families_of(state, &event.event, meant, reach) {
@@ -44,7 +47,7 @@ pub(super) fn taken(
     }
 }
 
-/// Nothing where nothing was done, or this daemon did it: what it revoked never counts as an attack.
+/// Nothing where nothing was done.
 fn taken_by(event: &Event) -> Option<Taken> {
     let taken = match event.kind {
         EventType::Logout => Taken::LoggedOut,
@@ -54,8 +57,7 @@ fn taken_by(event: &Event) -> Option<Taken> {
         EventType::UserEnable => Taken::Enabled,
         EventType::Issue | EventType::Refresh | EventType::Login => return None,
     };
-    let theirs = event.initiator != Some(Initiator::Tokenwarden);
-    (event.succeeded() && theirs).then_some(taken)
+    event.succeeded().then_some(taken)
 }
 
 /// The narrowest that the event names: a token is revoked with its family, while others of its session may live on.

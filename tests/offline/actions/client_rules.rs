@@ -16,16 +16,16 @@ async fn attempt(settings: HttpRevoker) -> Attempt {
 }
 
 #[tokio::test]
-async fn each_status_is_done_retry_or_refused() {
+async fn each_status_is_an_answer_a_retry_or_a_refusal() {
     let server = Server::start(|seen, _| {
         let status = seen.path.trim_start_matches('/').parse().unwrap();
         reply(status, "{\"error\":\"why\"}")
     })
     .await;
     for (status, expected) in [
-        (200, "done"),
-        (202, "done"),
-        (204, "done"),
+        (200, "answered"),
+        (202, "answered"),
+        (204, "answered"),
         (201, "refused"),
         (400, "refused"),
         (401, "refused"),
@@ -40,6 +40,7 @@ async fn each_status_is_done_retry_or_refused() {
         let answer = attempt(http_settings(&format!("{}/{status}", server.url))).await;
         let found = match answer {
             Attempt::Done { .. } => "done",
+            Attempt::Answered { .. } => "answered",
             Attempt::Retry { .. } => "retry",
             Attempt::Refused { .. } => "refused",
         };

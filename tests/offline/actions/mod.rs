@@ -72,13 +72,13 @@ pub(crate) fn http(settings: HttpRevoker) -> std::sync::Arc<dyn Revoker> {
 pub(crate) fn reason(attempt: &Attempt) -> &str {
     match attempt {
         Attempt::Retry { reason, .. } | Attempt::Refused { reason } => reason,
-        Attempt::Done { detail, .. } => panic!("done: {detail}"),
+        Attempt::Done { detail, .. } | Attempt::Answered { detail, .. } => panic!("done: {detail}"),
     }
 }
 
 pub(crate) fn detail(attempt: &Attempt) -> &str {
     match attempt {
-        Attempt::Done { detail, .. } => detail,
+        Attempt::Done { detail, .. } | Attempt::Answered { detail, .. } => detail,
         other => panic!("not done: {other:?}"),
     }
 }

@@ -6,6 +6,7 @@ mod recheck;
 mod reminders;
 mod revocations;
 mod routes;
+mod verify;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -21,12 +22,12 @@ use tokenwarden::actions::{
     Attempt, Claim, Followed, Following, Notification, Notifier, Revoker, Revokers, RuleNote,
 };
 use tokenwarden::config::{Secret, StoreConfig};
-use tokenwarden::delivery::{Delivery, Options, Performers, Report, Routes, Withheld};
+use tokenwarden::delivery::{Delivery, Memory, Options, Performers, Report, Routes, Withheld};
 use tokenwarden::model::{
-    Action, ActionKind, ActionRecord, ActionState, Bulletin, Commit, Decision, Evidence, OwnEvent,
-    OwnEventKind, Text,
+    Action, ActionKind, ActionRecord, ActionState, Afterwards, Bulletin, Commit, Decision,
+    Evidence, OwnEvent, OwnEventKind, ShownBy, Target, Text, Timestamp,
 };
-use tokenwarden::store::{AttemptResult, OpenAs, Store};
+use tokenwarden::store::{AttemptResult, Consequence, OpenAs, Store};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +57,14 @@ fn raised(memo: &str) -> Step {
     Step::Answer(Attempt::Done {
         detail: "202 Accepted".into(),
         evidence: Evidence::new().with("memo", memo),
+    })
+}
+
+/// The server says so, and nobody has looked.
+fn answered() -> Step {
+    Step::Answer(Attempt::Answered {
+        detail: "204 No Content".into(),
+        evidence: Evidence::new(),
     })
 }
 
@@ -195,6 +204,26 @@ impl Notifier for Script {
     }
 }
 
+/// What the events show of everybody since the question.
+#[derive(Default)]
+struct Events(Mutex<Afterwards>);
+
+impl Events {
+    fn show(&self, change: impl FnOnce(&mut Afterwards)) {
+        change(&mut self.0.lock().expect("events"));
+    }
+}
+
+impl Memory for Events {
+    fn afterwards(
+        &self,
+        families: Vec<(Target, Timestamp)>,
+    ) -> BoxFuture<'_, Vec<Option<Afterwards>>> {
+        let seen = self.0.lock().expect("events").clone();
+        async move { vec![Some(seen); families.len()] }.boxed()
+    }
+}
+
 #[derive(Default)]
 struct Counts(Mutex<Vec<String>>);
 
@@ -213,6 +242,18 @@ impl Report for Counts {
             .push(format!("{kind} {state} after {} s", since_event.as_secs()));
     }
 
+    fn verified(&self, kind: ActionKind, by: ShownBy, is_new: bool) {
+        if is_new {
+            let line = format!("{kind} verified by {}", by.as_str());
+            self.0.lock().expect("counts").push(line);
+        }
+    }
+
+    fn without_effect(&self, consequence: Consequence) {
+        let line = format!("without effect: {}", consequence.as_str());
+        self.0.lock().expect("counts").push(line);
+    }
+
     fn store_failed(&self) {}
 }
 
@@ -227,6 +268,7 @@ struct Bench {
     cancel: CancellationToken,
     running: Option<JoinHandle<()>>,
     withheld: Withheld,
+    events: Arc<Events>,
 }
 
 impl Bench {
@@ -264,6 +306,7 @@ impl Bench {
             cancel: CancellationToken::new(),
             running: None,
             withheld: Withheld::default(),
+            events: Arc::default(),
         };
         bench.start("one");
         bench
@@ -287,7 +330,7 @@ impl Bench {
             notification_timeout: Duration::from_secs(2),
             withheld: self.withheld.clone(),
             now: Arc::new(move || at(clock.load(Ordering::SeqCst))),
-            memory: Arc::new(()),
+            memory: self.events.clone(),
         };
         let delivery = Delivery::new(
             self.store.clone(),

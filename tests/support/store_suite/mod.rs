@@ -8,6 +8,7 @@ mod people;
 mod queue;
 mod reports;
 mod told;
+mod verified;
 
 use std::collections::BTreeMap;
 
@@ -38,7 +39,8 @@ macro_rules! store_suite {
             incident_is_contained_until_there_is_more, idle_incident_is_found, silence_is_kept_until_it_ends,
             action_by_hand_goes_the_same_way, audit_tells_each_step_once, audit_tells_what_people_do,
             audit_keeps_its_chain_when_a_user_is_erased, audit_is_pruned_and_stays_whole,
-            audit_has_one_order_whoever_writes, erase_waits_for_what_is_under_way);
+            audit_has_one_order_whoever_writes, erase_waits_for_what_is_under_way,
+            answered_is_done_when_shown, no_effect_is_retried_then_given_up, wider_revocation_settles_the_narrower);
     };
     (@each $open:path, $metas:tt, $($name:ident),+ $(,)?) => { $(store_suite!(@one $open, $metas, $name);)+ };
     (@one $open:path, [$(#[$meta:meta])*], $name:ident) => {
@@ -58,6 +60,7 @@ pub(crate) use queue::*;
 pub(crate) use reports::*;
 pub(crate) use store_suite;
 pub(crate) use told::*;
+pub(crate) use verified::*;
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_760_000_000 + seconds).unwrap()

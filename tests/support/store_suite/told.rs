@@ -192,7 +192,7 @@ pub(crate) async fn left_to_do_is_by_incident(store: Store) {
             pending: false
         }
     );
-    let left = store.left_to_do(at(0), 10).await.unwrap();
+    let left = store.left_to_do(at(0), 10, at(99)).await.unwrap();
     assert_eq!(
         left.len(),
         1,
@@ -205,7 +205,11 @@ pub(crate) async fn left_to_do_is_by_incident(store: Store) {
     );
     assert_eq!(&*one.action.id, "revoke u1");
     assert!(
-        store.left_to_do(at(1), 10).await.unwrap().is_empty(),
+        store
+            .left_to_do(at(1), 10, at(99))
+            .await
+            .unwrap()
+            .is_empty(),
         "decided long ago"
     );
 
