@@ -76,6 +76,22 @@ impl Home {
 
     /// Starts the daemon and waits until its listeners are open; it need not be ready.
     pub(crate) async fn start(&self) -> Daemon {
+        let mut daemon = self.spawn();
+        daemon.ops = daemon.listener("ops").await;
+        daemon.api = daemon.listener("api").await;
+        daemon
+    }
+
+    /// Starts the daemon and kills it after a while, however far it has come. Returns its log.
+    pub(crate) async fn killed_within(&self, pause: Duration) -> String {
+        let daemon = self.spawn();
+        tokio::time::sleep(pause).await;
+        let log = daemon.log.clone();
+        daemon.kill();
+        fs::read_to_string(log).unwrap_or_default()
+    }
+
+    fn spawn(&self) -> Daemon {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = self.path().join(format!("daemon-{number}.log"));
         let child = Command::new(env!("CARGO_BIN_EXE_tokenwarden"))
@@ -87,17 +103,14 @@ impl Home {
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        let mut daemon = Daemon {
+        Daemon {
             child,
             log,
             ops: String::new(),
             api: String::new(),
             token: Some(self.path().join(TOKEN_FILE)).filter(|file| file.exists()),
             http: http_client(),
-        };
-        daemon.ops = daemon.listener("ops").await;
-        daemon.api = daemon.listener("api").await;
-        daemon
+        }
     }
 
     /// Starts the daemon and waits until it is ready.

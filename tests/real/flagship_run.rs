@@ -3,14 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::Value;
+use tokenwarden::model::Timestamp;
 
 use crate::daemon::{Daemon, Home};
 use crate::stub_api::StubApi;
 use crate::traffic::Traffic;
 
 pub(crate) const RECEIVED: &str = "tokenwarden_records_received_total";
+/// 32 bytes, as a store that several machines can use wants them.
+const TOKEN_KEY: &str = "dG9rZW53YXJkZW4tdG9rZW53YXJkZW4tMzItYnl0ZXM=";
 const READ_AGAIN: &str = "tokenwarden_records_read_again_total";
 
 /// What a run has left in its store and at the API.
@@ -36,6 +40,11 @@ pub(crate) struct Run {
 impl Run {
     /// `source` is the one entry of `sources:`, named `auth`; `store` more of the store's settings.
     pub(crate) async fn new(source: &str, store: &str) -> Self {
+        Self::into(source, "sqlite://tokenwarden.db", store).await
+    }
+
+    /// The same into the store at this URL.
+    pub(crate) async fn into(source: &str, store_url: &str, store: &str) -> Self {
         let api = StubApi::start().await;
         let home = Home::new(&format!(
             "mode: enforce
@@ -52,10 +61,12 @@ revokers:
 receivers:
   - name: siem
     webhook: {{ url: \"{url}/notify\" }}
-store: {{ url: \"sqlite://tokenwarden.db\"{store} }}
+store: {{ url: \"{store_url}\"{store} }}
+token_key_file: token.key
 ",
             url = api.url,
         ));
+        home.write("token.key", TOKEN_KEY);
         Self { home, api }
     }
 
@@ -79,15 +90,23 @@ store: {{ url: \"sqlite://tokenwarden.db\"{store} }}
     }
 
     pub(crate) async fn finish(&self, mut daemon: Daemon, traffic: &Traffic) -> Outcome {
+        daemon
+            .wait("every theft is answered", async |daemon| {
+                let users = users_revoked(&daemon.list("actions").await);
+                (users.len() >= traffic.robbed.len()).then_some(())
+            })
+            .await;
+        // Time restored from before says nothing: a source tells the time of day once it has come to its end.
+        let end = (traffic.newest + Duration::from_mins(1)).max(Timestamp::now());
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact")]
-        let newest = traffic.newest.as_second() as f64;
+        let end = end.as_second() as f64;
         daemon
             .wait("everything is judged", async |daemon| {
                 let lag = daemon.metric("tokenwarden_source_lag_records", "").await;
                 let judged = daemon
                     .metric("tokenwarden_watermark_timestamp_seconds", "")
                     .await;
-                (lag == 0.0 && judged > newest + 60.0).then_some(())
+                (lag == 0.0 && judged > end).then_some(())
             })
             .await;
         daemon

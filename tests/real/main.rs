@@ -29,6 +29,7 @@ mod kafka_flagship;
 mod keycloak_flagship;
 mod keycloak_realm;
 mod keycloak_revoker;
+mod kills;
 mod mail;
 mod mail_flagship;
 mod prometheus;
