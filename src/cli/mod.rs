@@ -10,6 +10,7 @@ mod completions;
 mod demo;
 mod erase;
 mod explain;
+mod look;
 mod notify;
 mod online;
 mod people;
@@ -18,6 +19,7 @@ mod rules;
 mod run;
 mod schema;
 mod simulate;
+mod state;
 mod test;
 
 use std::ffi::OsString;
@@ -55,6 +57,7 @@ enum Command {
     Schema(schema::Arguments),
     Silences(people::silences::Arguments),
     Simulate(simulate::Arguments),
+    State(state::Arguments),
     Test(test::Arguments),
 }
 
@@ -139,6 +142,7 @@ fn perform(command: Command, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit
         Command::Schema(arguments) => schema::run(&arguments, terminal),
         Command::Silences(arguments) => people::silences::run(&arguments, terminal),
         Command::Simulate(arguments) => simulate::run(&arguments, terminal),
+        Command::State(arguments) => state::run(&arguments, terminal),
         Command::Test(arguments) => test::run(&arguments, terminal),
     }
 }

@@ -70,6 +70,10 @@ impl Renamed {
         Cow::Owned(event)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
     pub(super) fn evicted(&self) -> u64 {
         self.links.evicted()
     }

@@ -20,6 +20,10 @@ pub(super) struct Repeats {
 }
 
 impl Repeats {
+    pub(super) fn len(&self) -> usize {
+        self.current.len() + self.previous.len()
+    }
+
     /// Whether the event is new; remembers it. `now` is engine time.
     pub(super) fn is_new(&mut self, key: u64, now: i64) -> bool {
         if self.previous.contains(&key) || !self.current.insert(key) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::Held;
 use super::account::User;
 use super::active::Active;
 use super::family::Family;
@@ -191,6 +192,45 @@ impl State {
     /// Engine time in milliseconds; the beginning of time before anything was seen.
     pub(super) fn now(&self) -> i64 {
         self.time.now().unwrap_or(i64::MIN)
+    }
+
+    /// Each part with its entries and the bytes of its saved form.
+    pub(super) fn held(&self) -> Vec<Held> {
+        fn held<T: Serialize>(what: &'static str, entries: usize, part: &T) -> Held {
+            // Plain data: there is nothing in it whose size could not be told.
+            let bytes = postcard::experimental::serialized_size(part).unwrap_or_default();
+            Held {
+                what,
+                entries,
+                bytes,
+            }
+        }
+        vec![
+            held("families", self.families.len(), &self.families),
+            held("tokens", self.resolve.tokens(), &self.resolve),
+            held("users", self.users.len(), &self.users),
+            held("networks", self.networks.len(), &self.networks),
+            held("clients", self.clients.len(), &self.clients),
+            held("clients in use", self.active.len(), &self.active),
+            held("ended", self.ended.len(), &self.ended),
+            held(
+                "families of users and sessions",
+                self.members.len(),
+                &self.members,
+            ),
+            held("keys of generic rules", self.keyed.len(), &self.keyed),
+            held("risks", self.risks.len(), &self.risks),
+            held("reuses by client", self.reuses.len(), &self.reuses),
+            held("thefts by user", self.thefts.len(), &self.thefts),
+            held("events put aside", self.aside.len(), &self.aside),
+            held("questions that wait", self.questions.len(), &self.questions),
+            held("event ids", self.repeats.len(), &self.repeats),
+            held(
+                "tokens under an older key",
+                self.renamed.len(),
+                &self.renamed,
+            ),
+        ]
     }
 
     pub(super) fn wait(&mut self, until: i64, waiting: Waiting) {

@@ -47,7 +47,7 @@ pub use own::Row;
 pub use people::{Closed, Ruling, Taken};
 pub use queries::{ActionFilter, DetectionFilter, IncidentDetails, IncidentFilter, Listed, Page};
 pub use retention::Removed;
-pub use snapshot::Snapshot;
+pub use snapshot::{SavedState, Snapshot};
 pub use verify::{Consequence, Watched};
 
 use std::fs::File;

@@ -30,6 +30,15 @@ pub struct Snapshot {
     pub state: Vec<u8>,
 }
 
+/// A snapshot as the store lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedState {
+    pub saved_at: Timestamp,
+    pub bytes: usize,
+    /// Why a start passes over it.
+    pub unusable: Option<&'static str>,
+}
+
 impl Store {
     /// Writes a snapshot, then removes all but the two newest complete ones.
     pub async fn save_snapshot(
@@ -92,6 +101,32 @@ impl Store {
             }));
         }
         Ok(None)
+    }
+
+    /// Every snapshot there is, the newest first, read in full to see whether it is undamaged.
+    pub async fn saved_states(&self) -> Result<Vec<SavedState>, StoreError> {
+        let heads =
+            sqlx::query("SELECT id, created_at, complete, sha256 FROM snapshot ORDER BY id DESC")
+                .fetch_all(self.reader())
+                .await?;
+        let mut states = Vec::new();
+        for head in &heads {
+            let (state, checksum) = self.read_state(head.try_get("id")?).await?;
+            let is_complete = head.try_get::<i64, _>("complete")? == 1;
+            let is_intact = Some(checksum) == head.try_get::<Option<String>, _>("sha256")?;
+            states.push(SavedState {
+                saved_at: sql::time(head.try_get("created_at")?),
+                bytes: state.len(),
+                unusable: match (is_complete, is_intact) {
+                    (false, _) => {
+                        Some("not complete: it is being written, or its writer was killed")
+                    }
+                    (true, false) => Some("damaged: its checksum does not match"),
+                    (true, true) => None,
+                },
+            });
+        }
+        Ok(states)
     }
 
     /// Ids of the detections made since the older of the snapshots kept: what reading again may find again.

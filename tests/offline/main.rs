@@ -26,6 +26,7 @@ mod audit;
 mod delivery;
 mod digest;
 mod erase;
+mod state;
 mod store;
 #[path = "../support/store_suite/mod.rs"]
 mod store_suite;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::super::look::with_store;
 use super::super::{Exit, Terminal};
 use crate::store::audit::lines;
 
@@ -16,7 +17,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(args: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Result<Exit> {
-    super::with_store(&args.config, terminal, async |store, terminal| {
+    with_store(&args.config, terminal, async |_, store, terminal| {
         let mut walk = store.walk_audit().await?;
         writeln!(terminal.out, "{}", lines::first(walk.base))?;
         while let Some(page) = walk.next_page().await? {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::super::look::with_store;
 use super::super::replay::Form;
 use super::super::{Exit, Terminal, clean};
 use crate::model::{AuditKind, Text, Timestamp};
@@ -50,7 +51,7 @@ pub(super) fn run(args: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Resu
         before: None,
         limit: args.limit,
     };
-    super::with_store(&args.config, terminal, async |store, terminal| {
+    with_store(&args.config, terminal, async |_, store, terminal| {
         for entry in &store.audit(&filter, page).await?.items {
             match args.output {
                 Form::Text => writeln!(terminal.out, "{}", text(entry))?,

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
+use super::super::look::with_store;
 use super::super::replay::Form;
 use super::super::{Exit, Terminal};
 use crate::model::AuditHead;
@@ -47,7 +48,7 @@ pub(super) fn run(args: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Resu
     }
     // The parser asks for one of the two.
     let config = args.config.clone().unwrap_or_default();
-    super::with_store(&config, terminal, async |store, terminal| {
+    with_store(&config, terminal, async |_, store, terminal| {
         let verdict = store.verify_audit(&args.head).await?;
         tell(&verdict, args.output, terminal)
     })
