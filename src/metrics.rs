@@ -19,7 +19,7 @@ pub use declare::Declared;
 pub use names::Names;
 pub use prepare::{
     ATTEMPT_OUTCOMES, CONSEQUENCES, ENGINE_TABLES, FINAL_STATES, INGEST_OUTCOMES, Known,
-    NOTIFICATION_OUTCOMES,
+    NOTIFICATION_OUTCOMES, PUT_OFF,
 };
 pub use refreshes::Refreshes;
 
@@ -166,6 +166,11 @@ metrics! {
         revocations_without_effect_total: IntCounterVec["consequence"],
         /// Revocations that were answered, of which nothing has shown yet that they took effect.
         revocations_unverified: IntGauge,
+        /// Revokers and receivers that fail for one action after the other, and are left alone for a while (1).
+        delivery_circuit_open: IntGaugeVec["kind", "target"],
+        /// Actions that have to come again because their revoker or receiver may not be asked now: it fails (`circuit`), has as
+        /// many calls as it may (`busy`), or was called as often as it may be (`rate`).
+        delivery_put_off_total: IntCounterVec["kind", "target", "why"],
         /// Attempts to notify a receiver, by how each ended; `capped`: it had too many messages, and a summary tells it.
         notifications_total: IntCounterVec["receiver", "outcome"],
         /// Unix time at which a receiver was last notified successfully.

@@ -11,6 +11,8 @@ pub enum Remark {
     Needed,
     /// It still waits, and nobody has taken it on.
     Again,
+    /// A login was used after the server had answered twice that it was ended; and what follows from it.
+    LivesOn { why: Text },
     /// Another receiver has not taken it.
     InPlaceOf { receiver: Text, why: Text },
     /// Incidents that were held back since it had too many messages.
@@ -26,6 +28,10 @@ impl Remark {
             Self::Again => {
                 "Told again: something is left to do, and nobody has acknowledged it.".to_owned()
             }
+            Self::LivesOn { why } => format!(
+                "A login lives on although the server answered that it was ended: {}.",
+                clean::value(why)
+            ),
             Self::InPlaceOf { receiver, why } => {
                 let why = clean::cut(&clean::value(why), limits::EXCERPT_CHARS_MAX);
                 format!("You get this because the receiver {receiver} has not taken it: {why}")

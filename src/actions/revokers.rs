@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config;
-use crate::model::{Action, Target, Text};
+use crate::model::{Action, Target, Text, limits};
 
 use super::{Attempt, Claim, Revoker, http, keycloak};
 
@@ -75,7 +75,15 @@ impl Revokers {
     pub async fn choose(&self, action: &Action) -> Result<&Arc<dyn Revoker>, Attempt> {
         let mut unclear: Option<Text> = None;
         for revoker in &self.list {
-            match revoker.claims(action).await {
+            let claim = tokio::time::timeout(limits::CLAIM_WAIT_MAX, revoker.claims(action));
+            let claim = claim.await.unwrap_or_else(|_| Claim::Unclear {
+                reason: format!(
+                    "revoker {} cannot tell whether it is for it: its server does not answer",
+                    revoker.name()
+                )
+                .into(),
+            });
+            match claim {
                 Claim::Mine => return Ok(revoker),
                 Claim::NotMine => {}
                 Claim::Unclear { reason } => unclear = unclear.or(Some(reason)),

@@ -2,7 +2,8 @@
 //!
 //! The keycloak and http revokers send through [`Authorized`]: it puts the token on the request, and on 401 fetches a
 //! new one and repeats once. Servers do kill such tokens early (Keycloak when the realm's not-before moves), so the
-//! stated lifetime alone cannot be trusted; a second 401 with a fresh token is an answer.
+//! stated lifetime alone cannot be trusted; a second 401 with a fresh token is an answer. On 403 it does so where the
+//! token was an old one: a role that was granted since stands in new tokens only.
 
 use std::time::Duration;
 
@@ -52,30 +53,30 @@ impl Authorized {
         &self,
         request: impl Fn(&Client) -> RequestBuilder,
     ) -> Result<Answer, Attempt> {
-        let token = self.token().await?;
+        let (token, is_old) = self.token().await?;
         let answer = self.send_with(&token, &request).await?;
-        if answer.status != 401 {
+        if answer.status != 401 && !(answer.status == 403 && is_old) {
             return Ok(answer);
         }
         self.forget(&token).await;
-        let token = self.token().await?;
+        let (token, _) = self.token().await?;
         self.send_with(&token, &request).await
     }
 
-    /// A token that should still be good.
-    pub(super) async fn token(&self) -> Result<Secret, Attempt> {
+    /// A token that should still be good, and whether it was fetched before.
+    async fn token(&self) -> Result<(Secret, bool), Attempt> {
         let mut kept = self.kept.lock().await;
         if let Some(kept) = kept.as_ref()
             && Instant::now() < kept.renew_at
         {
-            return Ok(kept.token.clone());
+            return Ok((kept.token.clone(), true));
         }
         let (token, lifetime) = self.fetch().await?;
         *kept = Some(Kept {
             token: token.clone(),
             renew_at: Instant::now() + lifetime.mul_f64(0.8),
         });
-        Ok(token)
+        Ok((token, false))
     }
 
     /// A token fetched now; the kept one stays.

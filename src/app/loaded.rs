@@ -1,6 +1,6 @@
 //! A configuration with everything that is made of it and can be replaced by a reload, all or nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use super::key::Keys;
 use super::parts;
 use crate::actions::{self, Revokers, RuleNote, Surroundings};
 use crate::clock;
-use crate::config::{Config, Receiver, SourceKind};
+use crate::config::{Config, Receiver, SourceKind, TargetLimits};
 use crate::decode::Decoder;
-use crate::delivery::{Digests, Performers, Routes};
+use crate::delivery::{Digests, Performers, Routes, TargetKind};
 use crate::enrich::Tables;
 use crate::metrics::{Known, Names};
 use crate::model::{Mode, Text};
@@ -101,6 +101,7 @@ impl Loaded {
                 .iter()
                 .map(|rule| rule.name.clone())
                 .collect(),
+            revokers: config.revokers.iter().map(|it| it.name.clone()).collect(),
             receivers: config
                 .receivers
                 .iter()
@@ -175,7 +176,16 @@ pub(super) fn performers(config: &Config, rules: &RuleSet) -> Result<Performers,
         never_act_on: config.response.never_act_on.clone(),
         performs_nothing: config.mode < Mode::Enforce,
         digests: digests(config),
+        limits: limits(config),
     })
+}
+
+fn limits(config: &Config) -> BTreeMap<(TargetKind, Text), TargetLimits> {
+    let revokers = config.revokers.iter();
+    let revokers = revokers.map(|it| ((TargetKind::Revoker, it.name.clone()), it.limits));
+    let receivers = config.receivers.iter();
+    let receivers = receivers.map(|it| ((TargetKind::Receiver, it.name.clone()), it.limits));
+    revokers.chain(receivers).collect()
 }
 
 fn digests(config: &Config) -> Digests {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::board::Board;
 use crate::clock;
-use crate::delivery;
+use crate::delivery::{self, PutOff, TargetKind};
 use crate::engine::{Counters, Sizes};
 use crate::metrics::top::Top;
 use crate::metrics::{Metrics, Names, Refreshes};
@@ -259,6 +259,20 @@ impl delivery::Report for Deliveries {
 
     fn followed(&self, receiver: &Text, result: AttemptResult) {
         self.told(receiver, result);
+    }
+
+    fn circuit(&self, kind: TargetKind, target: &Text, is_open: bool) {
+        self.0
+            .delivery_circuit_open
+            .with_label_values(&[kind.as_str(), target])
+            .set(i64::from(is_open));
+    }
+
+    fn put_off(&self, kind: TargetKind, target: &Text, why: PutOff) {
+        self.0
+            .delivery_put_off_total
+            .with_label_values(&[kind.as_str(), target, why.as_str()])
+            .inc();
     }
 
     fn verified(&self, kind: ActionKind, by: ShownBy, is_new: bool) {

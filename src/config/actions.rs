@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{ActionKind, Text};
+use crate::model::{ActionKind, Text, limits};
 
 use super::Secret;
 
@@ -15,6 +15,24 @@ pub struct Revoker {
     /// Sources (issuers) it is for; empty means all.
     pub issuers: Vec<Text>,
     pub kind: RevokerKind,
+    pub limits: TargetLimits,
+}
+
+/// How much a revoker or receiver is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetLimits {
+    /// Calls at once.
+    pub concurrency: u32,
+    pub per_second: u32,
+}
+
+impl Default for TargetLimits {
+    fn default() -> Self {
+        Self {
+            concurrency: limits::TARGET_CONCURRENCY,
+            per_second: limits::TARGET_PER_SECOND,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

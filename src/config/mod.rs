@@ -17,7 +17,7 @@ mod sources;
 mod store;
 
 pub use crate::model::{ClientType, Rotation};
-pub use actions::{HttpAuth, HttpRevoker, KeycloakRevoker, Revoker, RevokerKind};
+pub use actions::{HttpAuth, HttpRevoker, KeycloakRevoker, Revoker, RevokerKind, TargetLimits};
 pub use http::{ApiListener, ApiToken, Http, IngestListener, OpsListener};
 pub use log::{Log, LogFormat, LogLevel};
 pub use policy::{Budget, Client, Clients, DeclaredNetwork, GeoIp, Response, Tenant, Tenants};

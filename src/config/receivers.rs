@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::Text;
 
-use super::{HttpAuth, Secret};
+use super::{HttpAuth, Secret, TargetLimits};
 
 /// One configured receiver of notifications.
 #[derive(Debug, Clone)]
@@ -19,6 +19,7 @@ pub struct Receiver {
     pub fallback: Option<Text>,
     /// Messages about incidents within an hour; absent: no limit.
     pub per_hour_max: Option<u32>,
+    pub limits: TargetLimits,
 }
 
 #[derive(Debug, Clone)]

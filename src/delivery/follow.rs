@@ -3,16 +3,19 @@
 //! Notifications are for people and say what has happened; this says only how what was told stands now. It never pages: a
 //! receiver hears of an incident by a notification first.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::{Attempt, Followed, Following, Notifier};
 use crate::model::limits::{FOLLOW_EVERY, FOLLOWED_MAX, NOTIFICATION_DEADLINE, UNCLEAR_RETRY};
-use crate::model::{Phase, Stand, Timestamp};
+use crate::model::{Phase, Stand, Text, Timestamp};
 use crate::store::{FollowedRow, Known, StoreError};
 
+use super::Performers;
 use super::worker::{Worker, later, result_of};
 
 /// What one incident's turn comes to.
@@ -26,42 +29,59 @@ struct Turn {
     due: Option<Timestamp>,
 }
 
-impl Worker {
-    /// Looks now and then until cancelled.
-    pub(super) async fn follow_up(&self, cancel: &CancellationToken) {
-        let mut trouble = false;
-        while !cancel.is_cancelled() {
-            let followed = tokio::select! {
-                () = cancel.cancelled() => return,
-                followed = self.follow_all() => followed,
-            };
-            match followed {
-                Ok(()) => trouble = false,
-                // Said once: it is tried again every second.
-                Err(error) if !std::mem::replace(&mut trouble, true) => {
-                    tracing::warn!(%error, "How incidents stand cannot be read; trying again until it works");
+/// Looks now and then until cancelled. Each receiver is told by a task of its own: one that hangs holds no other up.
+pub(super) async fn follow_up(worker: &Arc<Worker>, cancel: &CancellationToken) {
+    let mut running = JoinSet::new();
+    let mut busy: BTreeMap<Id, Text> = BTreeMap::new();
+    let mut trouble = false;
+    while !cancel.is_cancelled() {
+        while let Some(ended) = running.try_join_next_with_id() {
+            match ended {
+                Ok((id, told)) => {
+                    busy.remove(&id);
+                    say_once(told, &mut trouble);
                 }
-                Err(_) => {}
-            }
-            tokio::select! {
-                () = cancel.cancelled() => {}
-                () = tokio::time::sleep(self.options.look_every) => {}
+                Err(fault) => {
+                    busy.remove(&fault.id());
+                }
             }
         }
-    }
-
-    async fn follow_all(&self) -> Result<(), StoreError> {
-        let performers = self.performers.borrow().clone();
+        let performers = worker.performers.borrow().clone();
         for notifier in &performers.notifiers {
-            if let Some(following) = notifier.following() {
-                self.follow_at(notifier, following).await?;
-            }
+            let name = notifier.name();
+            let is_busy = busy.values().any(|it| it == name);
+            let Some(following) = notifier.following().filter(|_| !is_busy) else {
+                continue;
+            };
+            let (worker, performers) = (Arc::clone(worker), Arc::clone(&performers));
+            let notifier = Arc::clone(notifier);
+            let name = name.clone();
+            let task = running
+                .spawn(async move { worker.follow_at(&performers, &notifier, following).await });
+            busy.insert(task.id(), name);
         }
-        Ok(())
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = tokio::time::sleep(worker.options.look_every) => {}
+        }
     }
+}
 
+/// It is tried again every second.
+fn say_once(told: Result<(), StoreError>, trouble: &mut bool) {
+    match told {
+        Ok(()) => *trouble = false,
+        Err(error) if !std::mem::replace(trouble, true) => {
+            tracing::warn!(%error, "How incidents stand cannot be read; trying again until it works");
+        }
+        Err(_) => {}
+    }
+}
+
+impl Worker {
     async fn follow_at(
         &self,
+        performers: &Performers,
         notifier: &Arc<dyn Notifier>,
         following: Following,
     ) -> Result<(), StoreError> {
@@ -75,7 +95,7 @@ impl Worker {
             .filter(|(_, turn)| turn.tell)
             .map(|(row, turn)| followed(row, turn))
             .collect();
-        let attempt = self.tell_states(notifier.as_ref(), &told).await;
+        let attempt = self.tell_states(performers, notifier.as_ref(), &told).await;
         for (row, turn) in rows.iter().zip(turns) {
             let known = known(turn, attempt.as_ref(), now);
             self.store.followed(row, known, now).await?;
@@ -84,17 +104,30 @@ impl Worker {
     }
 
     /// Nothing is asked where there is nothing to tell.
-    async fn tell_states(&self, notifier: &dyn Notifier, told: &[Followed]) -> Option<Attempt> {
-        if told.is_empty() {
-            return None;
-        }
+    async fn tell_states(
+        &self,
+        performers: &Performers,
+        notifier: &dyn Notifier,
+        told: &[Followed],
+    ) -> Option<Attempt> {
+        let first = told.first()?;
         let name = notifier.name();
+        let pass = match self.gate(performers, name) {
+            Ok(pass) => pass,
+            Err(later) => {
+                return Some(Attempt::Retry {
+                    reason: later.why,
+                    after: None,
+                });
+            }
+        };
         let timeout = self.options.notification_timeout;
         let answered = tokio::time::timeout(timeout, notifier.follow(told)).await;
         let attempt = answered.unwrap_or_else(|_| Attempt::Retry {
             reason: format!("no answer within {} s", timeout.as_secs()).into(),
             after: None,
         });
+        pass.answered(&first.incident_id, &attempt, self.now());
         self.report.followed(name, result_of(&attempt));
         if !matches!(attempt, Attempt::Done { .. }) {
             let reason = attempt.reason();

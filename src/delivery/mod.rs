@@ -7,11 +7,14 @@
 //! at least once: a try whose answer was lost is repeated with the same id. The daily digest and the summary of what is
 //! held for its age are made here and then sent like any notification. Revocations and notifications are two queues
 //! with workers of their own, so that a mail server that hangs delays no revocation. A revocation that was answered is
-//! done when the events show it, and tried again when they show the contrary (see the file `verify`).
+//! done when the events show it, and tried again when they show the contrary (see the file `verify`). Each revoker and
+//! receiver has a gate of its own, so that one that is slow or dead delays no other (see the file `gates`).
 
 mod bulletins;
+mod circuit;
 mod digest;
 mod follow;
+mod gates;
 mod notify;
 mod perform;
 mod recheck;
@@ -26,7 +29,7 @@ mod worker;
 
 pub use bulletins::Digests;
 pub use digest::Memory;
-pub use report::Report;
+pub use report::{PutOff, Report, TargetKind};
 pub use routes::{Routes, RuleLabels};
 pub use withheld::Withheld;
 
@@ -40,13 +43,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::{Notifier, Revokers, RuleNote};
-use crate::config::Budget;
+use crate::config::{Budget, TargetLimits};
 use crate::model::limits::{
     DELIVERY_LANES, DELIVERY_LOOK_EVERY, LEASE, NOTIFICATION_TIMEOUT, REVOCATION_TIMEOUT,
 };
 use crate::model::{Text, Timestamp};
 use crate::store::{Queue, Store, StoreError};
 
+use gates::Gates;
 use worker::Worker;
 
 /// Who performs what; replaced as a whole when the configuration is read again.
@@ -68,9 +72,16 @@ pub struct Performers {
     /// The ceiling over every rule is below `enforce`.
     pub performs_nothing: bool,
     pub digests: Digests,
+    /// How much each revoker and receiver is asked; those that are not named here as usual.
+    pub limits: BTreeMap<(TargetKind, Text), TargetLimits>,
 }
 
 impl Performers {
+    fn limits_of(&self, kind: TargetKind, name: &Text) -> TargetLimits {
+        let of = self.limits.get(&(kind, name.clone()));
+        of.copied().unwrap_or_default()
+    }
+
     /// Of all notifiers.
     fn names(&self) -> Vec<Text> {
         let names = self.notifiers.iter();
@@ -127,6 +138,7 @@ impl Delivery {
         let worker = Worker {
             store,
             performers,
+            gates: Gates::new(Arc::clone(&report)),
             report,
             options,
             leases: AtomicU64::new(0),
@@ -143,7 +155,7 @@ impl Delivery {
             self.work_off(Queue::Revocations, &cancel),
             self.work_off(Queue::Notifications, &cancel),
             self.worker.make_bulletins(&cancel),
-            self.worker.follow_up(&cancel),
+            follow::follow_up(&self.worker, &cancel),
             self.worker.remind(&cancel),
             self.worker.verify(&cancel)
         );

@@ -4,7 +4,7 @@
 
 use crate::actions::{Notification, Remark};
 use crate::model::limits::{NOTIFICATION_DETECTIONS_MAX, OUTCOME_WAIT};
-use crate::model::{Action, Bulletin, Text};
+use crate::model::{Action, Bulletin, NoEffect, Text};
 use crate::store::{Finish, FinishState, IncidentDetails, LeasedAction, StoreError};
 
 use super::Performers;
@@ -54,10 +54,8 @@ impl Worker {
         let notification = compose(leased, details, performers);
         let receivers = performers.routes.of(&notification, &performers.names());
         let message = Message::Incident(&notification);
-        let finish = self
-            .tell_all(leased, message, receivers, performers, as_of)
-            .await?;
-        self.finish(leased, finish).await
+        self.tell_all(leased, message, receivers, performers, as_of)
+            .await
     }
 
     /// A bulletin goes to its receiver, or to those who are told of many at once.
@@ -82,10 +80,8 @@ impl Worker {
                 .await;
         }
         let message = Message::Bulletin(bulletin);
-        let finish = self
-            .tell_all(leased, message, receivers, performers, self.now())
-            .await?;
-        self.finish(leased, finish).await
+        self.tell_all(leased, message, receivers, performers, self.now())
+            .await
     }
 
     /// Until when to wait for the incident's other actions, so that one notification can say how it ended.
@@ -144,6 +140,10 @@ fn compose(
 
 /// Why people are told once more, where they are.
 fn remarks(action: &Action) -> Vec<Remark> {
+    if action.reason.starts_with(NoEffect::LIVES_ON) {
+        let why = action.reason.clone();
+        return vec![Remark::LivesOn { why }];
+    }
     let reasons = [(NEEDED, Remark::Needed), (AGAIN, Remark::Again)];
     let mut reasons = reasons.into_iter();
     let said = reasons.find(|(reason, _)| *action.reason == **reason);

@@ -8,6 +8,8 @@ use crate::model::{ActionKind, OwnEventKind, Timestamp};
 use crate::store::{AttemptEnd, AttemptId, Finish, FinishState, LeasedAction, StoreError};
 
 use super::Performers;
+use super::gates::Target;
+use super::report::TargetKind;
 use super::worker::{Worker, later, own_event, result_of};
 
 impl Worker {
@@ -34,6 +36,15 @@ impl Worker {
         {
             return self.finish(leased, wait_for_person(leased, &why)).await;
         }
+        let target = Target {
+            kind: TargetKind::Revoker,
+            name: name.clone(),
+        };
+        let limits = performers.limits_of(target.kind, name);
+        let pass = match self.gates.enter(target, limits, now) {
+            Ok(pass) => pass,
+            Err(until) => return self.put_off(leased, &until, REVOCATION_DEADLINE).await,
+        };
         let attempted = own_event(OwnEventKind::Attempted, action, now);
         // A person answers for what was approved, and what was begun before is charged already.
         let asks = !leased.approved && leased.attempts == 0;
@@ -62,6 +73,7 @@ impl Worker {
                 revoker.perform(action),
             )
             .await?;
+        pass.answered(&action.id, &attempt, self.now());
         let finish = self.end_of(leased, attempt, begun);
         self.finish(leased, finish).await
     }

@@ -5,6 +5,43 @@ use std::time::Duration;
 use crate::model::{ActionKind, ActionState, ShownBy, Text};
 use crate::store::{AttemptResult, Consequence};
 
+/// What actions are performed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TargetKind {
+    Revoker,
+    Receiver,
+}
+
+impl TargetKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoker => "revoker",
+            Self::Receiver => "receiver",
+        }
+    }
+}
+
+/// Why a target is not asked now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOff {
+    /// It fails.
+    Circuit,
+    /// It has as many calls as it may.
+    Busy,
+    /// It was called as often as it may be.
+    Rate,
+}
+
+impl PutOff {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Circuit => "circuit",
+            Self::Busy => "busy",
+            Self::Rate => "rate",
+        }
+    }
+}
+
 /// Takes note of tries and ends. Called often: must be quick.
 pub trait Report: Send + Sync {
     /// One performer has answered, or has not within its time (then a retry).
@@ -12,6 +49,12 @@ pub trait Report: Send + Sync {
 
     /// A receiver was told how its incidents stand.
     fn followed(&self, _receiver: &Text, _result: AttemptResult) {}
+
+    /// A target is left alone from now on, or answers again.
+    fn circuit(&self, _kind: TargetKind, _target: &Text, _is_open: bool) {}
+
+    /// An action has to come again, because its target may not be asked now.
+    fn put_off(&self, _kind: TargetKind, _target: &Text, _why: PutOff) {}
 
     /// A revocation was shown to have taken effect; `is_new` where it only now is done.
     fn verified(&self, _kind: ActionKind, _by: ShownBy, _is_new: bool) {}

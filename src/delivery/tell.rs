@@ -19,6 +19,8 @@ use crate::store::{
     Settled, StoreError,
 };
 
+use super::gates::{Later, Pass, Target};
+use super::report::TargetKind;
 use super::worker::{Worker, earlier, later, result_of};
 use super::{Performers, Routes};
 
@@ -34,20 +36,30 @@ struct Failed {
     receiver: Text,
     reason: Text,
     asked: Option<Duration>,
+    /// It was not asked: when it may be.
+    put_off: Option<Timestamp>,
 }
 
 /// One receiver's turn: what it alone is told besides, and whether it has room for it.
-struct Turn {
+struct Turn<'a> {
     notifier: Arc<dyn Notifier>,
     remarks: Vec<Remark>,
-    is_full: bool,
+    /// Its way to the receiver, where it has room.
+    pass: Option<Pass<'a>>,
+}
+
+/// How the telling ended for now.
+enum End {
+    Finish(Finish),
+    /// Nobody could be asked.
+    PutOff(Later),
 }
 
 /// How far the telling has come.
 struct Told<'a> {
     /// As of when the message says how things stand.
     as_of: Timestamp,
-    routes: &'a Routes,
+    performers: &'a Performers,
     wanted: Vec<Text>,
     settled: Vec<Settled>,
     failed: Vec<Failed>,
@@ -63,10 +75,10 @@ impl Worker {
         receivers: Vec<Text>,
         performers: &Performers,
         as_of: Timestamp,
-    ) -> Result<Finish, StoreError> {
+    ) -> Result<(), StoreError> {
         let mut told = Told {
             as_of,
-            routes: &performers.routes,
+            performers,
             wanted: receivers,
             settled: self.store.settled(leased).await?,
             failed: Vec::new(),
@@ -74,9 +86,12 @@ impl Worker {
         };
         loop {
             told.let_others_stand_in();
-            let round = told.missing(performers);
+            let round = told.missing();
             if round.is_empty() {
-                return Ok(self.conclude(leased, &told));
+                return match self.conclude(leased, &told) {
+                    End::Finish(finish) => self.finish(leased, finish).await,
+                    End::PutOff(until) => self.put_off(leased, &until, NOTIFICATION_DEADLINE).await,
+                };
             }
             self.tell_round(leased, message, &mut told, round).await?;
         }
@@ -90,18 +105,19 @@ impl Worker {
         round: Vec<Arc<dyn Notifier>>,
     ) -> Result<(), StoreError> {
         let (turns, attempts) = self.begin_round(leased, message, told, round).await?;
+        let names: Vec<Text> = turns.iter().map(Turn::name).cloned().collect();
         let calls = turns
-            .iter()
+            .into_iter()
             .zip(attempts)
             .map(|(turn, attempt)| self.take_turn(leased, message, turn, attempt));
-        for (answered, turn) in join_all(calls).await.into_iter().zip(&turns) {
-            let receiver = turn.notifier.name().clone();
+        for (answered, receiver) in join_all(calls).await.into_iter().zip(names) {
             match answered? {
                 None => told.settle(receiver, AttemptResult::Capped, "told in a summary"),
                 Some(Attempt::Retry { reason, after }) => told.failed.push(Failed {
                     receiver,
                     reason,
                     asked: after,
+                    put_off: None,
                 }),
                 Some(settling) => told.settle(receiver, result_of(&settling), settling.reason()),
             }
@@ -109,28 +125,39 @@ impl Worker {
         Ok(())
     }
 
-    /// Counts each receiver's messages and begins one more: two at a time would both find the last room.
-    async fn begin_round(
-        &self,
+    /// Counts each receiver's messages and begins one more: two at a time would both find the last room. Who may not be asked
+    /// now is left for later.
+    async fn begin_round<'w>(
+        &'w self,
         leased: &LeasedAction,
         message: Message<'_>,
-        told: &Told<'_>,
+        told: &mut Told<'_>,
         round: Vec<Arc<dyn Notifier>>,
-    ) -> Result<(Vec<Turn>, Vec<AttemptId>), StoreError> {
+    ) -> Result<(Vec<Turn<'w>>, Vec<AttemptId>), StoreError> {
         let _one = self.counting.lock().await;
         let mut turns = Vec::with_capacity(round.len());
         for notifier in round {
-            let (room, is_full) = self.room(message, told, notifier.name()).await?;
-            let remarks = told.in_place_of(notifier.name()).into_iter().chain(room);
+            let name = notifier.name().clone();
+            let (room, is_full) = self.room(message, told, &name).await?;
+            let pass = match (!is_full).then(|| self.gate(told.performers, &name)) {
+                None => None,
+                Some(Ok(pass)) => Some(pass),
+                Some(Err(later)) => {
+                    told.put_off(name, later);
+                    continue;
+                }
+            };
+            let remarks = told.in_place_of(&name).into_iter().chain(room);
             turns.push(Turn {
                 remarks: remarks.collect(),
                 notifier,
-                is_full,
+                pass,
             });
         }
-        let names: Vec<Text> = (turns.iter())
-            .map(|turn| turn.notifier.name().clone())
-            .collect();
+        if turns.is_empty() {
+            return Ok((turns, Vec::new()));
+        }
+        let names: Vec<Text> = turns.iter().map(Turn::name).cloned().collect();
         let attempts = self
             .store
             .begin_attempt(
@@ -157,7 +184,7 @@ impl Worker {
         };
         let severity = notification.incident.severity;
         let Some((room, most)) =
-            (told.routes.room(receiver, severity)).zip(told.routes.per_hour_max(receiver))
+            (told.routes().room(receiver, severity)).zip(told.routes().per_hour_max(receiver))
         else {
             return Ok((Vec::new(), false));
         };
@@ -180,10 +207,10 @@ impl Worker {
         &self,
         leased: &LeasedAction,
         message: Message<'_>,
-        turn: &Turn,
+        turn: Turn<'_>,
         attempt: AttemptId,
     ) -> Result<Option<Attempt>, StoreError> {
-        if turn.is_full {
+        let Some(pass) = turn.pass else {
             let (kind, name) = (leased.action.kind, turn.notifier.name());
             self.report
                 .attempted(kind, name, AttemptResult::Capped, Duration::ZERO);
@@ -195,12 +222,13 @@ impl Worker {
             };
             self.store.end_attempt(&end, self.now()).await?;
             return Ok(None);
-        }
+        };
         let notifier = turn.notifier.as_ref();
         let own = own_words(message, &turn.remarks);
         let call = call(notifier, message, own.as_ref());
         let timeout = self.options.notification_timeout;
         let answered = self.attempt(leased, notifier.name(), timeout, call).await?;
+        pass.answered(&leased.action.id, &answered, self.now());
         let mut evidence = match &answered {
             Attempt::Done { evidence, .. } | Attempt::Answered { evidence, .. } => evidence.clone(),
             Attempt::Retry { .. } | Attempt::Refused { .. } => Evidence::new(),
@@ -237,21 +265,46 @@ impl Worker {
         self.store.end_attempt_and_follow(end, &follow, now).await
     }
 
-    fn conclude(&self, leased: &LeasedAction, told: &Told<'_>) -> Finish {
-        let Some(first) = told.failed.first() else {
-            return told.finish(leased);
+    fn conclude(&self, leased: &LeasedAction, told: &Told<'_>) -> End {
+        let soonest = told.failed.iter().filter_map(|failed| failed.put_off).min();
+        let mut tried = told.failed.iter().filter(|failed| failed.put_off.is_none());
+        let Some(first) = tried.next() else {
+            return match told.failed.first().zip(soonest) {
+                Some((waiting, until)) => End::PutOff(Later {
+                    until,
+                    why: waiting.reason.clone(),
+                }),
+                None => End::Finish(told.finish(leased)),
+            };
         };
         let asked = told.failed.iter().filter_map(|failed| failed.asked).max();
         let reason = format!("{}: {}", first.receiver, first.reason);
-        let finish = self.after_failure(leased, &reason, asked, NOTIFICATION_DEADLINE);
+        let mut finish = self.after_failure(leased, &reason, asked, NOTIFICATION_DEADLINE);
+        if let (FinishState::RetryAt(due), Some(soonest)) = (finish.state, soonest) {
+            // Who was only put off does not wait for who has failed.
+            finish.state = FinishState::RetryAt(due.min(soonest));
+        }
         // Given up, and somebody else was told in its place.
         if finish.state == FinishState::Parked && told.everybody_is_covered() {
-            return Finish {
-                state: FinishState::Done,
-                ..finish
-            };
+            finish.state = FinishState::Done;
         }
-        finish
+        End::Finish(finish)
+    }
+
+    /// The way to a receiver.
+    pub(super) fn gate(&self, performers: &Performers, receiver: &Text) -> Result<Pass<'_>, Later> {
+        let target = Target {
+            kind: TargetKind::Receiver,
+            name: receiver.clone(),
+        };
+        let limits = performers.limits_of(target.kind, receiver);
+        self.gates.enter(target, limits, self.now())
+    }
+}
+
+impl Turn<'_> {
+    fn name(&self) -> &Text {
+        self.notifier.name()
     }
 }
 
@@ -278,12 +331,26 @@ fn call<'a>(
 }
 
 impl Told<'_> {
+    fn routes(&self) -> &Routes {
+        &self.performers.routes
+    }
+
+    /// A receiver that may not be asked now.
+    fn put_off(&mut self, receiver: Text, later: Later) {
+        self.failed.push(Failed {
+            receiver,
+            reason: later.why,
+            asked: None,
+            put_off: Some(later.until),
+        });
+    }
+
     /// Receivers that have neither answered for good nor been asked in this try.
-    fn missing(&self, performers: &Performers) -> Vec<Arc<dyn Notifier>> {
+    fn missing(&self) -> Vec<Arc<dyn Notifier>> {
         let is_missing = |name: &Text| {
             self.result(name).is_none() && !self.failed.iter().any(|it| it.receiver == *name)
         };
-        let missing = performers.notifiers.iter().filter(|notifier| {
+        let missing = self.performers.notifiers.iter().filter(|notifier| {
             let name = notifier.name();
             self.wanted.contains(name) && is_missing(name)
         });
@@ -296,10 +363,10 @@ impl Told<'_> {
         while let Some(receiver) = self.wanted.get(next).cloned() {
             next += 1;
             if self.why_not(&receiver).is_some()
-                && let Some(fallback) = self.routes.fallback(&receiver)
-                && !self.wanted.contains(fallback)
+                && let Some(fallback) = self.routes().fallback(&receiver).cloned()
+                && !self.wanted.contains(&fallback)
             {
-                self.wanted.push(fallback.clone());
+                self.wanted.push(fallback);
             }
         }
     }
@@ -314,7 +381,7 @@ impl Told<'_> {
 
     fn in_place_of(&self, receiver: &Text) -> Option<Remark> {
         let mut stood_in_for = (self.wanted.iter())
-            .filter(|wanted| self.routes.fallback(wanted) == Some(receiver))
+            .filter(|wanted| self.routes().fallback(wanted) == Some(receiver))
             .filter_map(|wanted| Some((wanted, self.why_not(wanted)?)));
         let (wanted, why) = stood_in_for.next()?;
         Some(Remark::InPlaceOf {
@@ -348,7 +415,7 @@ impl Told<'_> {
             if let Some(AttemptResult::Done | AttemptResult::Capped) = self.result(at) {
                 return true;
             }
-            match self.routes.fallback(at) {
+            match self.routes().fallback(at) {
                 Some(fallback) => at = fallback,
                 None => return false,
             }

@@ -13,12 +13,14 @@ use crate::model::{
 };
 use crate::store::{AttemptResult, Finish, FinishState, LeasedAction, Store, StoreError};
 
+use super::gates::{Gates, Later};
 use super::schedule::{self, Failure, Next};
 use super::{Options, Performers, Report};
 
 pub(super) struct Worker {
     pub(super) store: Store,
     pub(super) performers: watch::Receiver<Arc<Performers>>,
+    pub(super) gates: Gates,
     pub(super) report: Arc<dyn Report>,
     pub(super) options: Options,
     pub(super) leases: AtomicU64,
@@ -126,6 +128,24 @@ impl Worker {
             self.report.verified(action.kind, ShownBy::Check, false);
         }
         Ok(())
+    }
+
+    /// What becomes of an action whose target may not be asked now: no try is counted. What waited too long is given up.
+    pub(super) async fn put_off(
+        &self,
+        leased: &LeasedAction,
+        until: &Later,
+        deadline: Duration,
+    ) -> Result<(), StoreError> {
+        let now = self.now();
+        if until.until > later(leased.ready_since, deadline) {
+            let why = format!("given up, since its time was over: {}", until.why);
+            let finish = Finish::new(&leased.action, FinishState::Parked, why);
+            return self.finish(leased, finish).await;
+        }
+        self.store
+            .put_off(leased, until.until, &until.why, now)
+            .await
     }
 
     /// What becomes of an action after a try that may work later.

@@ -15,6 +15,7 @@ pub struct Known {
     pub webhooks: Vec<Text>,
     pub rules: Vec<Text>,
     pub receivers: Vec<Text>,
+    pub revokers: Vec<Text>,
     /// Parts that the online check asks.
     pub parts: Vec<Text>,
     pub names: Names,
@@ -28,6 +29,8 @@ pub const NOTIFICATION_OUTCOMES: &[&str] = &["done", "retry", "refused", "capped
 pub const FINAL_STATES: &[&str] = &["done", "parked", "suppressed", "expired"];
 /// What came of a revocation without effect, as a label.
 pub const CONSEQUENCES: &[&str] = &["retried", "given_up"];
+/// Why an action has to come again, as a label.
+pub const PUT_OFF: &[&str] = &["circuit", "busy", "rate"];
 /// What a request to the ingest listener was answered, as a label.
 pub const INGEST_OUTCOMES: &[&str] = &[
     "accepted",
@@ -71,6 +74,10 @@ impl Metrics {
             });
             self.notification_last_success_timestamp_seconds
                 .with_label_values(&[receiver]);
+            self.prepare_target("receiver", receiver);
+        }
+        for revoker in &known.revokers {
+            self.prepare_target("revoker", revoker);
         }
         each(&known.parts, |part| {
             self.online_check_faults.with_label_values(&[part])
@@ -113,6 +120,15 @@ impl Metrics {
         each(RejectReason::ALL, |reason| {
             self.records_rejected_total
                 .with_label_values(&[source, reason.as_str()])
+        });
+    }
+
+    fn prepare_target(&self, kind: &str, target: &str) {
+        self.delivery_circuit_open
+            .with_label_values(&[kind, target]);
+        each(PUT_OFF, |why| {
+            self.delivery_put_off_total
+                .with_label_values(&[kind, target, why])
         });
     }
 
@@ -212,6 +228,7 @@ mod tests {
 
     fn known() -> Known {
         Known {
+            revokers: vec!["sso".into()],
             sources: vec!["audit".into()],
             webhooks: vec!["auth0".into()],
             rules: vec!["token-reuse".into()],

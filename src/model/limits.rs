@@ -192,8 +192,21 @@ pub const VERIFIED_MAX: usize = 20_000;
 pub const VERIFY_ASKED_MAX: usize = 500;
 /// Nobody is reminded of a revocation without effect before the policy has had time to step up.
 pub const STEP_UP_SETTLES: Duration = Duration::from_secs(30);
-/// Actions of one queue performed side by side: a storm is worked off, and an authorization server not run over.
-pub const DELIVERY_LANES: usize = 8;
+/// Actions of one queue performed side by side. Each target has its own limit, far below this: several that are slow leave room.
+pub const DELIVERY_LANES: usize = 32;
+/// Calls to one target at once, and in a second, where the configuration says nothing: a storm is worked off, and an
+/// authorization server not run over.
+pub const TARGET_CONCURRENCY: u32 = 4;
+pub const TARGET_PER_SECOND: u32 = 20;
+/// Different actions that a target fails at in a row before it is left alone: two may have their own faults.
+pub const CIRCUIT_FAULTS: usize = 3;
+/// A target that fails is left alone for so long, and each time twice as long up to a minute: what was stolen stays usable meanwhile.
+pub const CIRCUIT_PAUSE_FIRST: Duration = Duration::from_secs(5);
+pub const CIRCUIT_PAUSE_MAX: Duration = Duration::from_mins(1);
+/// Who is put off at a target comes again within so long of when it might have room.
+pub const PUT_OFF_MAX: Duration = Duration::from_mins(1);
+/// Whether an action is for a revoker may have to be asked of its server; one that does not answer must not hold up the others.
+pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often delivery looks when nothing has called it: what a second daemon or a person put into the store.
 pub const DELIVERY_LOOK_EVERY: Duration = Duration::from_secs(1);
 

@@ -55,6 +55,11 @@ pub struct NoEffect {
     pub used_at: Timestamp,
 }
 
+impl NoEffect {
+    /// How the reason of what follows from it begins.
+    pub const LIVES_ON: &'static str = "its revocation had no effect, twice";
+}
+
 /// An accepted use of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Use {

@@ -10,8 +10,6 @@ use crate::model::{Action, ActionKind, Decision, Mode, NoEffect, Output, Target,
 use super::purse::{Payer, Purse};
 use super::{Policy, too_low};
 
-const LIVES_ON: &str = "its revocation had no effect, twice";
-
 impl Policy {
     /// Decides what follows from a revocation without effect. `rule`: the mode of the rule that asked for it; absent where
     /// there is no such rule any more.
@@ -53,7 +51,7 @@ impl Policy {
         } else {
             let mut purse = Purse::of_revocations(&mut self.state.spent, &mut self.state.breakers);
             match purse.spend(response.budget, &Payer::of_action(&action, user_id)) {
-                Ok(()) => (Decision::Execute, LIVES_ON.into()),
+                Ok(()) => (Decision::Execute, NoEffect::LIVES_ON.into()),
                 Err(held) => (Decision::Hold, held.why),
             }
         };
@@ -73,7 +71,10 @@ fn notice(failed: &NoEffect, next: Option<&Action>, (mode, of): (Mode, &str)) ->
             Some(Decision::Hold) => "to end all sessions of the user waits for a person",
             Some(Decision::Observe | Decision::Suppress) | None => "a person is needed",
         };
-        (Decision::Execute, format!("{LIVES_ON}: {then}").into())
+        (
+            Decision::Execute,
+            format!("{}: {then}", NoEffect::LIVES_ON).into(),
+        )
     };
     notice
 }

@@ -237,6 +237,31 @@ impl Store {
         Ok(())
     }
 
+    /// Gives a leased action back until its target may be asked. Nothing was tried, so nothing is told of it but why it waits.
+    pub async fn put_off(
+        &self,
+        leased: &LeasedAction,
+        until: Timestamp,
+        why: &Text,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let id = &leased.action.id;
+        let given_back = sqlx::query(
+            "UPDATE action SET state = 'ready', due_at = $1, outcome = $2, lease_owner = NULL, lease_until = NULL
+             WHERE id = $3 AND state = 'leased' AND lease_owner = $4",
+        )
+        .bind(sql::ms(until.max(now)))
+        .bind(sql::clean(why))
+        .bind(id.as_ref())
+        .bind(leased.lease.as_ref())
+        .execute(&self.inner.writer)
+        .await?;
+        ours(given_back.rows_affected(), id)?;
+        // Others of its lane may be due.
+        self.ring();
+        Ok(())
+    }
+
     /// Gives a leased notification back until the other actions of its incident have ended, or until `until`.
     pub async fn await_outcome(
         &self,

@@ -173,6 +173,7 @@ impl Bench {
     fn start(&mut self, mails: &Path) {
         let receiver = Receiver {
             name: "oncall".into(),
+            limits: tokenwarden::config::TargetLimits::default(),
             kind: ReceiverKind::Email(EmailReceiver {
                 to: vec!["oncall@example.com".into()],
                 from: "tokenwarden@example.com".into(),

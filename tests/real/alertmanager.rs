@@ -219,6 +219,7 @@ async fn the_online_check_asks_it_for_its_version() {
     let at = |url: &str| {
         let receiver = Receiver {
             name: "alerts".into(),
+            limits: tokenwarden::config::TargetLimits::default(),
             kind: ReceiverKind::Alertmanager(AlertmanagerReceiver {
                 urls: vec![url.into()],
                 auth: HttpAuth::None,

@@ -17,13 +17,13 @@ const HOME: &str = "192.0.2.10";
 const THIEF: &str = "198.51.100.20";
 
 /// What reads Keycloak's events for as long as the test runs: an account that can do nothing else.
-struct Reader {
+pub(crate) struct Reader {
     name: String,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Reader {
-    async fn create() -> Self {
+    pub(crate) async fn create() -> Self {
         let name = unique("tw_reader");
         let url = url::Url::parse(&env("TW_KEYCLOAK_DB")).unwrap();
         Self::run(&format!(
@@ -41,7 +41,7 @@ impl Reader {
         }
     }
 
-    async fn drop(self) {
+    pub(crate) async fn drop(self) {
         let name = &self.name;
         Self::run(&format!("DROP OWNED BY {name}; DROP ROLE {name}")).await;
     }

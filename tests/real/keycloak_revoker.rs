@@ -21,6 +21,7 @@ fn with_secret(realm: &Realm, secret: &str) -> Arc<dyn Revoker> {
     let settings = config::Revoker {
         name: "kc".into(),
         issuers: vec![],
+        limits: tokenwarden::config::TargetLimits::default(),
         kind: RevokerKind::Keycloak(KeycloakRevoker {
             url: realm.server.as_str().into(),
             realm: realm.name.as_str().into(),
@@ -246,6 +247,20 @@ async fn missing_roles_and_wrong_secrets_are_told_with_their_mending() {
         "{reason}"
     );
     realm.refresh("web", &web).await.unwrap();
+    // Whoever may look at users is still told that ending sessions takes more.
+    realm.grant("view-users").await;
+    let findings = keycloak(&realm)
+        .inspect(&declared(Rotation::Enforced), jiff::Timestamp::now)
+        .await;
+    let faults = findings.iter().filter(|it| it.gravity == Gravity::Fault);
+    let faults: Vec<&str> = faults.map(|it| &*it.what).collect();
+    assert!(
+        faults
+            .iter()
+            .any(|it| it.contains("nothing can be revoked: DELETE sessions/")
+                && it.contains("lacks the role manage-users of realm-management;")),
+        "{faults:#?}"
+    );
     let Attempt::Refused { reason } = with_secret(&realm, "wrong").perform(&act).await else {
         panic!("the secret is wrong");
     };

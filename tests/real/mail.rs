@@ -38,6 +38,7 @@ impl Account {
     fn receiver(self, to: &[&str]) -> Arc<dyn Notifier> {
         let receiver = Receiver {
             name: "oncall".into(),
+            limits: tokenwarden::config::TargetLimits::default(),
             kind: ReceiverKind::Email(EmailReceiver {
                 to: to.iter().map(|to| (*to).into()).collect(),
                 from: "tokenwarden@example.com".into(),

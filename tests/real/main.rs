@@ -27,6 +27,7 @@ mod healthy;
 mod kafka;
 mod kafka_flagship;
 mod keycloak_flagship;
+mod keycloak_lives_on;
 mod keycloak_realm;
 mod keycloak_revoker;
 mod kills;

@@ -14,6 +14,9 @@ use crate::actions::token::{Authorized, Grant};
 use crate::config::{KeycloakRevoker, Secret};
 use crate::model::{Text, TokenKind};
 
+/// No session has the nil UUID.
+const NOBODYS_SESSION: &str = "00000000-0000-0000-0000-000000000000";
+
 pub(super) struct Api {
     base: Url,
     realm: Text,
@@ -36,8 +39,9 @@ struct Call<'a> {
     path: &'a [&'a str],
     query: &'a [(&'a str, &'a str)],
     body: Option<Value>,
-    /// The least role, for the sentence when it is missing.
+    /// The role to be granted where it is missing, and one that would do for this call.
     role: &'a str,
+    or: Option<&'a str>,
 }
 
 enum Reply {
@@ -105,8 +109,15 @@ impl Api {
             query: &[("max", "1"), ("briefRepresentation", "true")],
             body: None,
             role: "manage-users",
+            or: Some("view-users"),
         };
         self.call(call).await.map(drop)
+    }
+
+    /// Ends a session that cannot exist: it is refused to whom may end none, before anything is looked for.
+    pub(super) async fn may_end_sessions(&self) -> Result<(), Attempt> {
+        let ended = self.delete_session(NOBODYS_SESSION, TokenKind::Online);
+        ended.await.map(drop)
     }
 
     /// `None` when there is no such user.
@@ -166,6 +177,8 @@ impl Api {
             query: &[],
             body: None,
             role,
+            // A role that only looks is enough to look.
+            or: (role == "manage-users").then_some("view-users"),
         };
         match self.call(call).await? {
             Reply::NotFound => Ok(None),
@@ -189,6 +202,7 @@ impl Api {
             query,
             body,
             role: "manage-users",
+            or: None,
         };
         Ok(matches!(self.call(call).await?, Reply::Answer(_)))
     }
@@ -227,9 +241,11 @@ impl Api {
             404 if is_thing_missing(&answer) => Ok(Reply::NotFound),
             403 => Err(Attempt::Refused {
                 reason: format!(
-                    "{what}: the service account of {} lacks the role {} of realm-management; {}",
+                    "{what}: the service account of {} lacks the role {} of realm-management{}; {}",
                     self.client_id,
                     call.role,
+                    call.or
+                        .map_or_else(String::new, |or| format!(" ({or} would do for this call)")),
                     self.grant(call.role)
                 )
                 .into(),

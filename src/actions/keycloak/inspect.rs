@@ -38,8 +38,10 @@ pub(super) async fn inspect(
     ))];
     // Keycloak sends no `Date`, but its tokens carry the second in which they were issued.
     findings.extend(issued_at.and_then(|at| off("Keycloak", at, now())));
-    findings.push(match api.any_user().await {
-        Ok(()) => Finding::fine(format!("realm {realm}: users can be read")),
+    findings.push(match may_revoke(api).await {
+        Ok(()) => Finding::fine(format!(
+            "realm {realm}: users can be read, and sessions ended"
+        )),
         Err(attempt) => missing(api, &attempt, "manage-users", "nothing can be revoked"),
     });
     match api.events_config().await {
@@ -62,6 +64,11 @@ pub(super) async fn inspect(
         Err(attempt) => findings.push(missing(api, &attempt, "view-realm", "settings cannot be checked")),
     }
     findings
+}
+
+async fn may_revoke(api: &Api) -> Result<(), Attempt> {
+    api.any_user().await?;
+    api.may_end_sessions().await
 }
 
 fn no_token(api: &Api, attempt: &Attempt) -> Finding {

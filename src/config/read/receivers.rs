@@ -9,9 +9,10 @@ use crate::model::limits::{DIGEST_AT, MESSAGES_PER_HOUR};
 use crate::yaml::{Faults, Map, Node, is_url};
 
 use super::super::{
-    EmailReceiver, MailTls, MailTransport, Receiver, ReceiverKind, Secret, WebhookReceiver,
+    EmailReceiver, MailTls, MailTransport, Receiver, ReceiverKind, Secret, TargetLimits,
+    WebhookReceiver,
 };
-use super::revokers::TIMEOUT_DEFAULT;
+use super::revokers::{TIMEOUT_DEFAULT, limits};
 use super::{existing_file, is_loopback, name, secret, services, warn_if_plain};
 
 const KINDS: [&str; 5] = ["email", "slack", "pagerduty", "alertmanager", "webhook"];
@@ -52,6 +53,7 @@ pub(super) fn receiver(node: &Node, faults: &mut Faults) -> Option<Receiver> {
         PerHour::Unlimited => None,
     };
     as_states(node, kind.as_ref(), faults);
+    let limits = map.or("limits", TargetLimits::default(), faults, limits);
     map.finish(faults);
     Some(Receiver {
         name: name?,
@@ -59,6 +61,7 @@ pub(super) fn receiver(node: &Node, faults: &mut Faults) -> Option<Receiver> {
         digest_at,
         fallback,
         per_hour_max,
+        limits,
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::{ActionKind, Text};
 use crate::yaml::{Faults, Map, Node};
 
-use super::super::{HttpAuth, HttpRevoker, KeycloakRevoker, Revoker, RevokerKind};
+use super::super::{HttpAuth, HttpRevoker, KeycloakRevoker, Revoker, RevokerKind, TargetLimits};
 use super::{existing_file, name, secret, server_url, texts};
 
 /// An admin API that takes longer is not well; the attempt is made again.
@@ -25,12 +25,34 @@ pub(super) fn revoker(node: &Node, faults: &mut Faults) -> Option<Revoker> {
             "keycloak" => keycloak(node, faults).map(RevokerKind::Keycloak),
             _ => http(node, faults).map(RevokerKind::Http),
         });
+    let limits = map.or("limits", TargetLimits::default(), faults, limits);
     map.finish(faults);
     Some(Revoker {
         name: name?,
         issuers,
         kind: kind?,
+        limits,
     })
+}
+
+/// More than any server is asked; nothing would be no limit but a stop.
+const AT_MOST: u32 = 1000;
+
+/// How much a revoker or receiver is asked.
+pub(super) fn limits(node: &Node, faults: &mut Faults) -> Option<TargetLimits> {
+    let usual = TargetLimits::default();
+    let mut map = node.mapping(faults)?;
+    let mut count = |key, usual| {
+        map.or(key, usual, faults, |node, faults| {
+            node.integer(1..=AT_MOST, faults)
+        })
+    };
+    let limits = TargetLimits {
+        concurrency: count("concurrency", usual.concurrency),
+        per_second: count("per_second", usual.per_second),
+    };
+    map.finish(faults);
+    Some(limits)
 }
 
 fn keycloak(node: &Node, faults: &mut Faults) -> Option<KeycloakRevoker> {

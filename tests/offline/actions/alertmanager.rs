@@ -17,6 +17,7 @@ use super::{detail, reason};
 fn alertmanager(urls: &[&str]) -> Arc<dyn Notifier> {
     let receiver = Receiver {
         name: "alerts".into(),
+        limits: tokenwarden::config::TargetLimits::default(),
         kind: ReceiverKind::Alertmanager(AlertmanagerReceiver {
             urls: urls.iter().map(|url| (*url).into()).collect(),
             auth: HttpAuth::Bearer(Secret::new("t0ken")),

@@ -245,6 +245,7 @@ async fn a_webhook_gets_the_facts_under_a_stable_id() {
     let server = Server::start(|_, _| reply(202, "")).await;
     let receiver = Receiver {
         name: "soar".into(),
+        limits: tokenwarden::config::TargetLimits::default(),
         kind: ReceiverKind::Webhook(WebhookReceiver {
             url: Secret::new(&*server.url),
             secret: Some(Secret::new("key")),

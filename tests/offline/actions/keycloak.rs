@@ -16,6 +16,7 @@ fn keycloak(url: &str, is_alone: bool) -> Arc<dyn Revoker> {
     let settings = config::Revoker {
         name: "kc".into(),
         issuers: vec!["sso".into()],
+        limits: tokenwarden::config::TargetLimits::default(),
         kind: RevokerKind::Keycloak(KeycloakRevoker {
             url: url.into(),
             realm: "corp".into(),

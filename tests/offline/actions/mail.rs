@@ -48,6 +48,7 @@ pub(super) fn settings(transport: MailTransport) -> EmailReceiver {
 pub(super) fn email(settings: EmailReceiver, revokers: Vec<Arc<dyn Revoker>>) -> Arc<dyn Notifier> {
     let receiver = Receiver {
         name: "oncall".into(),
+        limits: tokenwarden::config::TargetLimits::default(),
         kind: ReceiverKind::Email(settings),
         digest_at: None,
         fallback: None,
@@ -295,6 +296,7 @@ async fn the_server_is_asked_for_the_name_and_gives_the_command() {
     let keycloak = config::Revoker {
         name: "kc".into(),
         issuers: vec![],
+        limits: tokenwarden::config::TargetLimits::default(),
         kind: RevokerKind::Keycloak(KeycloakRevoker {
             url: server.url.as_str().into(),
             realm: "corp".into(),
@@ -390,6 +392,7 @@ fn faults_of_a_receiver_are_told_before_the_first_mail() {
     let fault = |settings: EmailReceiver| {
         let receiver = Receiver {
             name: "oncall".into(),
+            limits: tokenwarden::config::TargetLimits::default(),
             kind: ReceiverKind::Email(settings),
             digest_at: None,
             fallback: None,

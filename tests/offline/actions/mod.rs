@@ -64,6 +64,7 @@ pub(crate) fn http(settings: HttpRevoker) -> std::sync::Arc<dyn Revoker> {
     let settings = config::Revoker {
         name: "api".into(),
         issuers: vec![],
+        limits: tokenwarden::config::TargetLimits::default(),
         kind: RevokerKind::Http(settings),
     };
     revoker(&settings, true).unwrap()

@@ -25,6 +25,7 @@ const TAKEN: &str = r#"{"status":"success","message":"Event processed","dedup_ke
 fn pagerduty(server: &Server) -> Arc<dyn Notifier> {
     let receiver = Receiver {
         name: "pager".into(),
+        limits: tokenwarden::config::TargetLimits::default(),
         kind: ReceiverKind::PagerDuty(PagerDutyReceiver {
             routing_key: Secret::new(KEY),
             url: format!("{}/v2/enqueue", server.url).into(),

@@ -22,6 +22,7 @@ const PATH: &str = "/services/T0AAAAAA/B0BBBBBB/s3cretPart";
 fn slack(server: &Server) -> Arc<dyn Notifier> {
     let receiver = Receiver {
         name: "chat".into(),
+        limits: tokenwarden::config::TargetLimits::default(),
         kind: ReceiverKind::Slack(SlackReceiver {
             url: Secret::new(format!("{}{PATH}", server.url)),
             links: BTreeMap::from([(

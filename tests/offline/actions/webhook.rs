@@ -18,6 +18,7 @@ fn now() -> Timestamp {
 async fn post(url: &str) -> Attempt {
     let receiver = Receiver {
         name: "soar".into(),
+        limits: tokenwarden::config::TargetLimits::default(),
         kind: ReceiverKind::Webhook(WebhookReceiver {
             url: Secret::new(url),
             secret: Some(Secret::new("key")),

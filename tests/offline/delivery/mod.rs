@@ -6,6 +6,7 @@ mod recheck;
 mod reminders;
 mod revocations;
 mod routes;
+mod targets;
 mod verify;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,8 +22,10 @@ use tempfile::TempDir;
 use tokenwarden::actions::{
     Attempt, Claim, Followed, Following, Notification, Notifier, Revoker, Revokers, RuleNote,
 };
-use tokenwarden::config::{Secret, StoreConfig};
-use tokenwarden::delivery::{Delivery, Memory, Options, Performers, Report, Routes, Withheld};
+use tokenwarden::config::{Secret, StoreConfig, TargetLimits};
+use tokenwarden::delivery::{
+    Delivery, Memory, Options, Performers, PutOff, Report, Routes, TargetKind, Withheld,
+};
 use tokenwarden::model::{
     Action, ActionKind, ActionRecord, ActionState, Afterwards, Bulletin, Commit, Decision,
     Evidence, OwnEvent, OwnEventKind, ShownBy, Target, Text, Timestamp,
@@ -161,7 +164,8 @@ impl Revoker for Script {
             action.kind,
             ActionKind::RevokeFamily | ActionKind::RevokeUser
         );
-        let mine = kind && &*action.target.issuer == "events";
+        let issuer = &action.target.issuer;
+        let mine = kind && (&**issuer == "events" || *issuer == self.name);
         async move { if mine { Claim::Mine } else { Claim::NotMine } }.boxed()
     }
 
@@ -242,6 +246,16 @@ impl Report for Counts {
             .push(format!("{kind} {state} after {} s", since_event.as_secs()));
     }
 
+    fn circuit(&self, kind: TargetKind, target: &Text, is_open: bool) {
+        let line = format!("circuit of {} {target}: {is_open}", kind.as_str());
+        self.0.lock().expect("counts").push(line);
+    }
+
+    fn put_off(&self, kind: TargetKind, target: &Text, why: PutOff) {
+        let line = format!("{} {target} put off: {}", kind.as_str(), why.as_str());
+        self.0.lock().expect("counts").push(line);
+    }
+
     fn verified(&self, kind: ActionKind, by: ShownBy, is_new: bool) {
         if is_new {
             let line = format!("{kind} verified by {}", by.as_str());
@@ -255,6 +269,19 @@ impl Report for Counts {
     }
 
     fn store_failed(&self) {}
+}
+
+fn limits(
+    scripts: &[&Arc<Script>],
+    kind: TargetKind,
+) -> impl Iterator<Item = ((TargetKind, Text), TargetLimits)> {
+    let most = TargetLimits {
+        concurrency: 1000,
+        per_second: 1000,
+    };
+    scripts
+        .iter()
+        .map(move |script| ((kind, script.name.clone()), most))
 }
 
 /// A store, a clock and a running loop.
@@ -295,6 +322,10 @@ impl Bench {
             routes: Routes::default(),
             rules: BTreeMap::from([(note.rule.clone(), note)]),
             act_within: Duration::from_mins(15),
+            // The clock stands still: within its second nothing may run into a limit that is not meant.
+            limits: limits(revokers, TargetKind::Revoker)
+                .chain(limits(notifiers, TargetKind::Receiver))
+                .collect(),
             ..Performers::default()
         };
         let mut bench = Self {
@@ -359,6 +390,10 @@ impl Bench {
 
     fn advance(&self, seconds: i64) {
         self.clock.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn now(&self) -> Timestamp {
+        at(self.clock.load(Ordering::SeqCst))
     }
 
     async fn commit(&self, commit: &Commit) {

@@ -123,6 +123,7 @@ fn now(output: &Output) -> Timestamp {
 fn performers(rules: &RuleSet, config: &Config, mails: std::path::PathBuf) -> Performers {
     let receiver = Receiver {
         name: "oncall".into(),
+        limits: tokenwarden::config::TargetLimits::default(),
         kind: ReceiverKind::Email(EmailReceiver {
             to: vec!["oncall@example.com".into()],
             from: "tokenwarden@example.com".into(),
