@@ -36,10 +36,10 @@
 //! | | layer | uses |
 //! |---|---|---|
 //! | L5 | [`app`] wires, [`cli`] speaks, [`simulate`] plays the other side | everything |
-//! | L4 | [`pipeline`] reads, judges, commits | sources, decode, enrich, engine, respond, store |
+//! | L4 | [`pipeline`] reads, judges, commits | sources, decode, enrich, engine, respond, store, archive |
 //! | | [`delivery`] performs what was decided | actions, store |
 //! | | [`admin`] answers HTTP | store |
-//! | L3 | [`sources`], [`actions`], [`store`] | model and their part of config; never each other |
+//! | L3 | [`sources`], [`actions`], [`store`], [`archive`] | model and their part of config; never each other |
 //! | L2 | [`engine`] remembers and finds | rules, enrich, model |
 //! | | [`respond`] decides | engine's findings, rules, model |
 //! | L1 | [`rules`], [`decode`], [`enrich`] | model |
@@ -107,6 +107,7 @@ pub mod engine;
 pub mod respond;
 
 pub mod actions;
+pub mod archive;
 pub mod sources;
 pub mod store;
 

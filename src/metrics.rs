@@ -193,6 +193,16 @@ metrics! {
         snapshot_last_success_timestamp_seconds: Gauge,
         /// Size of the state when it was last saved.
         snapshot_size_bytes: IntGauge,
+        /// Events written to the archive.
+        archive_events_total: IntCounter,
+        /// Events that are missing in the archive, because it could not be written.
+        archive_events_lost_total: IntCounter,
+        /// Bytes written to the archive, compressed.
+        archive_written_bytes_total: IntCounter,
+        /// Size of the archive.
+        archive_size_bytes: IntGauge,
+        /// Whether the archive could not be written when it was last tried.
+        archive_failing: IntGauge,
         /// Unix time at which a GeoIP database in use was built.
         geoip_build_timestamp_seconds: GaugeVec["database"],
         /// Faults that the hourly check of a source, store, mail server or API found.

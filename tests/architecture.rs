@@ -34,12 +34,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("sources", &["model", "config"]),
     ("actions", &["model", "config"]),
     ("store", &["model", "config"]),
+    ("archive", &["model"]),
     // L4: loops
     (
         "pipeline",
         &[
             "model", "config", "clock", "metrics", "sources", "decode", "enrich", "rules",
-            "engine", "respond", "store",
+            "engine", "respond", "store", "archive",
         ],
     ),
     (
@@ -76,6 +77,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["sources", "admin", "app", "simulate"]),
     ("rdkafka", &["sources", "app"]),
     ("lettre", &["actions", "config"]),
+    // ... and whoever replays a packed recording.
+    ("zstd", &["archive", "app"]),
     ("prometheus", &["metrics"]),
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli"]),

@@ -1,7 +1,7 @@
 //! How the sources, the store and the rules are doing: for `/-/ready`, the metrics, and the log (each change once).
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::admin::Readiness;
 use crate::metrics::Metrics;
 use crate::model::{BreakerReport, BreakerState, SourcePartition, Text};
+use crate::pipeline::ArchiveReport;
 use crate::sources::{Status, webhook};
 
 pub(super) struct Board {
@@ -23,6 +24,15 @@ struct State {
     /// Events for which a condition of the rule had no answer.
     rule_errors: BTreeMap<Text, u64>,
     breakers: Vec<BreakerReport>,
+    archive: ArchiveState,
+}
+
+#[derive(Default)]
+struct ArchiveState {
+    /// Why it cannot be written.
+    failing: Option<String>,
+    /// Events since the start that it does not have.
+    lost: u64,
 }
 
 struct SourceState {
@@ -51,9 +61,7 @@ impl Board {
             metrics,
             state: Mutex::new(State {
                 sources,
-                store_down: None,
-                rule_errors: BTreeMap::new(),
-                breakers: Vec::new(),
+                ..State::default()
             }),
         }
     }
@@ -113,13 +121,17 @@ impl Board {
     pub(super) fn notes(&self) -> Vec<String> {
         let state = self.lock();
         let failing = state.rule_errors.iter().filter(|(_, errors)| **errors > 0);
-        failing
-            .map(|(rule, errors)| {
-                format!(
-                    "rule {rule}: a condition had no answer for {errors} events since the start"
-                )
-            })
-            .collect()
+        let rules = failing.map(|(rule, errors)| {
+            format!("rule {rule}: a condition had no answer for {errors} events since the start")
+        });
+        let archive = &state.archive;
+        let unwritten = archive.failing.iter();
+        let unwritten = unwritten.map(|why| format!("archive: cannot be written: {why}"));
+        let lost = (archive.lost > 0).then(|| {
+            let lost = archive.lost;
+            format!("archive: {lost} events are missing since the start")
+        });
+        rules.chain(unwritten).chain(lost).collect()
     }
 
     pub(super) fn readiness(&self) -> Readiness {
@@ -220,6 +232,33 @@ impl webhook::Report for Board {
             .ingest_requests_total
             .with_label_values(&[&**source, outcome.as_str()])
             .inc();
+    }
+}
+
+impl ArchiveReport for Arc<Board> {
+    fn written(&self, events: u64, bytes: u64) {
+        self.metrics.archive_events_total.inc_by(events);
+        self.metrics.archive_written_bytes_total.inc_by(bytes);
+        self.metrics.archive_failing.set(0);
+        if self.lock().archive.failing.take().is_some() {
+            tracing::info!("The archive can be written again");
+        }
+    }
+
+    fn lost(&self, events: u64) {
+        self.metrics.archive_events_lost_total.inc_by(events);
+        self.lock().archive.lost += events;
+    }
+
+    fn fails(&self, why: &str) {
+        self.metrics.archive_failing.set(1);
+        let before = self.lock().archive.failing.replace(why.to_owned());
+        if before.as_deref() != Some(why) {
+            tracing::warn!(
+                reason = why,
+                "The archive cannot be written; events are judged and missing there until it can"
+            );
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::admin;
 use crate::clock;
 use crate::config::{Config, SourceKind};
 use crate::model::{
-    By, IncidentState, Position, Resolution, SourcePartition, Text, Timestamp, limits,
+    By, Erasing, IncidentState, Position, Resolution, SourcePartition, Text, Timestamp, limits,
 };
 use crate::pipeline::Control;
 use crate::store::{StoreError, Taken};
@@ -32,7 +32,17 @@ const EXCEPTIONS_EVERY: u32 = 24 * 3600;
 pub(super) async fn run(controls: Arc<Controls>, cancel: CancellationToken) {
     // Beside the others: a server that does not answer must not keep dead sources in.
     let check = online::watch(Arc::clone(&controls), cancel.clone());
-    tokio::join!(look_around(controls, cancel), check);
+    // ... and neither must an archive that takes long to be rewritten.
+    let archive = async {
+        if let Some(archive) = &controls.archive {
+            archive.run(&controls, cancel.clone()).await;
+        }
+    };
+    tokio::join!(
+        look_around(Arc::clone(&controls), cancel.clone()),
+        check,
+        archive
+    );
 }
 
 async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
@@ -99,17 +109,19 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
 /// Again and again until no saved state knows them: what a restart reads again would bring them back.
 async fn forget_users(controls: &Controls) {
     let done = async {
-        let users = controls.store.to_forget().await?;
-        if users.is_empty() {
+        let asked = controls.store.to_forget().await?;
+        if asked.is_empty() {
             return Ok(());
         }
+        let people = asked.iter().map(|it| it.person.clone()).collect();
         let (done, forgotten) = oneshot::channel();
-        let asked = controls
-            .control
-            .send(Control::Forget(users.clone(), done))
-            .await;
-        if asked.is_ok() && forgotten.await.is_ok() {
-            controls.store.forgotten(&users, clock::now()).await?;
+        let sent = controls.control.send(Control::Forget(people, done)).await;
+        if sent.is_ok() && forgotten.await.is_ok() {
+            // They stay noted until the archive, which takes longer, knows nothing of them either.
+            let archive = controls.archive.as_ref();
+            let gone = |it: &Erasing| archive.is_none_or(|archive| archive.has_forgotten(it));
+            let gone: Vec<Erasing> = asked.into_iter().filter(gone).collect();
+            controls.store.forgotten(&gone, clock::now()).await?;
         }
         Ok::<(), StoreError>(())
     };

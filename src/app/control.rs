@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 
+use super::archive::Keeper;
 use super::audited::{self, Refusals};
 use super::blind;
 use super::board::Board;
@@ -41,6 +42,7 @@ pub(super) struct Controls {
     /// Revokers that must not act, as the online check found.
     pub(super) withheld: Withheld,
     pub(super) refusals: Refusals,
+    pub(super) archive: Option<Keeper>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -63,6 +65,7 @@ impl Controls {
         board: Arc<Board>,
         control: mpsc::Sender<Control>,
         performers: watch::Sender<Arc<Performers>>,
+        archive: Option<Keeper>,
     ) -> Self {
         let controls = Self {
             loaded: RwLock::new(Arc::new(loaded)),
@@ -76,6 +79,7 @@ impl Controls {
             performers,
             withheld: Withheld::default(),
             refusals: Refusals::default(),
+            archive,
             reloading: tokio::sync::Mutex::new(()),
         };
         controls.describe();
@@ -238,6 +242,9 @@ impl Controls {
     }
 
     async fn gauges(&self) {
+        if let Some(archive) = &self.archive {
+            archive.describe(&self.metrics);
+        }
         let Ok(Ok(gauges)) = tokio::time::timeout(GAUGES_TIMEOUT, self.store.gauges()).await else {
             // What the store said last stays; `ready` tells that it does not answer.
             return;

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::adapters::{EngineMemory, InboxOf, OwnEvents, StoreClaims, StoreInbox};
+use super::archive;
 use super::audited;
 use super::board::Board;
 use super::control::Controls;
@@ -80,6 +81,7 @@ impl Daemon {
         let (control_sender, control) = mpsc::channel(64);
         let (performers_sender, performers) = watch::channel(Arc::clone(&loaded.performers));
         let (sources, rest) = (CancellationToken::new(), CancellationToken::new());
+        let archive = archive::open(&loaded.config, &board)?;
         let mut worker = Worker::new(
             loaded.forms.clone(),
             Arc::clone(&loaded.tables),
@@ -87,6 +89,9 @@ impl Daemon {
             parts::policy(&loaded.config),
         )
         .with_lateness(source_names(&loaded.config).into_iter().collect());
+        if archive.scribe.is_some() {
+            worker = worker.naming_families();
+        }
         let standing = Arc::new(Standing::new(restored(&store, &mut worker).await?));
         let owner: Text = format!("{} {}", std::process::id(), clock::now()).into();
         let watch = Watch::new(
@@ -102,6 +107,7 @@ impl Daemon {
             control,
             owner: owner.clone(),
             observer: Box::new(watch),
+            archive: archive.archiving,
             sources: loaded
                 .config
                 .sources
@@ -136,6 +142,7 @@ impl Daemon {
             Arc::clone(&board),
             control_sender,
             performers_sender,
+            archive.keeper,
         ));
         let mut daemon = Self {
             store,
@@ -148,6 +155,12 @@ impl Daemon {
         daemon.listen().await?;
         daemon.tell_start().await?;
         daemon.spawn_ingest(ingest);
+        if let Some(scribe) = archive.scribe {
+            daemon.spawn_thread("archive", async {
+                scribe.run().await;
+                Ok(())
+            });
+        }
         daemon.spawn_sources(&context);
         daemon.spawn_delivery(owner, performers, &metrics);
         daemon.spawn_chores();
@@ -298,20 +311,27 @@ impl Daemon {
 
     /// The engine gets a thread of its own; a runtime of one thread lets it wait for batches and commits there.
     fn spawn_ingest(&mut self, ingest: Ingest) {
+        self.spawn_thread("ingest", async {
+            ingest.run().await.map_err(anyhow::Error::new)
+        });
+    }
+
+    fn spawn_thread(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
         let (done, ended) = tokio::sync::oneshot::channel();
         let handle = tokio::runtime::Handle::current();
         let spawned = std::thread::Builder::new()
-            .name("ingest".to_owned())
+            .name(name.to_owned())
             .spawn(move || {
                 // Nobody waits for the answer any more when the daemon gave up waiting.
-                drop(done.send(handle.block_on(ingest.run())));
+                drop(done.send(handle.block_on(part)));
             });
         self.parts.spawn(async move {
-            spawned.context("no thread for the ingest loop")?;
-            ended
-                .await
-                .context("the ingest loop broke")?
-                .map_err(anyhow::Error::new)
+            spawned.with_context(|| format!("no thread for part {name}"))?;
+            ended.await.with_context(|| format!("part {name} broke"))?
         });
     }
 

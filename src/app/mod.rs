@@ -3,6 +3,7 @@
 //! Uses everything; decides nothing.
 
 mod adapters;
+mod archive;
 mod audited;
 pub mod blind;
 mod board;
@@ -10,8 +11,10 @@ mod chores;
 mod control;
 mod daemon;
 pub mod demo;
+pub mod erasure;
 mod key;
 mod loaded;
+pub mod lookback;
 pub mod notify;
 pub mod online;
 pub mod parts;

@@ -1,6 +1,6 @@
 //! Which settings are read at the start only: a reload that changes one of them is refused, and says which.
 //!
-//! Sources, store and listeners live as long as the process. A reload that took their new settings and went on with the
+//! Sources, store, archive and listeners live as long as the process. A reload that took their new settings and went on with the
 //! old ones would be called successful, show its hash and have the new places checked, while the old ones are read. To end
 //! and start them again within the process was the other way; a restart does just that, and goes on where it was.
 
@@ -27,6 +27,9 @@ pub(super) fn needed_by(before: &Config, after: &Config) -> Vec<String> {
             url = "url", connections_max = "connections_max", snapshot_every = "snapshot_every"
         }),
     ));
+    if before.archive != after.archive {
+        whys.push(why("`archive`"));
+    }
     whys.extend(told(
         "http",
         &changed!(&before.http, &after.http, Http { ops = "ops", api = "api", ingest = "ingest" }),
@@ -115,7 +118,7 @@ mod tests {
     #[test]
     fn what_a_reload_applies_needs_none() {
         let after = KAFKA.replace("format: auth0", "format: keycloak");
-        let rest = "mode: alert\nretention: { inbox: 3d }\ngrace_period: 3s\nclients: { web: { mode: observe } }\n";
+        let rest = "mode: alert\nretention: { inbox: 3d, archive: 3d }\ngrace_period: 3s\nclients: { web: { mode: observe } }\n";
         assert_eq!(needed(KAFKA, &format!("{rest}{after}")), [""; 0]);
     }
 
@@ -151,9 +154,9 @@ mod tests {
     }
 
     #[test]
-    fn store_listeners_and_log_are_named() {
-        let after = "store: { url: \"sqlite:other.db\" }\nhttp: { api: { listen: 127.0.0.1:9 } }\nlog: { level: debug }\n";
-        let expected = ["store: `url`", "http: `api`", "log: `level`"];
+    fn store_archive_listeners_and_log_are_named() {
+        let after = "store: { url: \"sqlite:other.db\" }\narchive: { path: a }\nhttp: { api: { listen: 127.0.0.1:9 } }\nlog: { level: debug }\n";
+        let expected = ["store: `url`", "`archive`", "http: `api`", "log: `level`"];
         assert_eq!(needed(KAFKA, &format!("{after}{KAFKA}")), expected);
     }
 }

@@ -1,4 +1,4 @@
-//! `tokenwarden erase`: forgets a person, in the store, in the audit log, and in the memory of a running daemon.
+//! `tokenwarden erase`: forgets a person, in the store, in the audit log, in the archive, and in the memory of a running daemon.
 
 use std::path::PathBuf;
 
@@ -8,8 +8,11 @@ use serde_json::json;
 
 use super::replay::Form;
 use super::{Exit, Terminal, report};
+use crate::app::erasure;
+use crate::archive::{Folder, Writer};
 use crate::clock;
 use crate::config::Config;
+use crate::model::Person;
 use crate::store::{Erased, Erasure, OpenAs, OpenError, Store};
 
 /// Forget a user: everything that is kept about the person goes, and the audit log stays verifiable
@@ -46,7 +49,8 @@ pub(super) fn run(args: &Arguments, terminal: &mut Terminal<'_>) -> anyhow::Resu
         .context("no runtime for the store")?;
     match runtime.block_on(erase(&config, args)) {
         Ok(Erasure::Done(erased)) => {
-            tell(&erased, args.output, terminal)?;
+            let archive = from_archive(&config, args)?;
+            tell(&erased, &archive, args.output, terminal)?;
             Ok(Exit::Success)
         }
         Ok(Erasure::UnderWay(actions)) => {
@@ -75,12 +79,54 @@ async fn erase(config: &Config, args: &Arguments) -> anyhow::Result<Erasure> {
     Ok(erased?)
 }
 
-fn tell(erased: &Erased, form: Form, terminal: &mut Terminal<'_>) -> std::io::Result<()> {
+/// What became of the person's events in the archive.
+enum InArchive {
+    /// There is none.
+    Nothing,
+    Gone(u64),
+    /// A daemon writes it, and does it.
+    Daemons,
+}
+
+fn from_archive(config: &Config, args: &Arguments) -> anyhow::Result<InArchive> {
+    let folder = config.archive.as_ref().map(|it| Folder::new(&it.path));
+    let Some(folder) = folder.filter(Folder::exists) else {
+        return Ok(InArchive::Nothing);
+    };
+    let place = || {
+        format!(
+            "the archive {} cannot be rewritten",
+            folder.path().display()
+        )
+    };
+    let Some(locked) = folder.lock().with_context(place)? else {
+        return Ok(InArchive::Daemons);
+    };
+    let person = Person {
+        user_id: args.user.as_str().into(),
+    };
+    // What a crash left is mended first: only what has ended is rewritten.
+    let _writer = Writer::open(locked, |_| None).with_context(place)?;
+    erasure::forget(&folder, &person)
+        .map(InArchive::Gone)
+        .with_context(place)
+}
+
+fn tell(
+    erased: &Erased,
+    archive: &InArchive,
+    form: Form,
+    terminal: &mut Terminal<'_>,
+) -> std::io::Result<()> {
     if form == Form::Json {
         let object = json!({
             "type": "erased", "detections": erased.detections, "incidents": erased.incidents,
             "actions": erased.actions, "records": erased.records, "renamed": erased.renamed,
             "audit_entries": erased.audit,
+            "archived": match archive {
+                InArchive::Gone(events) => json!(events),
+                InArchive::Nothing | InArchive::Daemons => json!(null),
+            },
         });
         return writeln!(terminal.out, "{object}");
     }
@@ -94,6 +140,14 @@ fn tell(erased: &Erased, form: Form, terminal: &mut Terminal<'_>) -> std::io::Re
         erased.renamed,
         erased.audit
     )?;
+    match archive {
+        InArchive::Nothing => {}
+        InArchive::Gone(events) => writeln!(terminal.out, "archive: {events} events")?,
+        InArchive::Daemons => writeln!(
+            terminal.out,
+            "archive: the daemon that writes it rewrites it now"
+        )?,
+    }
     writeln!(
         terminal.out,
         "The daemon's memory and its saved states follow within minutes, or after its next start."

@@ -33,7 +33,7 @@ pub use sources::{
     MappingValue, Source, SourceKind, SqlCursor, SqlLayout, SqlSource, Start, WebhookAuth,
     WebhookSource,
 };
-pub use store::{Retention, StoreConfig};
+pub use store::{ArchiveConfig, Retention, StoreConfig};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,6 +73,8 @@ pub struct Config {
     /// The previous key, during a rotation.
     pub token_key_previous: Option<Secret>,
     pub store: StoreConfig,
+    /// Absent: events are judged and not kept.
+    pub archive: Option<ArchiveConfig>,
     pub retention: Retention,
     pub sources: Vec<Source>,
     pub revokers: Vec<Revoker>,

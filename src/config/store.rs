@@ -1,5 +1,6 @@
-//! `store:` and `retention:`.
+//! `store:`, `archive:` and `retention:`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Secret;
@@ -15,7 +16,14 @@ pub struct StoreConfig {
     pub snapshot_every: Duration,
 }
 
-/// How long rows are kept, by table.
+/// Where every event is written to, in hourly files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveConfig {
+    /// A folder of its own.
+    pub path: PathBuf,
+}
+
+/// How long rows and files are kept.
 #[derive(Debug, Clone)]
 pub struct Retention {
     /// Detections, closed incidents and final actions.
@@ -25,6 +33,8 @@ pub struct Retention {
     pub inbox: Duration,
     /// Entries of the audit log.
     pub audit: Duration,
+    /// Files of the event archive, from when their events came.
+    pub archive: Duration,
 }
 
 impl Default for Retention {
@@ -35,6 +45,7 @@ impl Default for Retention {
             rejects: 30 * DAY,
             inbox: 7 * DAY,
             audit: 730 * DAY,
+            archive: 30 * DAY,
         }
     }
 }

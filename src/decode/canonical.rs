@@ -1,6 +1,7 @@
 //! `tokenwarden`: the canonical form, one JSON object per record, as the contract fixes it.
 //!
-//! Members that the contract names are checked by [`Fields`]; the others are kept for evidence.
+//! Members that the contract names are checked by [`Fields`]; the others are kept for evidence, but for what the event
+//! archive noted beside the event: who replays it has tables of his own.
 
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -8,7 +9,7 @@ use serde_json::Value;
 use super::clean::{Cleaner, Extra};
 use super::fields::{Field, FieldName, Fields};
 use super::json::{Member, Object};
-use super::{DecodeOptions, Decoder, Rejected, text_of};
+use super::{DecodeOptions, Decoder, Rejected, archived, text_of};
 use crate::model::{Event, Text};
 
 #[expect(
@@ -38,7 +39,7 @@ impl Decoder for Canonical {
         for (name, member) in &object.members {
             match FieldName::parse(name) {
                 Some(field) => fields.set(field, Field::of(*member)),
-                None if member.is_null() => {}
+                None if member.is_null() || name == archived::MEMBER => {}
                 None => unknown.push((name.as_ref(), *member)),
             }
         }

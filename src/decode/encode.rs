@@ -13,19 +13,36 @@ use crate::model::{Event, Timestamp};
 
 /// Writes the event and a line break.
 pub fn encode(event: &Event, out: &mut impl Write) -> io::Result<()> {
-    let record = Record::of(event);
-    let extra = event
-        .extra
-        .as_deref()
-        .and_then(|extra| extra.strip_prefix('{'));
-    let Some(extra) = extra.filter(|members| *members != "}") else {
-        serde_json::to_writer(&mut *out, &record)?;
+    let Some(extra) = extra(event) else {
+        serde_json::to_writer(&mut *out, &Record::of(event))?;
         return out.write_all(b"\n");
     };
-    let mut line = serde_json::to_vec(&record)?;
+    let mut line = serde_json::to_vec(&Record::of(event))?;
     line.pop();
     out.write_all(&line)?;
     writeln!(out, ",{extra}")
+}
+
+/// The same with one more member of ours; adds to what is there.
+pub(super) fn encode_with(
+    event: &Event,
+    (name, value): (&str, &impl Serialize),
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &Record::of(event))?;
+    out.pop();
+    write!(out, ",\"{name}\":")?;
+    serde_json::to_writer(&mut *out, value)?;
+    match extra(event) {
+        Some(extra) => writeln!(out, ",{extra}"),
+        None => out.write_all(b"}\n"),
+    }
+}
+
+/// The members of others, with the brace that ends the line.
+fn extra(event: &Event) -> Option<&str> {
+    let extra = event.extra.as_deref()?.strip_prefix('{')?;
+    (extra != "}").then_some(extra)
 }
 
 /// The members in the order of the contract.

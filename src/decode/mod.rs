@@ -7,6 +7,7 @@
 //! and one line in the table below.
 
 mod address;
+mod archived;
 mod assigned;
 mod auth0;
 mod canonical;
@@ -20,6 +21,7 @@ mod secret_names;
 mod time;
 mod token_key;
 
+pub use archived::{Archived, archive};
 pub use encode::encode;
 pub use mapping::{MappingField, MappingSpec, MappingValue};
 pub use token_key::TokenKey;

@@ -10,7 +10,7 @@ use super::family::Family;
 use super::lineage::Facts;
 use super::resolve::scoped;
 use super::{Engine, keyed, rate, risk};
-use crate::model::{Enriched, Evidence, Mode, Subject, limits};
+use crate::model::{Enriched, Evidence, Mode, Subject, Text, limits};
 use crate::rules::case::{At, KeyedCase, KeyedKind, UserCase, Who, millis};
 use crate::rules::context::Context;
 use crate::rules::kinds::velocity::Counts;
@@ -67,6 +67,13 @@ impl Engine {
     /// The family of an event.
     pub fn family_of_event(&self, event: &Enriched) -> Option<FamilyStory> {
         self.family_of(event).ok().map(|(_, family)| story(family))
+    }
+
+    /// The id of that family.
+    pub fn family_id(&self, event: &Enriched) -> Option<Text> {
+        self.family_of(event)
+            .ok()
+            .map(|(_, family)| family.id.clone())
     }
 
     fn explain_rule(&self, rule: &Arc<Rule>, event: &Enriched) -> Explained {

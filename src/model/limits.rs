@@ -440,3 +440,22 @@ pub const REMIND_FOR: Duration = Duration::from_hours(24);
 pub const REMINDED_MAX: u32 = 500;
 /// Incidents whose state is told in one go.
 pub const FOLLOWED_MAX: u32 = 100;
+/// JSON of one frame of the archive. A commit ends a frame in any case; larger ones compress hardly better, and what a commit waits
+/// for is the last of them.
+pub const ARCHIVE_FRAME_BYTES: usize = 1024 * 1024;
+/// A frame as it is read back: one that claims more is broken. A line has at most some 100 KiB more than fit.
+pub const ARCHIVE_FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A file of the archive; an hour with more has several, so that erasing and mending copy no more than this at once.
+pub const ARCHIVE_FILE_BYTES: u64 = 256 * 1024 * 1024;
+/// What is written reaches the disk at least this often: what a power failure may cost.
+pub const ARCHIVE_SYNC_EVERY: Duration = Duration::from_secs(1);
+/// Batches that wait for the archive's thread; more wait in the commit, which waits for all of them.
+pub const ARCHIVE_BATCHES_WAITING_MAX: usize = 32;
+/// A commit waits so long for the archive. A disk that takes longer hangs, and detection goes on without it.
+pub const ARCHIVE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Events at the end of the archive that a start remembers, so as not to write them again: more than one commit holds.
+pub const ARCHIVE_EVENTS_REMEMBERED: usize = 2 * COMMIT_RECORDS_MAX;
+/// What `explain` reads of the archive, packed, newest first: some tens of millions of events, below a minute.
+pub const ARCHIVE_SEARCHED_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Events of one family that are shown from the archive.
+pub const ARCHIVE_EVENTS_SHOWN: usize = 40;

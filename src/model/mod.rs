@@ -13,6 +13,7 @@ mod bulletin;
 mod client;
 mod clue;
 mod detection;
+mod erasure;
 mod event;
 mod finding;
 mod incident;
@@ -39,6 +40,7 @@ pub use bulletin::{
 pub use client::{ClientType, Rotation};
 pub use clue::Clue;
 pub use detection::{Detection, Severity, Subject};
+pub use erasure::{Erasing, Person};
 pub(crate) use event::names;
 pub use event::{Event, EventType, Initiator, Outcome, Reason, Rehashed, TokenKind};
 pub use finding::{Finding, Gravity};

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::archiving::Archiving;
 use super::observer::Observer;
 use super::owned::{Next, Partitions, Standing};
 use super::pending::{Pending, Withheld};
@@ -21,7 +22,8 @@ use crate::decode::Decoder;
 use crate::enrich::Tables;
 use crate::metrics::Names;
 use crate::model::{
-    Afterwards, Claim, Commit, Progress, RawBatch, SourcePartition, Target, Text, Timestamp, limits,
+    Afterwards, Claim, Commit, Person, Progress, RawBatch, SourcePartition, Target, Text,
+    Timestamp, limits,
 };
 use crate::respond::Allowed;
 use crate::rules::RuleSet;
@@ -40,7 +42,7 @@ pub enum Control {
     /// Sources that cannot be read for longer than their lateness: they no longer hold time back.
     LeftOut(Vec<Text>),
     /// Users who are to be forgotten; answered when they are, unless a partition is read again, which would bring them back.
-    Forget(Vec<Text>, oneshot::Sender<()>),
+    Forget(Vec<Person>, oneshot::Sender<()>),
     /// What was seen of these families since: answered in the same order, for the daily digest.
     Afterwards(
         Vec<(Target, Timestamp)>,
@@ -74,6 +76,7 @@ pub struct Ingest {
     /// Under which name the sources' partitions are claimed.
     pub owner: Text,
     pub observer: Box<dyn Observer>,
+    pub archive: Archiving,
     /// The sources that are going to be read.
     pub sources: BTreeSet<Text>,
     /// What the restored state stands for; goes on with it.
@@ -124,6 +127,7 @@ impl Ingest {
             mut control,
             owner,
             observer,
+            archive,
             sources,
             standing,
             snapshot_every,
@@ -135,6 +139,7 @@ impl Ingest {
             worker,
             owner,
             observer,
+            archive,
             now,
             cancel: cancel.clone(),
             pending: Pending::default(),
@@ -178,6 +183,7 @@ struct Loop {
     worker: Worker,
     owner: Text,
     observer: Box<dyn Observer>,
+    archive: Archiving,
     now: fn() -> Timestamp,
     cancel: CancellationToken,
     pending: Pending,
@@ -270,7 +276,7 @@ impl Loop {
         self.worker.take(batch, *again, &mut self.pending.taken);
         self.observer
             .batch(batch, &self.pending.taken, started.elapsed());
-        self.pending.taken.seen.clear();
+        self.archive.take(&mut self.pending.taken.seen);
         self.pending.note(&batch.partition, batch.epoch);
         let position = self.partitions.applied(next);
         let found = !self.pending.taken.output.detections.is_empty();
@@ -344,10 +350,10 @@ impl Loop {
             Control::Claimed(claims) => self.claimed(claims),
             Control::Arrived(sources) => self.are_up(sources),
             Control::Tables(tables) => self.worker.replace_tables(tables),
-            Control::Forget(users, done) => {
-                for user in &users {
-                    self.worker.engine.forget(user);
-                    self.worker.policy.forget(user);
+            Control::Forget(people, done) => {
+                for Person { user_id } in &people {
+                    self.worker.engine.forget(user_id);
+                    self.worker.policy.forget(user_id);
                 }
                 if !self.partitions.is_reading_again() {
                     // Who asked may have given up waiting.
@@ -384,6 +390,7 @@ impl Loop {
 
     /// Makes everything pending durable, waiting for the store as long as it takes.
     async fn commit(&mut self) -> Result<(), IngestError> {
+        self.archive.settled().await;
         let (mut commit, mut caused) = std::mem::take(&mut self.pending).into_commit();
         let mut pause = limits::STORE_RETRY_MIN;
         loop {

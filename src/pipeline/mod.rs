@@ -1,15 +1,17 @@
 //! L4: the ingest loop: source, decode, enrich, engine, policy, one fenced transaction. The only owner of the engine.
 //!
-//! Uses `sources`, `decode`, `enrich`, `engine`, `respond`, `store` and `model`; knows nothing of `delivery`.
+//! Uses `sources`, `decode`, `enrich`, `engine`, `respond`, `store`, `archive` and `model`; knows nothing of `delivery`.
 //!
 //! In: raw batches from every source. Out: commits.
 
+mod archiving;
 mod ingest;
 mod observer;
 mod owned;
 mod pending;
 mod worker;
 
+pub use archiving::{ArchiveControl, ArchiveReport, Archiving, Scribe, archived_key};
 pub use ingest::{Control, Ingest, IngestError, Reload, restore};
 pub use observer::Observer;
 pub use owned::Standing;

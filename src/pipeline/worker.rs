@@ -27,6 +27,7 @@ pub struct Worker {
     events: Vec<Event>,
     /// Actions that are decided are taken as done at the event time of their detection, because nobody performs them.
     assume_done: bool,
+    names_families: bool,
     judged: HashSet<Text>,
 }
 
@@ -46,6 +47,8 @@ pub struct Taken {
 #[derive(Debug, Clone)]
 pub struct Seen {
     pub event: Box<Enriched>,
+    /// The family that the engine found, where it was asked to say so and the event names none.
+    pub family_id: Option<Text>,
     /// Read to build state only, or read again after a restart.
     pub muted: bool,
 }
@@ -67,6 +70,7 @@ impl Worker {
             found: Vec::new(),
             events: Vec::new(),
             assume_done: false,
+            names_families: false,
             judged: HashSet::new(),
         }
     }
@@ -82,6 +86,13 @@ impl Worker {
     #[must_use]
     pub fn assuming_done(mut self) -> Self {
         self.assume_done = true;
+        self
+    }
+
+    /// For the archive: of each event that names no family it is said to which it belongs.
+    #[must_use]
+    pub fn naming_families(mut self) -> Self {
+        self.names_families = true;
         self
     }
 
@@ -221,7 +232,13 @@ impl Worker {
             };
             self.apply(&input, again, &mut taken.output);
             if let Input::Event { event, .. } = input {
-                taken.seen.push(Seen { event, muted });
+                let asked = self.names_families && event.event.family_id.is_none();
+                let found = asked.then(|| self.engine.family_id(&event));
+                taken.seen.push(Seen {
+                    event,
+                    family_id: found.flatten(),
+                    muted,
+                });
             }
         }
         self.events = events;

@@ -7,7 +7,7 @@
 use serde_json::Value;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
-use crate::model::{Text, Timestamp};
+use crate::model::{Erasing, Person, Text, Timestamp};
 
 use super::{Store, StoreError, audit, sql};
 
@@ -166,23 +166,32 @@ impl Store {
         Ok(found)
     }
 
-    /// Users whom the daemon's memory is to forget, and since when they are to be.
-    pub async fn to_forget(&self) -> Result<Vec<Text>, StoreError> {
-        let rows = sqlx::query("SELECT user_id FROM erasure ORDER BY asked_at")
+    /// Whom the daemon's memory and archive are to forget.
+    pub async fn to_forget(&self) -> Result<Vec<Erasing>, StoreError> {
+        let rows = sqlx::query("SELECT user_id, asked_at FROM erasure ORDER BY asked_at")
             .fetch_all(self.reader())
             .await?;
-        let user = |row: &AnyRow| Ok(row.try_get::<String, _>("user_id")?.into());
-        rows.iter().map(user).collect()
+        let erasing = |row: &AnyRow| {
+            let person = Person {
+                user_id: row.try_get::<String, _>("user_id")?.into(),
+            };
+            Ok(Erasing {
+                person,
+                asked_at: sql::time(row.try_get("asked_at")?),
+            })
+        };
+        rows.iter().map(erasing).collect()
     }
 
-    /// The memory has forgotten them: once every saved state is younger than that, they are noted here no longer.
-    pub async fn forgotten(&self, users: &[Text], now: Timestamp) -> Result<(), StoreError> {
-        for user in users {
+    /// Memory and archive have forgotten them: once every saved state is younger than that, they are noted here no longer.
+    pub async fn forgotten(&self, them: &[Erasing], now: Timestamp) -> Result<(), StoreError> {
+        for Erasing { person, asked_at } in them {
             sqlx::query(
-                "UPDATE erasure SET forgotten_at = COALESCE(forgotten_at, $1) WHERE user_id = $2",
+                "UPDATE erasure SET forgotten_at = COALESCE(forgotten_at, $1) WHERE user_id = $2 AND asked_at = $3",
             )
             .bind(sql::ms(now))
-            .bind(user.as_ref())
+            .bind(person.user_id.as_ref())
+            .bind(sql::ms(*asked_at))
             .execute(&self.inner.writer)
             .await?;
         }
@@ -310,10 +319,10 @@ async fn note_for_the_daemon(
 }
 
 /// What is looked for: the user's id and those of the families.
-struct Names(Vec<String>);
+pub struct Names(Vec<String>);
 
 impl Names {
-    fn new(user_id: &str, families: &[Text]) -> Self {
+    pub fn new(user_id: &str, families: &[Text]) -> Self {
         let families = families.iter().map(ToString::to_string);
         Self(
             std::iter::once(user_id.to_owned())
@@ -322,12 +331,18 @@ impl Names {
         )
     }
 
+    pub fn all(&self) -> &[String] {
+        &self.0
+    }
+
     /// Whether a text names one of them: between quotes, or, where it is long enough not to be another word, as a word.
-    fn are_in(&self, text: &str) -> bool {
+    pub fn are_in(&self, text: &str) -> bool {
         self.0.iter().any(|name| {
             let escaped = serde_json::to_string(name).unwrap_or_default();
             let is_word = |name: &str| words(text, name).next().is_some();
-            text.contains(&escaped) || (name.len() >= IN_SENTENCE_BYTES_MIN && is_word(name))
+            let inner = escaped.trim_matches('"');
+            text.contains(&escaped)
+                || name.len() >= IN_SENTENCE_BYTES_MIN && (is_word(name) || is_word(inner))
         })
     }
 

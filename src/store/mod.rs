@@ -36,7 +36,7 @@ pub use attempt::{AttemptEnd, AttemptId, AttemptResult, Messages, Settled};
 pub use bulletin::{DigestsMade, HeldUntold};
 pub use commit::CommitReport;
 pub use digest::Doubts;
-pub use erase::{Erased, Erasure};
+pub use erase::{Erased, Erasure, Names};
 pub use error::{OpenError, StoreError};
 pub use followed::{Follow, FollowedRow, Known};
 pub use gauges::{Gauges, WouldHaveBeen};

@@ -1,11 +1,12 @@
 //! First numbers: what the daemon costs beside a bare loop that reads the same input in the same run.
 //!
-//! `cargo bench --bench throughput -- replay` (or `rules`, `kafka --broker HOST:PORT`, `families`, `all`)
+//! `cargo bench --bench throughput -- replay` (or `rules`, `archive`, `kafka --broker HOST:PORT`, `families`, `all`)
 //!
 //! Absolute rates say more of the machine and its other work than of the program, so every path is measured beside its
 //! baselines, turn by turn, and the ratio of the medians is what to compare. CPU seconds count every thread of the
 //! process. No benchmark crate: one turn takes seconds, and what counts is that turns of different paths alternate.
 
+mod archive;
 mod families;
 mod input;
 mod kafka;
@@ -23,7 +24,7 @@ use clap::{Parser, ValueEnum};
 struct Arguments {
     #[arg(value_enum, default_value_t = Subject::All)]
     subject: Subject,
-    /// Events of one turn of `replay`, `rules` and `kafka`.
+    /// Events of one turn of `replay`, `rules`, `archive` and `kafka`.
     #[arg(long, default_value = "500000")]
     events: NonZeroU32,
     /// Turns of each path.
@@ -47,6 +48,7 @@ struct Arguments {
 enum Subject {
     Replay,
     Rules,
+    Archive,
     Kafka,
     Families,
     All,
@@ -69,6 +71,9 @@ fn main() -> anyhow::Result<()> {
     }
     if wanted(Subject::Rules) {
         rules::run(events, families, runs)?;
+    }
+    if wanted(Subject::Archive) {
+        archive::run(events, families, runs)?;
     }
     if wanted(Subject::Kafka) {
         match &args.broker {

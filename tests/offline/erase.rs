@@ -1,12 +1,14 @@
 //! A person who is to be forgotten, beside a running daemon: by the command, in the store, in its audit log, in the
 //! daemon's memory and in the states that it saved.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::{Connection as _, SqliteConnection};
 use tokenwarden::app::Daemon;
+use tokenwarden::archive::{Folder, newest_first};
 use tokenwarden::cli::{Exit, Terminal};
 use tokenwarden::config::Config;
 use tokenwarden::model::Timestamp;
@@ -50,7 +52,7 @@ fn events(began: Timestamp) -> String {
 }
 
 async fn start(folder: &Path) -> Daemon {
-    let text = "mode: observe\nclients: { default: { rotation: enforced } }\nstore: { snapshot_every: 200ms }\n\
+    let text = "mode: observe\nclients: { default: { rotation: enforced } }\nstore: { snapshot_every: 200ms }\narchive: { path: archive }\n\
         sources: [{ name: app, file: { path: events.jsonl, poll_every: 20ms }, format: tokenwarden, start: earliest }]\n";
     std::fs::write(folder.join("tokenwarden.yaml"), text).unwrap();
     let config = Config::load(&folder.join("tokenwarden.yaml")).unwrap();
@@ -129,6 +131,12 @@ async fn a_person_is_forgotten_beside_a_running_daemon() {
     .await;
     assert!(!is_known(&daemon, ALICE).await);
     assert!(is_known(&daemon, BOB).await);
+    let kept = archived(folder.path());
+    assert!(
+        !kept.contains(ALICE) && !kept.contains("family 17"),
+        "{kept}"
+    );
+    assert_eq!(kept.matches(BOB).count(), 2, "{kept}");
     let verdict = daemon.store.verify_audit(&[]).await.unwrap();
     assert_eq!(verdict.broken, []);
     assert!(verdict.emptied > 0);
@@ -143,6 +151,25 @@ async fn a_person_is_forgotten_beside_a_running_daemon() {
     daemon.stop().await.unwrap();
     assert!(!content(folder.path()).await.contains(ALICE));
     assert!(content(folder.path()).await.contains(BOB));
+
+    // Nobody writes the archive now, so the command does it.
+    let path = folder.path().to_owned();
+    let erased = tokio::task::spawn_blocking(move || erase(&path, BOB)).await;
+    let (exit, text) = erased.unwrap();
+    assert_eq!(exit, Exit::Success, "{text}");
+    assert!(text.contains("archive: 2 events"), "{text}");
+    assert_eq!(archived(folder.path()), "");
+}
+
+/// All that the archive holds.
+fn archived(folder: &Path) -> String {
+    let mut kept = String::new();
+    newest_first(&Folder::new(folder.join("archive")), u64::MAX, |lines| {
+        kept.push_str(lines);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    kept
 }
 
 /// All that the store holds, without what the database has freed and not yet overwritten.

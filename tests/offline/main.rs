@@ -22,7 +22,10 @@ mod decode;
 mod geo;
 mod invariants;
 
+mod archive;
 mod audit;
+#[path = "../support/daemon.rs"]
+mod daemon;
 mod delivery;
 mod digest;
 mod erase;

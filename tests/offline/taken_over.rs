@@ -15,7 +15,7 @@ use tokenwarden::model::{
     Timestamp,
 };
 use tokenwarden::pipeline::{
-    Control, Ingest, IngestError, Observer, Reload, Standing, Taken, Worker,
+    Archiving, Control, Ingest, IngestError, Observer, Reload, Standing, Taken, Worker,
 };
 use tokenwarden::respond::{Allowed, Policy};
 use tokenwarden::store::{ActionFilter, CommitReport, DetectionFilter, Store};
@@ -91,6 +91,7 @@ impl Desk {
             control: controls,
             owner: "us".into(),
             observer: Box::new(Nobody),
+            archive: Archiving::default(),
             sources: BTreeSet::new(),
             standing: standing.clone(),
             snapshot_every: Duration::from_hours(1),

@@ -50,6 +50,7 @@ receivers:
   - name: oncall
     webhook: { url: "http://127.0.0.1:1/notify" }
 store: { url: "sqlite://tokenwarden.db", snapshot_every: 1h }
+archive: { path: archive }
 "#;
 
 /// A rule whose condition has no answer where a token lives 300 s, with an exception that has ended.
@@ -86,6 +87,8 @@ impl Failing {
                 (faults > 0.0).then_some(())
             })
             .await;
+        // As when its file system is unmounted.
+        std::fs::remove_dir_all(home.path().join("archive")).unwrap();
         home.configure("mode: enforced\n");
         assert!(!daemon.reload().await, "it is no mode");
         Self {

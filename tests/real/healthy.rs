@@ -59,6 +59,7 @@ receivers:
   - name: siem
     webhook: { url: "API/notify" }
 store: { url: "sqlite://tokenwarden.db", snapshot_every: 5s }
+archive: { path: archive }
 "#;
 
 pub(crate) struct Healthy {

@@ -20,6 +20,7 @@
 mod ailing;
 mod alertmanager;
 mod check_online;
+#[path = "../support/daemon.rs"]
 mod daemon;
 mod digest;
 mod flagship_run;

@@ -115,8 +115,8 @@ fn unpacked(mut input: BufReader<Counting>) -> io::Result<Box<dyn BufRead>> {
         ))));
     }
     if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        let decoder = ruzstd::decoding::StreamingDecoder::new(input).map_err(io::Error::other)?;
-        return Ok(Box::new(BufReader::new(decoder)));
+        // As many frames as there are: the event archive has one for each commit.
+        return Ok(Box::new(BufReader::new(zstd::Decoder::with_buffer(input)?)));
     }
     Ok(Box::new(input))
 }

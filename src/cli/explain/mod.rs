@@ -1,8 +1,10 @@
 //! `tokenwarden explain`: why each rule fired or did not, for an event, a family or a detection.
 //!
 //! From a recording everything can be told: the rules are asked again, with their reasons. Without one there is what the daemon
-//! stored: the evidence of what fired and what was decided about it, not why other rules were silent.
+//! stored: the evidence of what fired and what was decided about it, not why other rules were silent; and where there is an
+//! event archive, what the family did.
 
+mod archived;
 mod json;
 mod stored;
 mod text;

@@ -1,4 +1,4 @@
-//! What the daemon stored of it: the evidence of what fired, and what was decided.
+//! What the daemon stored of it: the evidence of what fired, what was decided, and what the archive has of the family.
 
 use std::io::Write;
 
@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::super::replay::Form;
 use super::super::{Exit, Terminal, clean};
-use super::{name, text};
+use super::{archived, name, text};
+use crate::app::lookback::Wanted;
 use crate::app::replay::explain::Asked;
 use crate::config::Config;
 use crate::model::{ActionRecord, Detection, Text};
@@ -31,27 +32,22 @@ pub(super) fn explain(
         .enable_all()
         .build()
         .context("start a runtime for the store")?;
-    let store = match runtime.block_on(Store::open(&config.store, OpenAs::Reader)) {
-        Ok(store) => store,
-        Err(OpenError::Missing { store }) => {
+    let stored = match runtime.block_on(Store::open(&config.store, OpenAs::Reader)) {
+        Ok(store) => {
+            let stored = runtime.block_on(read(&store, asked))?;
+            runtime.block_on(store.close());
+            stored
+        }
+        Err(OpenError::Missing { store }) if config.archive.is_none() => {
             writeln!(
                 terminal.err,
                 "tokenwarden: {store} does not exist: explain it from a recording with `--replay FILE`"
             )?;
             return Ok(Exit::Negative);
         }
+        Err(OpenError::Missing { .. }) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    let stored = runtime.block_on(read(&store, asked))?;
-    runtime.block_on(store.close());
-    if stored.is_empty() {
-        writeln!(
-            terminal.err,
-            "tokenwarden: the store holds no detection for {}; what did not fire is not stored: explain it from a recording with `--replay FILE`",
-            name(asked)
-        )?;
-        return Ok(Exit::Negative);
-    }
     for (detection, actions) in &stored {
         match form {
             Form::Text => print(detection, actions, terminal.out)?,
@@ -70,6 +66,18 @@ pub(super) fn explain(
             }
         }
     }
+    let wanted = wanted(asked, &stored);
+    let is_archived = archived::tell(config, wanted.as_ref(), form, terminal)?;
+    if stored.is_empty() && !is_archived {
+        let archive = config.archive.as_ref();
+        let archive = archive.map_or("", |_| ", and the archive no event");
+        writeln!(
+            terminal.err,
+            "tokenwarden: the store holds no detection for {}{archive}; what did not fire is not stored: explain it from a recording with `--replay FILE`",
+            name(asked)
+        )?;
+        return Ok(Exit::Negative);
+    }
     if form == Form::Text {
         writeln!(
             terminal.err,
@@ -77,6 +85,18 @@ pub(super) fn explain(
         )?;
     }
     Ok(Exit::Success)
+}
+
+/// What the archive is asked for: of a detection its event.
+fn wanted(asked: &Asked, stored: &[(Detection, Vec<ActionRecord>)]) -> Option<Wanted> {
+    match asked {
+        Asked::Family(id) => Some(Wanted::Family(id.clone())),
+        Asked::Event(id) => Some(Wanted::Event(id.clone())),
+        Asked::Detection(_) => {
+            let detection = stored.first().map(|(detection, _)| detection)?;
+            Some(Wanted::Event(detection.event_id.clone()))
+        }
+    }
 }
 
 async fn read(store: &Store, asked: &Asked) -> anyhow::Result<Vec<(Detection, Vec<ActionRecord>)>> {

@@ -171,7 +171,7 @@ fn story(timeline: &[Evidence], event_id: &str, out: &mut dyn Write) -> anyhow::
 }
 
 /// One presentation: when, what the server answered, which token, and from whom.
-fn story_line(presentation: &Evidence) -> String {
+pub(super) fn story_line(presentation: &Evidence) -> String {
     let said = |name: &str| presentation.get(name).map(scalar);
     let short = |name: &str| said(name).map(|token| words::short(&token));
     let tokens = match (short("token"), short("issued")) {
@@ -195,7 +195,7 @@ fn story_line(presentation: &Evidence) -> String {
 }
 
 /// Evidence in one line.
-fn line(evidence: &Evidence) -> String {
+pub(super) fn line(evidence: &Evidence) -> String {
     let member =
         |(name, value): &(crate::model::Text, Value)| format!("{name} {}", with_unit(name, value));
     let members: Vec<String> = evidence.0.iter().map(member).collect();

@@ -116,6 +116,7 @@ fn read(node: &Node, text: &str, path: &Path, faults: &mut Faults) -> Option<Con
         token_key: secret::token_key(&mut map, "token_key", faults),
         token_key_previous: secret::token_key(&mut map, "token_key_previous", faults),
         store: map.or("store", StoreConfig::beside(path), faults, store::store),
+        archive: map.optional("archive", faults, store::archive),
         retention: map.or("retention", Retention::default(), faults, store::retention),
         sources: list(&mut map, "sources", faults, sources::source),
         revokers: list(&mut map, "revokers", faults, revokers::revoker),

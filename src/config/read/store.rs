@@ -1,11 +1,13 @@
-//! `store:`, `retention:` and `log:`, and where files of the daemon's own stand beside its store.
+//! `store:`, `archive:`, `retention:` and `log:`, and where files of the daemon's own stand beside its store.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::yaml::{Faults, Node};
 
-use super::super::{Config, Log, LogFormat, LogLevel, Retention, Secret, StoreConfig};
+use super::super::{
+    ArchiveConfig, Config, Log, LogFormat, LogLevel, Retention, Secret, StoreConfig,
+};
 use super::secret;
 use super::sql::is_server;
 
@@ -113,6 +115,21 @@ impl Config {
     }
 }
 
+pub(super) fn archive(node: &Node, faults: &mut Faults) -> Option<ArchiveConfig> {
+    let mut map = node.mapping(faults)?;
+    let path = map.required("path", faults, |node, faults| {
+        let path = node.path(faults)?;
+        if path.is_file() {
+            let message = format!("`{}` is a file", path.display());
+            faults.push(node.fault(message).with_hint("name a folder of its own"));
+            return None;
+        }
+        Some(path)
+    });
+    map.finish(faults);
+    Some(ArchiveConfig { path: path? })
+}
+
 pub(super) fn retention(node: &Node, faults: &mut Faults) -> Option<Retention> {
     let default = Retention::default();
     let mut map = node.mapping(faults)?;
@@ -131,6 +148,12 @@ pub(super) fn retention(node: &Node, faults: &mut Faults) -> Option<Retention> {
         ),
         inbox: map.or("inbox", default.inbox, faults, Node::duration_above_zero),
         audit: map.or("audit", default.audit, faults, Node::duration_above_zero),
+        archive: map.or(
+            "archive",
+            default.archive,
+            faults,
+            Node::duration_above_zero,
+        ),
     };
     map.finish(faults);
     Some(retention)

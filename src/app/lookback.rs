@@ -1,0 +1,150 @@
+//! Looking back into the event archive: what a family went through, long after the engine and the store have forgotten it.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::ops::ControlFlow;
+
+use super::parts;
+use super::replay::replay_key;
+use crate::archive::{Folder, Looked, newest_first};
+use crate::decode::{Archived, Decoder};
+use crate::enrich::parse_agent;
+use crate::model::limits::{ARCHIVE_EVENTS_SHOWN, ARCHIVE_SEARCHED_BYTES};
+use crate::model::{EventType, Evidence, Outcome, Text};
+use crate::rules::context::Context;
+use crate::rules::words::who;
+
+/// What is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// By the family's id or by any of its tokens.
+    Family(Text),
+    /// With what its family did before it, and a little of what came after.
+    Event(Text),
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    /// Oldest first, the newest of them; none where nothing was found.
+    pub events: Vec<Archived>,
+    pub looked: Looked,
+}
+
+/// Events after the one that is asked for.
+const AFTER: usize = 5;
+
+/// Looks back for an event or a family; two passes from the newest on, within a bound of bytes.
+pub fn look_back(folder: &Folder, wanted: &Wanted) -> anyhow::Result<Past> {
+    let canonical =
+        parts::named_decoder("tokenwarden", None, replay_key()).map_err(anyhow::Error::msg)?;
+    let mut past = Past::default();
+    let (id, is_event) = match wanted {
+        Wanted::Family(id) => (id, false),
+        Wanted::Event(id) => (id, true),
+    };
+    let mut found = None;
+    past.looked = each(folder, std::slice::from_ref(id), &*canonical, |archived| {
+        let event = &archived.event.event;
+        let is_meant = if is_event {
+            event.event_id == *id
+        } else {
+            names(&archived, id)
+        };
+        if is_meant {
+            found = Some(archived);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    })?;
+    let Some(found) = found else {
+        return Ok(past);
+    };
+    past.events = match found.family_id.clone() {
+        Some(family) => around(folder, &[family, id.clone()], &found, &*canonical)?,
+        None => vec![found],
+    };
+    Ok(past)
+}
+
+/// The last events of a family up to the one that was found, and a few after it.
+fn around(
+    folder: &Folder,
+    ids: &[Text; 2],
+    found: &Archived,
+    canonical: &dyn Decoder,
+) -> io::Result<Vec<Archived>> {
+    let (mut after, mut until, mut is_met) = (VecDeque::new(), Vec::new(), false);
+    let mut seen = BTreeSet::new();
+    each(folder, ids, canonical, |archived| {
+        let event = &archived.event.event;
+        is_met |= event.event_id == found.event.event.event_id;
+        let is_of_it = ids.iter().any(|id| names(&archived, id));
+        // A source may repeat itself, and so may an archive after a crash.
+        if (is_of_it || is_met && until.is_empty()) && seen.insert(event.event_id.clone()) {
+            if is_met {
+                until.push(archived);
+            } else {
+                after.push_front(archived);
+                after.truncate(AFTER);
+            }
+        }
+        if until.len() >= ARCHIVE_EVENTS_SHOWN {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    let mut events: Vec<Archived> = until.into_iter().rev().chain(after).collect();
+    // Files are in order of arrival.
+    events.sort_by_key(|archived| archived.event.event.time);
+    Ok(events)
+}
+
+/// Shows every event whose line holds one of the ids, newest first.
+fn each(
+    folder: &Folder,
+    ids: &[Text],
+    canonical: &dyn Decoder,
+    mut look: impl FnMut(Archived) -> ControlFlow<()>,
+) -> io::Result<Looked> {
+    let quoted = |id: &Text| serde_json::to_string(&**id).unwrap_or_default();
+    let quoted: Vec<String> = ids.iter().map(quoted).collect();
+    let is_in = |text: &str| quoted.iter().any(|id| text.contains(id));
+    newest_first(folder, ARCHIVE_SEARCHED_BYTES, |lines| {
+        if is_in(lines) {
+            for line in lines.lines().rev().filter(|line| is_in(line)) {
+                if let Some(archived) = Archived::read(line, canonical) {
+                    look(archived)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    })
+}
+
+fn names(archived: &Archived, id: &Text) -> bool {
+    let event = &archived.event.event;
+    [&archived.family_id, &event.token_id, &event.new_token_id].contains(&&Some(id.clone()))
+}
+
+/// An event as a line of a family's story.
+pub fn story_line(archived: &Archived) -> Evidence {
+    let mut enriched = archived.event.clone();
+    enriched.agent = enriched.event.user_agent.as_deref().and_then(parse_agent);
+    let event = &enriched.event;
+    let answer = match (event.kind, event.outcome) {
+        (EventType::Issue, Outcome::Success) => "issued".to_owned(),
+        (EventType::Refresh, Outcome::Success) => "accepted".to_owned(),
+        (EventType::Issue | EventType::Refresh, Outcome::Failure) => "refused".to_owned(),
+        (kind, _) => kind.to_string(),
+    };
+    let line = Evidence::new()
+        .with("time", event.time.to_string())
+        .with("answer", answer)
+        .with_some("token", event.token_id.as_ref())
+        .with_some("issued", event.new_token_id.as_ref())
+        .with("event_id", &event.event_id)
+        .with_some("reason", event.reason.map(crate::model::Reason::as_str));
+    Evidence([line.0, who(&Context::of(&enriched)).0].concat())
+}

@@ -1,0 +1,321 @@
+//! The one that writes: adds frames to the file of the hour, and begins the next file when its time has come.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs::File;
+use std::io::{self, Write as _};
+
+use super::file::{End, Name, create};
+use super::folder::{Folder, Locked};
+use super::frame::{Frames, Opener, Press};
+use crate::model::Timestamp;
+use crate::model::limits::{ARCHIVE_EVENTS_REMEMBERED, ARCHIVE_FILE_BYTES};
+
+/// Quick rather than small: the disk of a busy hour costs less than the core that it would take.
+const LEVEL: i32 = 1;
+
+/// Writes the archive. Never two at once on one folder.
+pub struct Writer {
+    locked: Locked,
+    press: Press,
+    current: Option<Current>,
+    remembered: HashSet<u64>,
+}
+
+/// What opening found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Files that had no end mark.
+    pub mended: u64,
+    /// Bytes that were no whole frame.
+    pub cut_bytes: u64,
+}
+
+struct Current {
+    name: Name,
+    file: File,
+    /// Up to where its frames are whole.
+    bytes: u64,
+    synced: bool,
+}
+
+impl Writer {
+    /// Mends what a crash left. `key_of` gives a number for the event of a line, by which it is known again.
+    pub fn open(
+        locked: Locked,
+        key_of: impl Fn(&str) -> Option<u64>,
+    ) -> io::Result<(Self, Opened)> {
+        let folder = locked.folder();
+        let (mut opened, mut remembered) = (Opened::default(), HashSet::new());
+        let names = folder.names()?;
+        for name in &names {
+            let is_open = End::of(&folder.file(*name))? == End::Open;
+            if !is_open && Some(name) != names.last() {
+                continue;
+            }
+            let tail = Tail::of(folder, *name)?;
+            remembered.extend(
+                tail.lines()?
+                    .iter()
+                    .flat_map(|it| it.lines())
+                    .filter_map(&key_of),
+            );
+            if is_open {
+                opened.mended += 1;
+                opened.cut_bytes += tail.cut(folder, *name)?;
+            }
+        }
+        let writer = Self {
+            press: Press::new(LEVEL)?,
+            current: None,
+            remembered,
+            locked,
+        };
+        Ok((writer, opened))
+    }
+
+    pub fn folder(&self) -> &Folder {
+        self.locked.folder()
+    }
+
+    /// Whether this event was among the last when the process died. Told once.
+    pub fn holds(&mut self, key: u64) -> bool {
+        !self.remembered.is_empty() && self.remembered.remove(&key)
+    }
+
+    /// Adds whole lines as one frame. When this returns, the operating system has them: a killed process loses nothing. After an
+    /// error the file ends where it did before, and the next lines try again.
+    pub fn write(&mut self, lines: &[u8], now: Timestamp) -> io::Result<u64> {
+        let frame = self.press.press(lines)?;
+        let current = self.current(now)?;
+        if let Err(error) = current.file.write_all(&frame) {
+            self.undo();
+            return Err(error);
+        }
+        let written = frame.len() as u64;
+        current.bytes += written;
+        current.synced = false;
+        Ok(written)
+    }
+
+    /// The file, where something was written to it since it was last asked for: whoever asks makes it reach the disk.
+    pub fn unsynced(&mut self) -> Option<File> {
+        let current = self.current.as_mut().filter(|current| !current.synced)?;
+        let file = current.file.try_clone().ok()?;
+        current.synced = true;
+        Some(file)
+    }
+
+    /// Ends the file, so that it may be rewritten; what comes next begins another.
+    pub fn end_file(&mut self) -> io::Result<()> {
+        match self.current.take() {
+            Some(mut current) => End::Whole.mark(&mut current.file),
+            None => Ok(()),
+        }
+    }
+
+    fn current(&mut self, now: Timestamp) -> io::Result<&mut Current> {
+        let is_due = |it: &Current| !it.name.is_of_hour(now) || it.bytes >= ARCHIVE_FILE_BYTES;
+        if self.current.as_ref().is_some_and(is_due) {
+            self.end_file()?;
+        }
+        let current = match self.current.take() {
+            Some(current) => current,
+            None => self.begin(now)?,
+        };
+        Ok(self.current.insert(current))
+    }
+
+    fn begin(&self, now: Timestamp) -> io::Result<Current> {
+        let folder = self.folder();
+        let name = Name::after(&folder.names()?, now);
+        let file = create(&folder.file(name))?;
+        folder.sync()?;
+        Ok(Current {
+            name,
+            file,
+            bytes: 0,
+            synced: true,
+        })
+    }
+
+    /// Takes back what was written of a frame. Where that fails too the file is left as it is, to be mended at the next start.
+    fn undo(&mut self) {
+        let Some(mut current) = self.current.take() else {
+            return;
+        };
+        let undone = current
+            .file
+            .set_len(current.bytes)
+            .and_then(|()| io::Seek::seek(&mut current.file, io::SeekFrom::Start(current.bytes)));
+        if undone.is_ok() {
+            self.current = Some(current);
+        }
+    }
+}
+
+/// The last frames of a file, as many as may hold what has to be remembered, and where the whole ones end.
+#[derive(Default)]
+struct Tail {
+    frames: VecDeque<Vec<u8>>,
+    bytes: usize,
+    whole: u64,
+}
+
+impl Tail {
+    /// A commit's events are below 100 bytes each when packed; one of a few events with long texts is small anyhow.
+    const BYTES: usize = 100 * ARCHIVE_EVENTS_REMEMBERED;
+
+    fn of(folder: &Folder, name: Name) -> io::Result<Self> {
+        let (mut tail, mut frames) = (Self::default(), Frames::of(&folder.file(name))?);
+        while let Some(frame) = frames.next()? {
+            tail.add(frame);
+        }
+        tail.whole = frames.offset;
+        let mut opener = Opener::new()?;
+        // A frame may have its length and not its bytes, after a power failure.
+        while let Some(frame) = tail.frames.pop_back() {
+            if opener.open(&frame).is_ok() {
+                tail.frames.push_back(frame);
+                break;
+            }
+            tail.whole -= frame.len() as u64;
+        }
+        Ok(tail)
+    }
+
+    fn add(&mut self, frame: &[u8]) {
+        self.frames.push_back(frame.to_vec());
+        self.bytes += frame.len();
+        while let Some(first) = self.frames.front()
+            && self.bytes - first.len() >= Self::BYTES
+        {
+            self.bytes -= first.len();
+            self.frames.pop_front();
+        }
+    }
+
+    /// What the last frames hold, newest first.
+    fn lines(&self) -> io::Result<Vec<String>> {
+        let (mut opener, mut all, mut events) = (Opener::new()?, Vec::new(), 0);
+        for frame in self.frames.iter().rev() {
+            if events >= ARCHIVE_EVENTS_REMEMBERED {
+                break;
+            }
+            let lines = opener.open(frame)?;
+            events += lines.lines().count();
+            all.push(lines);
+        }
+        Ok(all)
+    }
+
+    /// Cuts the file behind its last whole frame and marks its end; gives how many bytes that was.
+    fn cut(&self, folder: &Folder, name: Name) -> io::Result<u64> {
+        let mut file = File::options().append(true).open(folder.file(name))?;
+        let length = file.metadata()?.len();
+        file.set_len(self.whole)?;
+        End::Whole.mark(&mut file)?;
+        Ok(length - self.whole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::archive::newest_first;
+
+    const NOW: &str = "2026-11-22T05:30:00Z";
+
+    fn open(path: &Path) -> (Writer, Opened) {
+        let locked = Folder::new(path).lock().unwrap().expect("nobody has it");
+        Writer::open(locked, |line| line.parse().ok()).unwrap()
+    }
+
+    fn at(time: &str) -> Timestamp {
+        time.parse().unwrap()
+    }
+
+    /// All lines, oldest first.
+    fn lines(path: &Path) -> Vec<String> {
+        let mut all = Vec::new();
+        newest_first(&Folder::new(path), u64::MAX, |frame| {
+            all.extend(frame.lines().rev().map(ToOwned::to_owned));
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+        all.reverse();
+        all
+    }
+
+    fn files(path: &Path) -> Vec<String> {
+        let names = Folder::new(path).names().unwrap().into_iter();
+        names.map(|name| name.to_string()).collect()
+    }
+
+    #[test]
+    fn what_was_written_is_there_at_once_and_hours_are_files() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut writer, opened) = open(home.path());
+        assert_eq!(opened, Opened::default());
+        writer.write(b"1\n2\n", at(NOW)).unwrap();
+        assert_eq!(lines(home.path()), ["1", "2"]);
+        writer.write(b"3\n", at("2026-11-22T06:00:00Z")).unwrap();
+        writer.unsynced().unwrap().sync_data().unwrap();
+        assert!(writer.unsynced().is_none());
+        drop(writer);
+        let (mut writer, _) = open(home.path());
+        writer.write(b"4\n", at("2026-11-22T06:10:00Z")).unwrap();
+        writer.end_file().unwrap();
+        assert_eq!(lines(home.path()), ["1", "2", "3", "4"]);
+        let expected = ["T05-0001", "T06-0001", "T06-0002"];
+        assert_eq!(
+            files(home.path()),
+            expected.map(|name| format!("2026-11-22{name}.jsonl.zst"))
+        );
+    }
+
+    #[test]
+    fn a_killed_writer_loses_no_whole_frame_and_the_last_events_are_known_again() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut writer, _) = open(home.path());
+        writer.write(b"1\n", at(NOW)).unwrap();
+        writer.write(b"2\n3\n", at(NOW)).unwrap();
+        drop(writer);
+        let path = home.path().join(&files(home.path())[0]);
+        let whole = fs::read(&path).unwrap();
+        // As if the process had died within the second frame, at each of its bytes.
+        let first = whole.len() - Press::new(LEVEL).unwrap().press(b"2\n3\n").unwrap().len();
+        for cut in first..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let (mut writer, opened) = open(home.path());
+            assert_eq!((opened.mended, opened.cut_bytes), (1, (cut - first) as u64));
+            assert!(writer.holds(1) && !writer.holds(1) && !writer.holds(2));
+            assert_eq!(lines(home.path()), ["1"]);
+        }
+        fs::write(&path, &whole).unwrap();
+        let (mut writer, opened) = open(home.path());
+        assert_eq!((opened.mended, opened.cut_bytes), (1, 0));
+        assert!(writer.holds(2) && writer.holds(3) && !writer.holds(4));
+        writer.write(b"4\n", at(NOW)).unwrap();
+        assert_eq!(lines(home.path()), ["1", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn after_a_power_failure_a_frame_with_other_bytes_is_cut_off() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut writer, _) = open(home.path());
+        writer.write(b"1\n", at(NOW)).unwrap();
+        let long = "23\n".repeat(1000);
+        let written = writer.write(long.as_bytes(), at(NOW)).unwrap();
+        drop(writer);
+        let path = home.path().join(&files(home.path())[0]);
+        let mut bytes = fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let (_, opened) = open(home.path());
+        assert_eq!((opened.mended, opened.cut_bytes), (1, written));
+        assert_eq!(lines(home.path()), ["1"]);
+    }
+}
