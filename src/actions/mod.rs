@@ -16,11 +16,13 @@ mod http;
 mod inspection;
 mod keycloak;
 mod links;
+mod measures;
 mod notifiers;
 mod pagerduty;
 mod remark;
 mod report;
 mod revokers;
+mod signed;
 mod slack;
 mod specimen;
 mod tasks;
@@ -55,6 +57,11 @@ pub trait Revoker: Send + Sync {
 
     /// Performs the action. "Already gone" is success, and only if it really is gone.
     fn perform<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Attempt>;
+
+    /// How long what it did holds; absent: for good.
+    fn lasts(&self) -> Option<Duration> {
+        None
+    }
 
     /// What a person calls the user, where the server tells it; asked when a mail is written, never stored.
     fn user_name<'a>(&'a self, _target: &'a Target) -> BoxFuture<'a, Option<String>> {

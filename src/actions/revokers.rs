@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::config;
-use crate::model::{Action, Target, Text, limits};
+use crate::model::{Action, Target, Text, Timestamp, limits};
 
-use super::{Attempt, Claim, Revoker, http, keycloak};
+use super::{Attempt, Claim, Revoker, http, keycloak, measures};
 
 /// The revokers in the order of the file.
 #[derive(Clone, Default)]
@@ -13,8 +13,13 @@ pub struct Revokers {
     list: Vec<Arc<dyn Revoker>>,
 }
 
-/// Makes one revoker. `is_alone`: no other of its kind serves the same issuers, so that an unnamed realm must be its own.
-pub fn revoker(settings: &config::Revoker, is_alone: bool) -> Result<Arc<dyn Revoker>, String> {
+/// Makes one revoker. `is_alone`: no other of its kind serves the same issuers, so that an unnamed realm must be its own;
+/// `now` is wall time, for the stamp of a signature.
+pub fn revoker(
+    settings: &config::Revoker,
+    is_alone: bool,
+    now: fn() -> Timestamp,
+) -> Result<Arc<dyn Revoker>, String> {
     let made: Result<Arc<dyn Revoker>, String> = match &settings.kind {
         config::RevokerKind::Keycloak(server) => {
             keycloak::Keycloak::new(settings, server, is_alone).map(|made| Arc::new(made) as _)
@@ -22,13 +27,16 @@ pub fn revoker(settings: &config::Revoker, is_alone: bool) -> Result<Arc<dyn Rev
         config::RevokerKind::Http(api) => {
             http::Http::new(settings, api).map(|made| Arc::new(made) as _)
         }
+        config::RevokerKind::Webhook(webhook) => {
+            measures::Measures::new(settings, webhook, now).map(|made| Arc::new(made) as _)
+        }
     };
     made.map_err(|fault| format!("revoker {}: {fault}", settings.name))
 }
 
 impl Revokers {
     /// Makes them all, or tells all faults.
-    pub fn new(settings: &[config::Revoker]) -> Result<Self, Vec<String>> {
+    pub fn new(settings: &[config::Revoker], now: fn() -> Timestamp) -> Result<Self, Vec<String>> {
         let realms = settings
             .iter()
             .filter(|revoker| matches!(revoker.kind, config::RevokerKind::Keycloak(_)))
@@ -36,7 +44,7 @@ impl Revokers {
         let mut list = Vec::new();
         let mut faults = Vec::new();
         for settings in settings {
-            match revoker(settings, realms == 1) {
+            match revoker(settings, realms == 1, now) {
                 Ok(made) => list.push(made),
                 Err(fault) => faults.push(fault),
             }

@@ -47,6 +47,7 @@ fn action(id: &str, kind: ActionKind, now: Timestamp) -> Action {
             client_id: Some("web".into()),
             session_id: Some("specimen-session".into()),
             token_kind: Some(TokenKind::Online),
+            network: None,
         },
         detection_ids: vec!["specimen-detection".into()],
         incident_id: format!("specimen-{id}").into(),
@@ -54,6 +55,7 @@ fn action(id: &str, kind: ActionKind, now: Timestamp) -> Action {
         decision: Decision::Execute,
         reason: "a specimen".into(),
         event_time: now,
+        undoes: None,
     }
 }
 

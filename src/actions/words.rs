@@ -75,7 +75,10 @@ pub(super) const fn is_deed(kind: ActionKind) -> bool {
 
 /// One sentence about one action and what became of it.
 pub(super) fn deed(record: &ActionRecord) -> String {
-    let (to_do, done) = names(record.action.kind);
+    let (to_do, done) = match record.action.undoes {
+        Some(_) => taken_back(record.action.kind),
+        None => names(record.action.kind),
+    };
     let outcome = record.outcome.as_deref().map(clean::value);
     let reason = clean::value(&record.action.reason);
     let with = |text: &Option<String>| match text {
@@ -135,6 +138,18 @@ const fn names(kind: ActionKind) -> (&'static str, &'static str) {
         ActionKind::BlockIp => ("block the address", "address blocked"),
         ActionKind::Review => ("look at it", "listed for review"),
         ActionKind::Notify => ("tell people", "people told"),
+    }
+}
+
+/// The end of a measure.
+const fn taken_back(kind: ActionKind) -> (&'static str, &'static str) {
+    match kind {
+        ActionKind::Throttle => (
+            "slow the client down no more",
+            "client no longer slowed down",
+        ),
+        ActionKind::BlockIp => ("block the address no more", "address no longer blocked"),
+        _ => ("take the measure back", "measure taken back"),
     }
 }
 
@@ -270,6 +285,7 @@ mod tests {
                     client_id: None,
                     session_id: None,
                     token_kind: None,
+                    network: None,
                 },
                 detection_ids: Vec::new(),
                 incident_id: "i".into(),
@@ -277,6 +293,7 @@ mod tests {
                 decision: Decision::Execute,
                 reason: "".into(),
                 event_time: Timestamp::UNIX_EPOCH,
+                undoes: None,
             },
             state,
             attempts: 0,

@@ -61,6 +61,7 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/actions/{id}/approve", post(people::approve))
         .route("/api/v1/actions/{id}/refuse", post(people::refuse))
         .route("/api/v1/actions/{id}/retry", post(people::retry))
+        .route("/api/v1/actions/{id}/undo", post(people::undo))
         .route(
             "/api/v1/silences",
             get(people::silences).post(people::silence),

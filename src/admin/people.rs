@@ -139,6 +139,18 @@ pub(super) async fn retry(
     rule_on(state, who, id, body, Ruling::Retry).await
 }
 
+/// Takes a measure back before its time.
+pub(super) async fn undo(
+    State(api): State<Api>,
+    Extension(who): Extension<Admitted>,
+    Path(id): Path<String>,
+    body: Body<Note>,
+) -> Answer {
+    let by = by(&who, Role::Responder, &asked(body)?.note)?;
+    let taken = api.store.take_back(&id, &by, (api.now)()).await?;
+    answer("action", &id, taken).map(|()| done("undone", &id))
+}
+
 async fn rule_on(
     State(api): State<Api>,
     Extension(who): Extension<Admitted>,
@@ -295,6 +307,7 @@ pub(super) async fn revoke(
         decision: Decision::Execute,
         reason: format!("asked for by {}: {}", by.who, by.why).into(),
         event_time: now,
+        undoes: None,
     };
     api.store.ask_for(&action, &incident, &by, now).await?;
     Ok(Json(json!({ "action": action })))
@@ -325,6 +338,7 @@ async fn target_of(api: &Api, asked: Revocation) -> Result<Target, Refusal> {
         session_id: asked.session_id.or_else(|| of_family?.session_id.clone()),
         token_kind: of_family.and_then(|known| known.token_kind),
         family_id: asked.family_id,
+        network: None,
     })
 }
 

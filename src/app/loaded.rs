@@ -8,7 +8,7 @@ use super::key::Keys;
 use super::parts;
 use crate::actions::{self, Revokers, RuleNote, Surroundings};
 use crate::clock;
-use crate::config::{Config, Receiver, SourceKind, TargetLimits};
+use crate::config::{Config, Receiver, Shared, SourceKind, TargetLimits};
 use crate::decode::Decoder;
 use crate::delivery::{Digests, Performers, Routes, TargetKind};
 use crate::enrich::Tables;
@@ -141,7 +141,7 @@ pub(super) fn performers(config: &Config, rules: &RuleSet) -> Result<Performers,
             .collect::<Vec<_>>()
     };
     let mut faults = Vec::new();
-    let revokers = Revokers::new(&config.revokers)
+    let revokers = Revokers::new(&config.revokers, clock::now)
         .map_err(|whys| faults.extend(as_faults(whys)))
         .unwrap_or_default();
     let surroundings = Surroundings {
@@ -174,6 +174,7 @@ pub(super) fn performers(config: &Config, rules: &RuleSet) -> Result<Performers,
         act_within: config.response.act_within,
         budget: config.response.budget,
         never_act_on: config.response.never_act_on.clone(),
+        shared: Shared::of(&config.networks),
         performs_nothing: config.mode < Mode::Enforce,
         digests: digests(config),
         limits: limits(config),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::actions;
-use crate::config::{self, Config, SourceKind};
+use crate::config::{self, Config, Shared, SourceKind};
 use crate::decode::{self, DecodeOptions, Decoder, MappingSpec, TokenKey};
 use crate::engine::Engine;
 use crate::enrich::{DeclaredRange, GeoFiles, Tables, TablesParams};
@@ -124,6 +124,7 @@ pub fn allowed(config: &Config) -> Allowed {
         clients: config.clients.clone(),
         tenants: config.tenants.clone(),
         response: config.response.clone(),
+        shared: Shared::of(&config.networks),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::config::{
     Config, Format, Receiver, ReceiverKind, Revoker, RevokerKind, Source, SourceKind,
 };
 use crate::enrich::Tables;
-use crate::model::{Mode, SHIPPED_RULES};
+use crate::model::{Mode, SHIPPED_RULES, span};
 use crate::rules::{RULES_VERSION, Rule, RuleSet};
 use crate::yaml::{Fault, Place};
 
@@ -229,6 +229,15 @@ fn describe_revoker(revoker: &Revoker) -> String {
             format!("{} (keycloak, realm {})", revoker.name, keycloak.realm)
         }
         RevokerKind::Http(http) => format!("{} (http, {})", revoker.name, host(&http.url)),
+        RevokerKind::Webhook(webhook) => {
+            let measures: Vec<&str> = webhook.actions.iter().map(|it| it.as_str()).collect();
+            format!(
+                "{} (webhook, {} for {})",
+                revoker.name,
+                measures.join(", "),
+                span(i64::try_from(webhook.ttl.as_millis()).unwrap_or(i64::MAX))
+            )
+        }
     }
 }
 

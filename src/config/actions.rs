@@ -39,6 +39,7 @@ impl Default for TargetLimits {
 pub enum RevokerKind {
     Keycloak(KeycloakRevoker),
     Http(HttpRevoker),
+    Webhook(WebhookRevoker),
 }
 
 /// One service account of one realm.
@@ -71,6 +72,20 @@ pub struct HttpRevoker {
     pub success: Vec<u16>,
     pub retry: Vec<u16>,
     pub auth: HttpAuth,
+    pub timeout: Duration,
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A system of one's own that takes measures for a while, asked by signed requests.
+#[derive(Debug, Clone)]
+pub struct WebhookRevoker {
+    /// Which measures it takes.
+    pub actions: Vec<ActionKind>,
+    pub url: Secret,
+    /// HMAC-SHA256 key of the `X-Tokenwarden-Signature` header.
+    pub secret: Secret,
+    /// How long a measure holds until it is taken back.
+    pub ttl: Duration,
     pub timeout: Duration,
     pub ca_file: Option<PathBuf>,
 }

@@ -13,11 +13,14 @@ mod receivers;
 mod routes;
 mod schema;
 mod secret;
+mod shared;
 mod sources;
 mod store;
 
 pub use crate::model::{ClientType, Rotation};
-pub use actions::{HttpAuth, HttpRevoker, KeycloakRevoker, Revoker, RevokerKind, TargetLimits};
+pub use actions::{
+    HttpAuth, HttpRevoker, KeycloakRevoker, Revoker, RevokerKind, TargetLimits, WebhookRevoker,
+};
 pub use http::{ApiListener, ApiToken, Http, IngestListener, OpsListener};
 pub use log::{Log, LogFormat, LogLevel};
 pub use policy::{Budget, Client, Clients, DeclaredNetwork, GeoIp, Response, Tenant, Tenants};
@@ -28,6 +31,7 @@ pub use receivers::{
 pub use routes::{Matches, Route};
 pub use schema::schema;
 pub use secret::Secret;
+pub use shared::Shared;
 pub use sources::{
     ColumnMap, Database, Decode, FileSource, Format, KafkaSource, Mapping, MappingField,
     MappingValue, Source, SourceKind, SqlCursor, SqlLayout, SqlSource, Start, WebhookAuth,

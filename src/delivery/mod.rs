@@ -22,6 +22,7 @@ mod reminders;
 mod report;
 mod routes;
 pub mod schedule;
+mod take_back;
 mod tell;
 mod verify;
 mod withheld;
@@ -43,7 +44,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::{Notifier, Revokers, RuleNote};
-use crate::config::{Budget, TargetLimits};
+use crate::config::{Budget, Shared, TargetLimits};
 use crate::model::limits::{
     DELIVERY_LANES, DELIVERY_LOOK_EVERY, LEASE, NOTIFICATION_TIMEOUT, REVOCATION_TIMEOUT,
 };
@@ -69,6 +70,8 @@ pub struct Performers {
     pub budget: Budget,
     /// Users never to be acted on, whoever approves it.
     pub never_act_on: Vec<Text>,
+    /// Networks that nobody blocks.
+    pub shared: Shared,
     /// The ceiling over every rule is below `enforce`.
     pub performs_nothing: bool,
     pub digests: Digests,
@@ -157,7 +160,8 @@ impl Delivery {
             self.worker.make_bulletins(&cancel),
             follow::follow_up(&self.worker, &cancel),
             self.worker.remind(&cancel),
-            self.worker.verify(&cancel)
+            self.worker.verify(&cancel),
+            self.worker.take_back(&cancel)
         );
     }
 

@@ -32,7 +32,7 @@ impl Worker {
             .options
             .withheld
             .reason(name)
-            .filter(|_| !leased.approved)
+            .filter(|_| !leased.approved && action.undoes.is_none())
         {
             return self.finish(leased, wait_for_person(leased, &why)).await;
         }
@@ -47,7 +47,7 @@ impl Worker {
         };
         let attempted = own_event(OwnEventKind::Attempted, action, now);
         // A person answers for what was approved, and what was begun before is charged already.
-        let asks = !leased.approved && leased.attempts == 0;
+        let asks = !leased.approved && leased.attempts == 0 && action.undoes.is_none();
         let begun = self
             .store
             .begin_within(
@@ -74,7 +74,10 @@ impl Worker {
             )
             .await?;
         pass.answered(&action.id, &attempt, self.now());
-        let finish = self.end_of(leased, attempt, begun);
+        let mut finish = self.end_of(leased, attempt, begun);
+        if finish.state == FinishState::Done && action.undoes.is_none() {
+            finish.undo_at = revoker.lasts().map(|ttl| later(self.now(), ttl));
+        }
         self.finish(leased, finish).await
     }
 

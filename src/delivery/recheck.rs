@@ -15,6 +15,10 @@ impl Worker {
         performers: &Performers,
     ) -> Result<Option<Finish>, StoreError> {
         let action = &leased.action;
+        // However old, and whatever the mode: what was done for a while is not to stay.
+        if action.undoes.is_some() {
+            return Ok(None);
+        }
         let leave = |why: &str| Ok(Some(Finish::new(action, FinishState::Suppressed, why)));
         if performers.performs_nothing && leased.attempts == 0 {
             return leave("the daemon's mode is below enforce by now");
@@ -22,6 +26,11 @@ impl Worker {
         let never = |user: &Text| performers.never_act_on.contains(user);
         if action.target.user_id.as_ref().is_some_and(never) {
             return leave("the user is on the list of those never to be acted on");
+        }
+        if let Some(why) = (action.target.network.as_deref())
+            .and_then(|network| performers.shared.why_not(network, None))
+        {
+            return leave(&why);
         }
         if leased.approved
             && action.kind.ends_something()

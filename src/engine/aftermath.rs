@@ -174,6 +174,7 @@ mod tests {
             client_id: None,
             session_id: None,
             token_kind: None,
+            network: None,
         };
         engine.afterwards(&target, at(100)).unwrap()
     }

@@ -20,6 +20,9 @@ pub struct Action {
     pub reason: Text,
     /// Event time of the event that completed the proof; compared with `act_within` at delivery.
     pub event_time: Timestamp,
+    /// The action that this one takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<Text>,
 }
 
 impl Action {
@@ -51,6 +54,11 @@ impl ActionKind {
         matches!(self, Self::RevokeFamily | Self::RevokeUser | Self::LockUser)
     }
 
+    /// Whether it holds for a while and can be taken back.
+    pub const fn is_measure(self) -> bool {
+        matches!(self, Self::Challenge | Self::Throttle | Self::BlockIp)
+    }
+
     /// The mode an action needs at least.
     pub const fn needs(self) -> Mode {
         match self {
@@ -70,6 +78,9 @@ pub struct Target {
     pub client_id: Option<Text>,
     pub session_id: Option<Text>,
     pub token_kind: Option<TokenKind>,
+    /// What is to be blocked: the /24 or /64 that a finding is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Text>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

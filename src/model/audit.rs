@@ -37,6 +37,8 @@ pub enum AuditKind {
     Approved,
     Refused,
     Retried,
+    /// A measure was taken back before its time.
+    Undone,
     /// An action was asked for by hand.
     Asked,
     Silenced,
@@ -53,7 +55,7 @@ pub enum AuditKind {
 super::event::names!(AuditKind {
     Decision = "decision", Attempt = "attempt", Outcome = "outcome", Started = "started", Stopped = "stopped",
     Reloaded = "reloaded", ReloadRefused = "reload_refused", LoginRefused = "login_refused",
-    Approved = "approved", Refused = "refused", Retried = "retried", Asked = "asked", Silenced = "silenced",
+    Approved = "approved", Refused = "refused", Retried = "retried", Undone = "undone", Asked = "asked", Silenced = "silenced",
     SilenceEnded = "silence_ended", Acknowledged = "acknowledged", Closed = "closed",
     BreakerHalfOpened = "breaker_half_opened", Erased = "erased", Pruned = "pruned",
 });
@@ -131,6 +133,10 @@ impl AuditNote {
                 action_id,
                 incident_id,
             } => of_action(AuditKind::Retried, (action_id, incident_id)),
+            Deed::Undone {
+                action_id,
+                incident_id,
+            } => of_action(AuditKind::Undone, (action_id, incident_id)),
             Deed::Asked { action } => note(AuditKind::Asked)
                 .with("action", action.kind.as_str())
                 .about_target_of(action),

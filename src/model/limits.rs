@@ -229,6 +229,14 @@ pub const MAIL_VALUE_CHARS_MAX: usize = 300;
 pub const MAIL_PARAGRAPH_CHARS_MAX: usize = 2000;
 /// Rows of one table in a mail; a family's last events, not its life.
 pub const MAIL_ROWS_MAX: usize = 12;
+/// How long a measure (a block, a throttle, a challenge by a webhook) holds where the file says nothing: longer than most
+/// attempts go on, and short enough that an error mends itself before anybody has noticed it.
+pub const MEASURE_TTL_DEFAULT: Duration = Duration::from_hours(1);
+pub const MEASURE_TTL_MIN: Duration = Duration::from_mins(1);
+/// What is to hold longer than a month is for a person to decide.
+pub const MEASURE_TTL_MAX: Duration = Duration::from_hours(30 * 24);
+/// Measures that are taken back in one look; the next ones follow at once.
+pub const TAKEN_BACK_AT_ONCE: u32 = 100;
 /// Held actions that a mail gives a command for each; more are looked at in a list first.
 pub const MAIL_HELD_MAX: usize = 3;
 /// Mails that wait for some of their recipients; beyond it the oldest may reach somebody twice.

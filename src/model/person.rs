@@ -41,6 +41,11 @@ pub enum Deed {
         action_id: Text,
         incident_id: Text,
     },
+    /// A measure is taken back before its time.
+    Undone {
+        action_id: Text,
+        incident_id: Text,
+    },
     /// An action was asked for by hand.
     Asked {
         action: Box<Action>,

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Clients, Response, Tenants};
+use crate::config::{Clients, Response, Shared, Tenants};
 use crate::engine::Found;
 use crate::model::{
     Action, ActionKind, BreakerReport, Decision, Member, Mode, Output, Severity, Subject, Text,
@@ -57,6 +57,8 @@ pub struct Allowed {
     pub clients: Clients,
     pub tenants: Tenants,
     pub response: Response,
+    /// Networks that nobody blocks.
+    pub shared: Shared,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -392,6 +394,9 @@ fn decision(
             "the user is on the list of those never to be acted on".into(),
         );
     }
+    if let Some(why) = not_to_be_blocked(allowed, action, found) {
+        return (Decision::Suppress, why);
+    }
     let granted = (
         Decision::Execute,
         proposal::reason_of(action.kind, found).into(),
@@ -406,6 +411,18 @@ fn decision(
             (Decision::Hold, held.why)
         }
     }
+}
+
+/// Why a network is not blocked, whatever was found: people who did nothing are behind it.
+fn not_to_be_blocked(allowed: &Allowed, action: &Action, found: &Found) -> Option<Text> {
+    let network = action.target.network.as_deref()?;
+    let presenter = found.presenter.network.as_ref();
+    let of_presenter = presenter.filter(|it| it.prefix.to_string() == *network);
+    if of_presenter.is_some_and(|it| it.internal) {
+        return Some("it is a network of one's own, which is never blocked".into());
+    }
+    let declared = of_presenter.and_then(|it| it.class);
+    allowed.shared.why_not(network, declared)
 }
 
 fn too_low(mode: Mode, of: &str, kind: ActionKind) -> Text {

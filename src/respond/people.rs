@@ -29,6 +29,7 @@ impl Policy {
             Deed::Approved { .. }
             | Deed::Refused { .. }
             | Deed::Retried { .. }
+            | Deed::Undone { .. }
             | Deed::Asked { .. } => {}
         }
     }

@@ -82,6 +82,7 @@ pub(super) fn propose(kind: ActionKind, found: &Found, open: &Open, variant: &st
         client_id: detection.client_id.clone(),
         session_id: detection.session_id.clone(),
         token_kind: detection.token_kind,
+        network: network_of(kind, found),
     };
     Action {
         id: action_id(kind, &target, &detection.subject, open, variant),
@@ -93,6 +94,16 @@ pub(super) fn propose(kind: ActionKind, found: &Found, open: &Open, variant: &st
         decision: Decision::Hold,
         reason: "".into(),
         event_time: detection.time,
+        undoes: None,
+    }
+}
+
+/// The network that would be blocked: the finding's own, or that of the foreign branch.
+fn network_of(kind: ActionKind, found: &Found) -> Option<Text> {
+    match (kind, &found.detection.subject) {
+        (ActionKind::BlockIp, Subject::Network(network)) => Some(network.clone()),
+        (ActionKind::BlockIp, _) => Some(found.foreign_network?.to_string().into()),
+        _ => None,
     }
 }
 

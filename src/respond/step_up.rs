@@ -111,6 +111,7 @@ mod tests {
                 client_id: Some("web".into()),
                 session_id: None,
                 token_kind: None,
+                network: None,
             },
             detection_ids: vec!["detection".into()],
             incident_id: "incident".into(),
@@ -118,6 +119,7 @@ mod tests {
             decision: Decision::Execute,
             reason: "theft".into(),
             event_time: Timestamp::UNIX_EPOCH,
+            undoes: None,
         };
         NoEffect {
             time: Timestamp::UNIX_EPOCH,
@@ -132,6 +134,7 @@ mod tests {
             clients: Clients::default(),
             tenants: Tenants::default(),
             response,
+            shared: crate::config::Shared::default(),
         })
     }
 

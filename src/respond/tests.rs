@@ -37,6 +37,7 @@ fn policy(modes: &[(&str, Mode)]) -> Policy {
         clients: clients(modes),
         tenants: Tenants::default(),
         response: Response::default(),
+        shared: crate::config::Shared::default(),
     })
 }
 
@@ -514,6 +515,44 @@ fn a_proved_theft_offers_to_lock_the_account_and_only_where_something_was_ended(
         offered(finder.theft("", "f4", "pay", 0)),
         [],
         "nobody is known"
+    );
+}
+
+#[test]
+fn a_network_is_blocked_unless_people_who_did_nothing_are_behind_it() {
+    let finder = Finder::new();
+    let rule = Arc::new(Rule {
+        response: vec![ActionKind::BlockIp],
+        ..Rule::clone(&finder.rule)
+    });
+    let declared = crate::config::DeclaredNetwork {
+        name: "office".into(),
+        class: crate::model::NetworkClass::Egress,
+        cidrs: vec!["203.0.113.64/26".parse().unwrap()],
+        asns: Vec::new(),
+    };
+    let mut policy = policy(&[]);
+    policy.allowed.shared = crate::config::Shared::of(&[declared]);
+    let mut blocked = |network: &str| {
+        let mut found = finder.theft("alice", network, "web", 0);
+        found.rule = rule.clone();
+        found.detection.subject = Subject::Network(network.into());
+        let (actions, _) = decide(&mut policy, found);
+        let block = actions.iter().find(|it| it.kind == ActionKind::BlockIp);
+        let block = block.unwrap();
+        (
+            block.decision,
+            block.target.network.as_deref().map(str::to_owned),
+        )
+    };
+    let network = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        blocked("198.51.100.0/24"),
+        (Decision::Execute, network("198.51.100.0/24"))
+    );
+    assert_eq!(
+        blocked("203.0.113.0/24"),
+        (Decision::Suppress, network("203.0.113.0/24"))
     );
 }
 

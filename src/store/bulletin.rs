@@ -218,6 +218,7 @@ fn action_for(bulletin: &Bulletin) -> Action {
             client_id: None,
             session_id: None,
             token_kind: None,
+            network: None,
         },
         detection_ids: Vec::new(),
         incident_id: bulletin.id.clone(),
@@ -230,6 +231,7 @@ fn action_for(bulletin: &Bulletin) -> Action {
         }
         .into(),
         event_time: bulletin.until,
+        undoes: None,
     }
 }
 

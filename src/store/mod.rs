@@ -19,6 +19,7 @@ mod followed;
 mod gauges;
 mod inspect;
 mod left;
+mod measures;
 mod migrate;
 mod open;
 mod outbox;

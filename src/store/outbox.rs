@@ -58,6 +58,8 @@ pub struct Finish {
     pub ends: Vec<AttemptEnd>,
     /// Told to the engine in the same transaction.
     pub own_event: Option<OwnEvent>,
+    /// When what was done is to be taken back.
+    pub undo_at: Option<Timestamp>,
 }
 
 impl Finish {
@@ -69,6 +71,7 @@ impl Finish {
             outcome: outcome.into(),
             ends: Vec::new(),
             own_event: None,
+            undo_at: None,
         }
     }
 }
@@ -189,16 +192,17 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         let finished = sqlx::query(
-            "UPDATE action SET state = $1, due_at = $2, outcome = $3, finished_at = $4, too_old_at = $5, lease_owner = NULL, lease_until = NULL,
-                verified_by = CASE WHEN $1 = 'done' AND kind IN ('revoke_family', 'revoke_user', 'lock_user') THEN $8 END,
+            "UPDATE action SET state = $1, due_at = $2, outcome = $3, finished_at = $4, too_old_at = $5, undo_at = $6, lease_owner = NULL, lease_until = NULL,
+                verified_by = CASE WHEN $1 = 'done' AND kind IN ('revoke_family', 'revoke_user', 'lock_user') THEN $9 END,
                 verified_at = CASE WHEN $1 = 'done' AND kind IN ('revoke_family', 'revoke_user', 'lock_user') THEN $4 END
-             WHERE id = $6 AND state = 'leased' AND lease_owner = $7 RETURNING incident_id, kind, body",
+             WHERE id = $7 AND state = 'leased' AND lease_owner = $8 RETURNING incident_id, kind, body",
         )
         .bind(finish.state.state().as_str())
         .bind(sql::ms(if let FinishState::RetryAt(due) = finish.state { due } else { now }))
         .bind(sql::clean(&finish.outcome))
         .bind(sql::ms(now))
         .bind((finish.state == FinishState::TooOld).then(|| sql::ms(now)))
+        .bind(finish.undo_at.map(sql::ms))
         .bind(finish.action_id.as_ref())
         .bind(owner)
         .bind(ShownBy::Check.as_str())

@@ -3,7 +3,7 @@
 //! Every change of a person passes through [`commit`](Change::commit), so that whatever must stand beside it (the
 //! event that a restart reads again) is written with it or not at all.
 
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::{Any, AnyConnection, Row as _, Transaction};
 
 use crate::model::{
     Action, ActionKind, ActionState, AuditNote, BreakerClient, By, Deed, Detection, Incident,
@@ -43,11 +43,15 @@ pub enum Ruling {
 }
 
 /// One change of one person, begun and not yet durable.
-struct Change {
+pub(super) struct Change {
     transaction: Transaction<'static, Any>,
 }
 
 impl Change {
+    pub(super) fn connection(&mut self) -> &mut AnyConnection {
+        &mut self.transaction
+    }
+
     /// Makes it durable, with the event and the entry of the audit log that tell of it.
     async fn commit(self, by: &By, did: Deed, now: Timestamp) -> Result<(), StoreError> {
         let note = AuditNote::of_person(by, &did);
@@ -55,7 +59,7 @@ impl Change {
     }
 
     /// The same with what the audit log is to tell of it.
-    async fn commit_telling(
+    pub(super) async fn commit_telling(
         mut self,
         by: &By,
         did: Deed,
@@ -114,7 +118,7 @@ const REFUSE: &str = "UPDATE action SET state = 'suppressed', finished_at = $1, 
     WHERE id = $3 AND state IN ('held', 'offered')";
 
 impl Store {
-    async fn change(&self) -> Result<Change, StoreError> {
+    pub(super) async fn change(&self) -> Result<Change, StoreError> {
         Ok(Change {
             transaction: self.begin().await?,
         })

@@ -177,8 +177,8 @@ fn sources_of_every_kind_are_read() {
 #[test]
 fn revokers_and_receivers_of_every_kind_are_read() {
     let (folder, config) = full();
-    let [keycloak, auth0, okta] = config.revokers.as_slice() else {
-        panic!("three revokers")
+    let [keycloak, auth0, okta, edge] = config.revokers.as_slice() else {
+        panic!("four revokers")
     };
     let RevokerKind::Keycloak(keycloak) = &keycloak.kind else {
         panic!("keycloak")
@@ -194,6 +194,11 @@ fn revokers_and_receivers_of_every_kind_are_read() {
     };
     assert!(matches!(&okta.auth, HttpAuth::Scheme { scheme, .. } if &**scheme == "SSWS"));
     assert_eq!(okta.success, [204, 404]);
+    let RevokerKind::Webhook(edge) = &edge.kind else {
+        panic!("webhook")
+    };
+    assert_eq!(edge.ttl, Duration::from_mins(30));
+    assert_eq!(edge.actions.len(), 3);
 
     let [mail, folder_mail, siem, chat, pager, alerts] = config.receivers.as_slice() else {
         panic!("six receivers")

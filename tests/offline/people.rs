@@ -298,6 +298,27 @@ async fn what_waits_is_approved_or_refused_once() {
     assert_eq!(office.get("actions/one").await["action"]["state"], "ready");
 }
 
+/// What ends a login is never given back, and what has not been done cannot be taken back.
+#[tokio::test]
+async fn only_a_measure_that_holds_is_undone_and_a_viewer_undoes_nothing() {
+    let office = Office::open(Mode::Enforce).await;
+    office.hold("one").await;
+    let note = || json!({"note": "our own test"});
+    let (status, _) = office.post(Role::Viewer, "actions/one/undo", note()).await;
+    assert_eq!(status, 403);
+    let (status, answer) = office
+        .post(Role::Responder, "actions/one/undo", note())
+        .await;
+    assert_eq!(status, 409, "{answer}");
+    let why = answer["error"].as_str().unwrap();
+    assert!(why.contains("it is held: only what is done"), "{why}");
+    let (status, _) = office
+        .post(Role::Responder, "actions/none/undo", note())
+        .await;
+    assert_eq!(status, 404);
+    assert_eq!(office.deeds().await, []);
+}
+
 #[tokio::test]
 async fn silences_name_something_and_end() {
     let office = Office::open(Mode::Enforce).await;

@@ -57,6 +57,7 @@ fn worker() -> Worker {
         clients: clients.clone(),
         tenants: Tenants::default(),
         response: Response::default(),
+        shared: tokenwarden::config::Shared::default(),
     });
     let form = named_decoder("tokenwarden", None, TokenKey::new(b"key")).unwrap();
     Worker::new(

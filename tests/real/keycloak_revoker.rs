@@ -33,7 +33,7 @@ fn with_secret(realm: &Realm, secret: &str) -> Arc<dyn Revoker> {
             ca_file: None,
         }),
     };
-    revoker(&settings, true).unwrap()
+    revoker(&settings, true, jiff::Timestamp::now).unwrap()
 }
 
 fn action(kind: ActionKind, user: &str, session: &str, token: Option<TokenKind>) -> Action {
@@ -48,6 +48,7 @@ fn action(kind: ActionKind, user: &str, session: &str, token: Option<TokenKind>)
             client_id: Some("web".into()),
             session_id: Some(session.into()),
             token_kind: token,
+            network: None,
         },
         detection_ids: vec![],
         incident_id: "inc".into(),
@@ -55,6 +56,7 @@ fn action(kind: ActionKind, user: &str, session: &str, token: Option<TokenKind>)
         decision: Decision::Execute,
         reason: "enforce".into(),
         event_time: jiff::Timestamp::now(),
+        undoes: None,
     }
 }
 

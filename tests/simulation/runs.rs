@@ -177,6 +177,7 @@ fn policy() -> Policy {
         clients: clients(),
         tenants: Tenants::default(),
         response: Response::default(),
+        shared: tokenwarden::config::Shared::default(),
     })
 }
 

@@ -26,6 +26,8 @@ enum Command {
     Refuse(Change),
     /// Try one again that was given up
     Retry(Change),
+    /// Take a measure (`block_ip`, `throttle`, `challenge` by a webhook) back before its time
+    Undo(Change),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +88,7 @@ pub(in crate::cli) fn run(
         Command::Approve(change) => rule_on(change, "approve", terminal),
         Command::Refuse(change) => rule_on(change, "refuse", terminal),
         Command::Retry(change) => rule_on(change, "retry", terminal),
+        Command::Undo(change) => rule_on(change, "undo", terminal),
     }
 }
 
@@ -118,6 +121,7 @@ fn shown(answer: &Value) -> String {
         ("client", "/action/target/client_id"),
         ("family", "/action/target/family_id"),
         ("session", "/action/target/session_id"),
+        ("network", "/action/target/network"),
         ("event", "/action/event_time"),
         ("incident", "/action/incident_id"),
         ("tries", "/attempts"),

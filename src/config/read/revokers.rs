@@ -1,12 +1,16 @@
-//! `revokers:`: each has a name, the sources it is for, and one kind (`keycloak`, `http`).
+//! `revokers:`: each has a name, the sources it is for, and one kind (`keycloak`, `http`, `webhook`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::model::limits::{MEASURE_TTL_DEFAULT, MEASURE_TTL_MAX, MEASURE_TTL_MIN};
 use crate::model::{ActionKind, Text};
 use crate::yaml::{Faults, Map, Node};
 
-use super::super::{HttpAuth, HttpRevoker, KeycloakRevoker, Revoker, RevokerKind, TargetLimits};
+use super::super::{
+    HttpAuth, HttpRevoker, KeycloakRevoker, Revoker, RevokerKind, TargetLimits, WebhookRevoker,
+};
+use super::receivers::secret_url;
 use super::{existing_file, name, secret, server_url, texts};
 
 /// An admin API that takes longer is not well; the attempt is made again.
@@ -20,9 +24,10 @@ pub(super) fn revoker(node: &Node, faults: &mut Faults) -> Option<Revoker> {
     let name = map.required("name", faults, name);
     let issuers = map.or("issuers", Vec::new(), faults, texts);
     let kind = map
-        .one_kind(&["keycloak", "http"], faults)
+        .one_kind(&["keycloak", "http", "webhook"], faults)
         .and_then(|(kind, node)| match kind {
             "keycloak" => keycloak(node, faults).map(RevokerKind::Keycloak),
+            "webhook" => webhook(node, faults).map(RevokerKind::Webhook),
             _ => http(node, faults).map(RevokerKind::Http),
         });
     let limits = map.or("limits", TargetLimits::default(), faults, limits);
@@ -156,6 +161,53 @@ fn action(node: &Node, faults: &mut Faults) -> Option<ActionKind> {
         .filter(|kind| !matches!(kind, ActionKind::Notify | ActionKind::Review))
         .collect();
     node.name(&performed, ActionKind::as_str, faults)
+}
+
+/// Measures that a system of one's own takes and takes back.
+fn webhook(node: &Node, faults: &mut Faults) -> Option<WebhookRevoker> {
+    let mut map = node.mapping(faults)?;
+    let actions = map.required("actions", faults, |node, faults| {
+        node.one_or_list(faults, measure)
+    });
+    let url = secret_url(&mut map, faults);
+    let secret = secret::required(&mut map, "secret", faults);
+    let ttl = map.or("ttl", MEASURE_TTL_DEFAULT, faults, ttl);
+    let timeout = map.or(
+        "timeout",
+        TIMEOUT_DEFAULT,
+        faults,
+        Node::duration_above_zero,
+    );
+    let ca_file = map.optional("ca_file", faults, existing_file);
+    map.finish(faults);
+    Some(WebhookRevoker {
+        actions: actions?,
+        url: url?,
+        secret: secret?,
+        ttl,
+        timeout,
+        ca_file,
+    })
+}
+
+/// What ends a login is not taken back, so it is no measure.
+fn measure(node: &Node, faults: &mut Faults) -> Option<ActionKind> {
+    let measures: Vec<_> = ActionKind::ALL
+        .iter()
+        .copied()
+        .filter(|kind| kind.is_measure())
+        .collect();
+    node.name(&measures, ActionKind::as_str, faults)
+}
+
+fn ttl(node: &Node, faults: &mut Faults) -> Option<Duration> {
+    let ttl = node.duration_above_zero(faults)?;
+    if (MEASURE_TTL_MIN..=MEASURE_TTL_MAX).contains(&ttl) {
+        return Some(ttl);
+    }
+    let fault = node.fault("a measure holds for a minute to 30 days");
+    faults.push(fault.with_hint("write for instance `ttl: 1h`"));
+    None
 }
 
 fn headers(node: &Node, faults: &mut Faults) -> Option<BTreeMap<Text, Text>> {

@@ -35,7 +35,7 @@ async fn wire(name: &str, kind: ActionKind) -> Vec<Seen> {
         .revokers
         .iter()
         .find(|revoker| *revoker.name == *name);
-    let answer = revoker(settings.unwrap(), true)
+    let answer = revoker(settings.unwrap(), true, jiff::Timestamp::now)
         .unwrap()
         .perform(&action(kind))
         .await;

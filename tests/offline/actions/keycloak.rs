@@ -28,7 +28,7 @@ fn keycloak(url: &str, is_alone: bool) -> Arc<dyn Revoker> {
             ca_file: None,
         }),
     };
-    revoker(&settings, is_alone).unwrap()
+    revoker(&settings, is_alone, jiff::Timestamp::now).unwrap()
 }
 
 /// A server that gives tokens and answers the rest as told.

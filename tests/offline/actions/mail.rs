@@ -308,7 +308,7 @@ async fn the_server_is_asked_for_the_name_and_gives_the_command() {
             ca_file: None,
         }),
     };
-    let keycloak = revoker(&keycloak, true).unwrap();
+    let keycloak = revoker(&keycloak, true, jiff::Timestamp::now).unwrap();
     let mut notification = specimen("n1", now());
     notification.specimen = false;
     notification.action.target.user_id = Some("u-1".into());

@@ -8,8 +8,9 @@ mod client_rules;
 mod http_examples;
 mod keycloak;
 mod mail;
+pub(crate) mod measures;
 mod pagerduty;
-mod server;
+pub(crate) mod server;
 mod slack;
 mod stories;
 mod webhook;
@@ -35,6 +36,7 @@ pub(crate) fn action(kind: ActionKind) -> Action {
             client_id: Some("web".into()),
             session_id: Some("session-1".into()),
             token_kind: Some(TokenKind::Online),
+            network: None,
         },
         detection_ids: vec!["det-1".into()],
         incident_id: "inc-1".into(),
@@ -42,6 +44,7 @@ pub(crate) fn action(kind: ActionKind) -> Action {
         decision: Decision::Execute,
         reason: "enforce".into(),
         event_time: "2026-11-20T10:20:00Z".parse().unwrap(),
+        undoes: None,
     }
 }
 
@@ -67,7 +70,7 @@ pub(crate) fn http(settings: HttpRevoker) -> std::sync::Arc<dyn Revoker> {
         limits: tokenwarden::config::TargetLimits::default(),
         kind: RevokerKind::Http(settings),
     };
-    revoker(&settings, true).unwrap()
+    revoker(&settings, true, jiff::Timestamp::now).unwrap()
 }
 
 pub(crate) fn reason(attempt: &Attempt) -> &str {

@@ -1,6 +1,7 @@
 //! The outbox loop on a real SQLite store, with performers that follow a script and a clock that stands still.
 
 mod follow;
+mod measures;
 mod notices;
 mod recheck;
 mod reminders;

@@ -35,7 +35,7 @@ macro_rules! store_suite {
             held_for_age_is_summed_up_once, capped_is_summed_up_once, followed_until_it_is_over, left_to_do_is_by_incident, inbox_is_read_in_order, concurrent_own_events_leave_no_gap,
             snapshot_comes_back, two_snapshots_are_kept, token_key_is_remembered, retention_removes_what_is_old,
             inbox_is_forgotten_source_by_source, approved_action_goes_on, refused_action_ends,
-            undecided_action_is_over_after_its_time, incident_is_taken_on_and_closed,
+            measure_is_taken_back_once, undecided_action_is_over_after_its_time, incident_is_taken_on_and_closed,
             incident_is_contained_until_there_is_more, idle_incident_is_found, silence_is_kept_until_it_ends,
             action_by_hand_goes_the_same_way, audit_tells_each_step_once, audit_tells_what_people_do,
             audit_keeps_its_chain_when_a_user_is_erased, audit_is_pruned_and_stays_whole,
@@ -99,6 +99,7 @@ pub(crate) fn target(user: &str) -> Target {
         client_id: Some("web".into()),
         session_id: None,
         token_kind: None,
+        network: None,
     }
 }
 
@@ -113,6 +114,7 @@ pub(crate) fn action(id: &str, kind: ActionKind, user: &str, decision: Decision)
         decision,
         reason: "why not".into(),
         event_time: at(0),
+        undoes: None,
     }
 }
 
@@ -265,6 +267,7 @@ fn finish(id: &str, state: FinishState) -> Finish {
         outcome: "answered".into(),
         ends: vec![],
         own_event: None,
+        undo_at: None,
     }
 }
 

@@ -5,7 +5,7 @@ use tokenwarden::model::{
     ActionKind, ActionState, Commit, Decision, Deed, IncidentState, Matchers, Output, PersonEvent,
     Resolution, Severity, Silence,
 };
-use tokenwarden::store::{FinishState, Ruling, Store, Taken};
+use tokenwarden::store::{Finish, FinishState, Queue, Ruling, Store, Taken};
 
 use super::{action, actions, at, by_alice, finish, incident, lease, theft};
 
@@ -78,6 +78,40 @@ pub(crate) async fn refused_action_ends(store: Store) {
     assert_eq!(record.outcome.as_deref(), Some("refused by alice: seen"));
     assert!(matches!(refuse().await, Taken::Conflict(_)));
     assert_eq!(told(&store).await.len(), 1, "what was not done is not told");
+}
+
+pub(crate) async fn measure_is_taken_back_once(store: Store) {
+    let block = |id: &str| action(id, ActionKind::BlockIp, id, Decision::Execute);
+    let commit = actions(vec![block("one"), block("two")]);
+    store.commit(&commit, at(0)).await.unwrap();
+    let by = by_alice();
+    let early = store.take_back("one", &by, at(1)).await.unwrap();
+    assert!(matches!(early, Taken::Conflict(_)), "it does not hold yet");
+    let leased = store
+        .lease_due(Queue::Revocations, at(1), "a", at(100), 10)
+        .await
+        .unwrap();
+    for leased in &leased {
+        let done = Finish {
+            undo_at: Some(at(3600)),
+            ..finish(&leased.action.id, FinishState::Done)
+        };
+        store.finish(&done, &leased.lease, at(2)).await.unwrap();
+    }
+    assert_eq!(store.take_back_due(at(3599), 10).await.unwrap(), 0);
+    let taken = store.take_back("one", &by, at(5)).await.unwrap();
+    assert_eq!(taken, Taken::Done(()));
+    assert_eq!(store.take_back_due(at(3600), 10).await.unwrap(), 1);
+    assert_eq!(store.take_back_due(at(9000), 10).await.unwrap(), 0);
+    for id in ["one", "two"] {
+        let undo = store.action(&format!("{id}-undo")).await.unwrap().unwrap();
+        assert_eq!(undo.state, ActionState::Ready);
+        assert_eq!(undo.action.undoes.as_deref(), Some(id));
+    }
+    let again = store.take_back("two", &by, at(9001)).await.unwrap();
+    assert!(matches!(again, Taken::Conflict(_)));
+    let missing = store.take_back("none", &by, at(9001)).await.unwrap();
+    assert_eq!(missing, Taken::Missing);
 }
 
 pub(crate) async fn undecided_action_is_over_after_its_time(store: Store) {
