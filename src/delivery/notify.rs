@@ -52,10 +52,36 @@ impl Worker {
                 .await;
         };
         let notification = compose(leased, details, performers);
-        let receivers = performers.routes.of(&notification, &performers.names());
+        let mut receivers = performers.routes.of(&notification, &performers.names());
+        if let Some(said) = self.leave_out_the_told(leased, &mut receivers).await? {
+            return self.finish(leased, said).await;
+        }
         let message = Message::Incident(&notification);
         self.tell_all(leased, message, receivers, performers, as_of)
             .await
+    }
+
+    /// A notice says how all stands when it is sent. Who was sent another one of the incident since this one was put in has
+    /// read what this one would say; tells so when that is everybody.
+    async fn leave_out_the_told(
+        &self,
+        leased: &LeasedAction,
+        receivers: &mut Vec<Text>,
+    ) -> Result<Option<Finish>, StoreError> {
+        let mut said = None;
+        let mut left = Vec::new();
+        for receiver in std::mem::take(receivers) {
+            match self.store.told_since(leased, &receiver).await? {
+                Some(notice) => said = Some(notice),
+                None => left.push(receiver),
+            }
+        }
+        *receivers = left;
+        let said = said.filter(|_| receivers.is_empty());
+        Ok(said.map(|notice| {
+            let why = format!("the notice {notice} has said it");
+            Finish::new(&leased.action, FinishState::Suppressed, why)
+        }))
     }
 
     /// A bulletin goes to its receiver, or to those who are told of many at once.

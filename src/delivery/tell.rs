@@ -50,7 +50,7 @@ struct Turn<'a> {
 
 /// How the telling ended for now.
 enum End {
-    Finish(Finish),
+    Finish(Box<Finish>),
     /// Nobody could be asked.
     PutOff(Later),
 }
@@ -89,7 +89,7 @@ impl Worker {
             let round = told.missing();
             if round.is_empty() {
                 return match self.conclude(leased, &told) {
-                    End::Finish(finish) => self.finish(leased, finish).await,
+                    End::Finish(finish) => self.finish(leased, *finish).await,
                     End::PutOff(until) => self.put_off(leased, &until, NOTIFICATION_DEADLINE).await,
                 };
             }
@@ -274,7 +274,7 @@ impl Worker {
                     until,
                     why: waiting.reason.clone(),
                 }),
-                None => End::Finish(told.finish(leased)),
+                None => End::Finish(Box::new(told.finish(leased))),
             };
         };
         let asked = told.failed.iter().filter_map(|failed| failed.asked).max();
@@ -288,7 +288,7 @@ impl Worker {
         if finish.state == FinishState::Parked && told.everybody_is_covered() {
             finish.state = FinishState::Done;
         }
-        End::Finish(finish)
+        End::Finish(Box::new(finish))
     }
 
     /// The way to a receiver.

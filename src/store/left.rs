@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use crate::model::{Action, IncidentState, Text, Timestamp, limits};
 
 use super::commit::{decided_state, insert_actions};
-use super::{Store, StoreError, audit, sql};
+use super::{LeasedAction, Store, StoreError, audit, sql};
 
 /// An incident of which something is left for a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Left {
 pub struct LastTold {
     /// As of when the newest notification of it was written, for the receiver that took it first.
     pub at: Option<Timestamp>,
-    /// Another one is about to be written.
+    /// Another one is about to be written, or is tried and has not reached anybody yet.
     pub pending: bool,
 }
 
@@ -44,9 +44,32 @@ const LAST_TOLD: &str = "
             SELECT id FROM action WHERE incident_id = $1 AND kind = 'notify'
             AND EXISTS (SELECT 1 FROM action_attempt AS taken WHERE taken.action_id = action.id AND taken.result = 'done')
             ORDER BY seq DESC LIMIT 1)) AS told_at,
-        (SELECT COUNT(*) FROM action WHERE incident_id = $1 AND kind = 'notify' AND state IN ('ready', 'leased') AND attempts = 0) AS pending";
+        (SELECT COUNT(*) FROM action WHERE incident_id = $1 AND kind = 'notify' AND state IN ('ready', 'leased')
+            AND NOT EXISTS (SELECT 1 FROM action_attempt AS taken WHERE taken.action_id = action.id AND taken.result = 'done')) AS pending";
+
+const TOLD_SINCE: &str = "
+    SELECT action.id AS id FROM action_attempt JOIN action ON action.id = action_attempt.action_id
+    WHERE action.incident_id = $1 AND action.kind = 'notify' AND action.id <> $2
+    AND action_attempt.performer = $3 AND action_attempt.result = 'done' AND action_attempt.started_at > $4 LIMIT 1";
 
 impl Store {
+    /// Another notice of the same incident that a receiver took after this one was put in: it says as much.
+    pub async fn told_since(
+        &self,
+        notice: &LeasedAction,
+        receiver: &Text,
+    ) -> Result<Option<Text>, StoreError> {
+        let row = sqlx::query(TOLD_SINCE)
+            .bind(notice.action.incident_id.as_ref())
+            .bind(notice.action.id.as_ref())
+            .bind(receiver.as_ref())
+            .bind(sql::ms(notice.ready_since))
+            .fetch_optional(self.reader())
+            .await?;
+        let id = row.map(|row| row.try_get::<String, _>("id")).transpose()?;
+        Ok(id.map(Into::into))
+    }
+
     /// Incidents of which something decided since then waits for a person or has failed.
     ///
     /// A revocation that had no effect is left out for a moment: the policy may be doing more about it.

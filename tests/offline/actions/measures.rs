@@ -34,6 +34,7 @@ pub(crate) fn gateway(url: &str) -> Arc<dyn Revoker> {
             timeout: Duration::from_secs(5),
             ca_file: None,
         }),
+        limits: config::TargetLimits::default(),
     };
     revoker(&settings, true, now).unwrap()
 }
