@@ -98,20 +98,8 @@ impl Failing {
         }
     }
 
-    /// Tokens of both authorization servers are stolen, and nothing can be done about it; a rule cannot judge an event.
-    pub(crate) fn robbed(&self) {
-        let mut unanswerable = Family::new("short-lived", "web", "shop").honest();
-        for event in &mut unanswerable {
-            event["access_token_ttl"] = 300.into();
-        }
-        self.home.append("events.jsonl", &lines(unanswerable));
-        for issuer in ["a", "b"] {
-            let family = Family {
-                issuer: Some(issuer),
-                ..Family::new(format!("stolen-of-{issuer}"), "web", "shop")
-            };
-            self.home.append("events.jsonl", &lines(family.stolen(1)));
-        }
+    /// At a server that answers everything. Once a revocation was answered, they no longer all fail: this comes after that was seen.
+    pub(crate) fn robbed_where_all_is_answered(&self) {
         // One login lives on although its end was answered; of another the end is seen, of a third nothing.
         for (name, client) in [("lives-on", "web"), ("ends", "app"), ("quiet", "pay")] {
             let family = Family {
@@ -125,6 +113,22 @@ impl Failing {
             };
             let events = family.stolen(1).into_iter().chain(later);
             self.home.append("events.jsonl", &lines(events));
+        }
+    }
+
+    /// Tokens of both authorization servers are stolen, and nothing can be done about it; a rule cannot judge an event.
+    pub(crate) fn robbed(&self) {
+        let mut unanswerable = Family::new("short-lived", "web", "shop").honest();
+        for event in &mut unanswerable {
+            event["access_token_ttl"] = 300.into();
+        }
+        self.home.append("events.jsonl", &lines(unanswerable));
+        for issuer in ["a", "b"] {
+            let family = Family {
+                issuer: Some(issuer),
+                ..Family::new(format!("stolen-of-{issuer}"), "web", "shop")
+            };
+            self.home.append("events.jsonl", &lines(family.stolen(1)));
         }
         // One more than the client's budget bears: its breaker opens.
         for name in ["stolen-too", "stolen-as-well"] {

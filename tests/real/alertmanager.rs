@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenwarden::actions::{Gravity, Revokers, Surroundings, notifier};
 use tokenwarden::config::{AlertmanagerReceiver, HttpAuth, Receiver, ReceiverKind};
+use tokenwarden::model::Timestamp;
 use tokio::process::{Child, Command};
 
 use crate::daemon::{Home, PATIENCE, http_client};
@@ -180,20 +181,32 @@ store: {{ url: \"sqlite://tokenwarden.db\" }}
     );
     assert_eq!(
         (label("state"), label("issuer")),
-        ("contained".into(), "auth".into())
+        ("answered".into(), "auth".into())
     );
     assert!(
         !labels.to_string().contains("user-"),
         "a label names a person: {labels}"
     );
     let summary = alert["annotations"]["summary"].as_str().unwrap();
-    assert!(summary.starts_with("CONTAINED: user user-"), "{summary}");
+    assert!(
+        summary.starts_with("ENDED, UNVERIFIED: user user-"),
+        "{summary}"
+    );
     let source = alert["generatorURL"].as_str().unwrap();
     assert!(
         source.starts_with("https://warden.example.com/incidents/"),
         "{source}"
     );
 
+    // What the API answered, the server's own events show.
+    let ends = traffic.robbed.iter().map(|user| {
+        let end = json!({
+            "event_id": format!("end of {user}"), "time": Timestamp::now().to_string(), "type": "logout",
+            "outcome": "success", "initiator": "system", "user_id": user,
+        });
+        format!("{end}\n")
+    });
+    home.append("events.jsonl", &ends.collect::<String>());
     alertmanager
         .until("both are resolved", async || {
             alertmanager.incidents("resolved") == told

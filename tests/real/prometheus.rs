@@ -54,6 +54,7 @@ async fn every_query_is_answered_by_a_prometheus_that_scrapes_real_daemons() {
     let works = healthy.works_while(async {
         failing.robbed();
         prometheus.answers(dashboard_queries()).await;
+        failing.robbed_where_all_is_answered();
     });
     let (lagging, ()) = tokio::join!(lagging.lags(), works);
 

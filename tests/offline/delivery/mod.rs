@@ -297,6 +297,8 @@ struct Bench {
     running: Option<JoinHandle<()>>,
     withheld: Withheld,
     events: Arc<Events>,
+    /// Of a try.
+    timeout: Duration,
 }
 
 impl Bench {
@@ -339,6 +341,7 @@ impl Bench {
             running: None,
             withheld: Withheld::default(),
             events: Arc::default(),
+            timeout: Duration::from_secs(2),
         };
         bench.start("one");
         bench
@@ -358,8 +361,8 @@ impl Bench {
             grace_period: Duration::from_secs(20),
             look_every: Duration::from_millis(5),
             // Long enough that only what hangs on purpose runs into it, also on a busy machine.
-            revocation_timeout: Duration::from_secs(2),
-            notification_timeout: Duration::from_secs(2),
+            revocation_timeout: self.timeout,
+            notification_timeout: self.timeout,
             withheld: self.withheld.clone(),
             now: Arc::new(move || at(clock.load(Ordering::SeqCst))),
             memory: self.events.clone(),
