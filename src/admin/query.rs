@@ -24,6 +24,7 @@ pub(super) struct IncidentQuery {
     user_id: Option<Text>,
     client_id: Option<Text>,
     since: Option<Timestamp>,
+    review: bool,
     before: Option<i64>,
     limit: Option<u32>,
 }
@@ -79,6 +80,7 @@ impl IncidentQuery {
             user_id: self.user_id,
             client_id: self.client_id,
             since: self.since,
+            review: self.review,
         };
         Ok((filter, page(self.before, self.limit)?))
     }

@@ -59,6 +59,7 @@ pub(super) async fn digest(
     rejected.truncate(BULLETIN_ROWS_MAX);
     let mut waiting = store.waiting(since).await?;
     waiting.truncate(BULLETIN_ROWS_MAX);
+    let (review, review_total) = store.for_review(since, until).await?;
     let mut rules = store.detections_by_rule(since, until).await?;
     rules.truncate(BULLETIN_ROWS_MAX);
     Ok(Digest {
@@ -68,6 +69,8 @@ pub(super) async fn digest(
         rules,
         performed: store.performed(since, until).await?,
         waiting,
+        review,
+        review_total,
         rejected,
         sources,
         audit: Some(store.audit_head().await?),

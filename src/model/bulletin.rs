@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActionKind, ActionState, AuditHead, Mode, Severity, Text, Timestamp, Use};
+use super::{ActionKind, ActionState, AuditHead, Incident, Mode, Severity, Text, Timestamp, Use};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bulletin {
@@ -43,6 +43,11 @@ pub struct Digest {
     pub performed: Vec<Performed>,
     /// All that waits for a person now.
     pub waiting: Vec<Waiting>,
+    /// Open incidents that were listed for review in this stretch: gravest first, the first few.
+    #[serde(default)]
+    pub review: Vec<ListedIncident>,
+    #[serde(default)]
+    pub review_total: u64,
     pub rejected: Vec<Rejected>,
     /// When each source was last read; shows that the daemon is alive.
     pub sources: Vec<LastRead>,
@@ -59,6 +64,7 @@ impl Digest {
             self.rules.is_empty(),
             self.performed.is_empty(),
             self.rejected.is_empty(),
+            self.review_total == 0,
         ];
         happened.contains(&false) || self.waiting.iter().any(|waiting| waiting.new > 0)
     }
@@ -214,4 +220,17 @@ pub struct ListedIncident {
     pub user_id: Option<Text>,
     pub client_id: Option<Text>,
     pub summary: Text,
+}
+
+impl From<Incident> for ListedIncident {
+    fn from(incident: Incident) -> Self {
+        Self {
+            id: incident.id,
+            severity: incident.severity,
+            opened_at: incident.opened_at,
+            user_id: incident.user_id,
+            client_id: incident.client_id,
+            summary: incident.summary,
+        }
+    }
 }

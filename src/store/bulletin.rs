@@ -3,11 +3,11 @@
 //! They go through the outbox like any notification: leases, tries, pauses and the end are the same. The id of a digest
 //! is made of receiver and day, so no day comes twice, whoever makes it and however often.
 
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, Row as _, any::AnyRow};
 
 use crate::model::{
-    Action, ActionKind, ActionState, AuditKind, AuditNote, Bulletin, Decision, ListedIncident,
-    More, News, Target, Text, Timestamp, TooLate, limits,
+    Action, ActionKind, ActionState, AuditKind, AuditNote, Bulletin, Decision, Incident,
+    ListedIncident, More, News, Target, Text, Timestamp, TooLate, limits,
 };
 
 use super::commit::{decided_state, insert_actions};
@@ -320,18 +320,10 @@ async fn gravest(
         .bind(i64::from(limits::LATE_INCIDENTS_MAX))
         .fetch_all(&mut *connection)
         .await?;
-    let mut named = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let incident: crate::model::Incident =
-            sql::from_json("incident", row.try_get("id")?, row.try_get("body")?)?;
-        named.push(ListedIncident {
-            id: incident.id,
-            severity: incident.severity,
-            opened_at: incident.opened_at,
-            user_id: incident.user_id,
-            client_id: incident.client_id,
-            summary: incident.summary,
-        });
-    }
-    Ok(named)
+    rows.iter().map(listed).collect()
+}
+
+pub(super) fn listed(row: &AnyRow) -> Result<ListedIncident, StoreError> {
+    let incident: Incident = sql::from_json("incident", row.try_get("id")?, row.try_get("body")?)?;
+    Ok(incident.into())
 }

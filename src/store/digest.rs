@@ -6,11 +6,11 @@
 use sqlx::{AssertSqlSafe, Row as _, any::AnyRow};
 
 use crate::model::{
-    Action, ActionKind, ActionState, Detection, LastRead, Performed, Rejected, RuleDay, Severity,
-    Text, Timestamp, Value, Waiting,
+    Action, ActionKind, ActionState, Detection, LastRead, ListedIncident, Performed, Rejected,
+    RuleDay, Severity, Text, Timestamp, Value, Waiting, limits,
 };
 
-use super::{Store, StoreError, sql};
+use super::{Store, StoreError, bulletin, sql};
 
 /// Findings of one client that prove nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +142,36 @@ impl Store {
         .fetch_all(self.reader())
         .await?;
         rows.iter().map(waiting).collect()
+    }
+
+    /// Incidents that were listed for review and are still open: the gravest few, and how many there are.
+    pub async fn for_review(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Result<(Vec<ListedIncident>, u64), StoreError> {
+        const LISTED: &str = "FROM incident WHERE state = 'open' AND id IN (
+            SELECT incident_id FROM action WHERE kind = 'review' AND state = 'done' AND finished_at >= $1 AND finished_at < $2)";
+        let total = sqlx::query(AssertSqlSafe(format!(
+            "SELECT COUNT(*) AS incidents {LISTED}"
+        )))
+        .bind(sql::ms(since))
+        .bind(sql::ms(until))
+        .fetch_one(self.reader())
+        .await?;
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "SELECT id, body {LISTED} ORDER BY severity DESC, opened_at, id LIMIT $3"
+        )))
+        .bind(sql::ms(since))
+        .bind(sql::ms(until))
+        .bind(i64::from(limits::LATE_INCIDENTS_MAX))
+        .fetch_all(self.reader())
+        .await?;
+        let gravest = rows.iter().map(bulletin::listed);
+        Ok((
+            gravest.collect::<Result<_, _>>()?,
+            sql::count(total.try_get("incidents")?),
+        ))
     }
 
     /// Records that could not be read, by source and reason, most first.

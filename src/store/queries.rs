@@ -18,6 +18,9 @@ use super::{Store, StoreError};
 /// Actions of one incident that are listed; a storm has more.
 const INCIDENT_ACTIONS_MAX: i64 = 1000;
 
+const LISTED_FOR_REVIEW: &str =
+    "id IN (SELECT incident_id FROM action WHERE kind = 'review' AND state = 'done')";
+
 /// Where a list goes on, and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
@@ -42,6 +45,8 @@ pub struct IncidentFilter {
     pub client_id: Option<Text>,
     /// Changed at or after this event time.
     pub since: Option<Timestamp>,
+    /// Only those that were listed for review.
+    pub review: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -100,7 +105,8 @@ impl Store {
         .and(
             "updated_at >= ",
             filter.since.map(|since| Cell::Int(sql::ms(since))),
-        );
+        )
+        .and_that(LISTED_FOR_REVIEW, filter.review);
         list.fetch(self.reader(), incident_of).await
     }
 
@@ -304,6 +310,14 @@ impl List {
 
     pub(super) fn and_text(self, condition: &str, value: Option<&Text>) -> Self {
         self.and(condition, value.map(|value| Cell::text(value)))
+    }
+
+    /// A condition without a value, where it is asked for.
+    fn and_that(mut self, condition: &'static str, asked: bool) -> Self {
+        if asked {
+            write!(self.sql, " AND {condition}").ok();
+        }
+        self
     }
 
     /// One row more than asked tells whether there is a next page.

@@ -18,9 +18,11 @@ use tokenwarden::config::{
 };
 use tokenwarden::decode::Decoder;
 use tokenwarden::delivery::{Delivery, Digests, Memory, Options, Performers};
-use tokenwarden::model::{ActionState, Afterwards, Commit, Mode, Output, Target, Timestamp};
+use tokenwarden::model::{
+    ActionKind, ActionState, Afterwards, By, Commit, Mode, Output, Resolution, Target, Timestamp,
+};
 use tokenwarden::pipeline::Worker;
-use tokenwarden::store::{ActionFilter, OpenAs, Page, Store};
+use tokenwarden::store::{ActionFilter, IncidentFilter, OpenAs, Page, Store, Taken};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -346,6 +348,58 @@ async fn a_day_of_observing_is_told_once_with_what_became_of_it() {
     );
 }
 
+/// Nobody is woken for what is not proved: the digest is where it is seen, until somebody has closed it.
+#[tokio::test]
+async fn what_was_listed_for_review_stands_in_the_digest_until_it_is_closed() {
+    let mut bench = Bench::new("2026-11-20T10:00:00Z").await;
+    let mails = bench.mails();
+    bench.start(&mails);
+    bench.marked().await;
+    let mut incidents = Vec::new();
+    for user in ["u1", "u2", "u3"] {
+        let mut output = theft(user);
+        output.actions.truncate(1);
+        output.actions[0].kind = ActionKind::Review;
+        output.actions[0].event_time = bench.now();
+        incidents.push(output.incidents[0].id.clone());
+        bench.commit(output).await;
+    }
+    for _ in 0..24_000 {
+        if bench.ended().await == [0, 0, 3] {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let by = By {
+        who: "bob".into(),
+        why: "asked her".into(),
+    };
+    let closed = bench
+        .store
+        .close_incident(&incidents[1], Resolution::Benign, &by, bench.now())
+        .await
+        .unwrap();
+    assert!(matches!(closed, Taken::Done(_)), "{closed:?}");
+
+    bench.set("2026-11-21T07:01:00Z");
+    let mail = bench.read(1).await.remove(0);
+    let (_, listed) = mail.split_once("Listed for review").unwrap();
+    for (user, is_open) in [("u1", true), ("u2", false), ("u3", true)] {
+        assert_eq!(listed.contains(user), is_open, "{user}: {mail}");
+    }
+    assert!(listed.contains("incidents close ID --as benign"), "{mail}");
+    let queue = IncidentFilter {
+        review: true,
+        ..IncidentFilter::default()
+    };
+    let page = Page {
+        before: None,
+        limit: 10,
+    };
+    let listed = bench.store.incidents(&queue, page).await.unwrap();
+    assert_eq!(listed.items.len(), 3);
+}
+
 /// What was made but not sent when the process died is sent after its next start, as the same mail.
 #[tokio::test]
 async fn a_digest_survives_a_kill_and_keeps_its_id() {
@@ -402,7 +456,7 @@ async fn what_comes_too_late_is_held_and_summed_up_once() {
         "WAITS FOR YOU",
         "40       end the login (revoke its token family)  web     token-reuse  2025-10-09 08:53:20 UTC",
         "... and 28 more incidents",
-        "ended by hand at the authorization server",
+        "actions approve ID",
     ] {
         assert!(mail.contains(said), "{said}: {mail}");
     }

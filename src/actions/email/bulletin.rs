@@ -5,6 +5,7 @@
 //! happens by itself.
 
 use crate::actions::word;
+use crate::model::limits::HELD_EXPIRES;
 use crate::model::{
     ActionState, Bulletin, ClientDay, Digest, ListedIncident, Mode, More, News, Text, TooLate,
     Waiting,
@@ -12,6 +13,7 @@ use crate::model::{
 
 use super::letter::{Item, Letter, Section};
 use crate::actions::clean;
+use crate::actions::tasks::command;
 use crate::actions::words::{moment, to_do};
 
 pub(in crate::actions) fn letter(bulletin: &Bulletin) -> Letter {
@@ -97,6 +99,7 @@ fn digest_sections(digest: &Digest) -> Vec<Section> {
         Section::of_items("In doubt, for a look", in_doubt(digest)),
         Section::of_items("What was done", performed(digest)),
         waiting("What waits for a person", &digest.waiting),
+        for_review(digest),
         Section::of_table(
             "What was found, by rule",
             &["detections", "gravest", "rule"],
@@ -275,9 +278,21 @@ fn performed(digest: &Digest) -> Vec<Item> {
         .collect()
 }
 
-/// What can be done about held actions. There is no way to let one go, so none is named.
-const BY_HAND: &str = "Nothing of it happens by itself, and this version has no command to let a held action go: \
-     what must end is ended by hand at the authorization server. The list: /api/v1/actions?state=held";
+/// What was found and is not proved: nobody was woken for it, so this is where it is seen.
+fn for_review(digest: &Digest) -> Section {
+    const TITLE: &str = "Listed for review";
+    const LIST: &str = "tokenwarden incidents list --review --state open";
+    if digest.review_total == 0 {
+        return Section::of_items(TITLE, Vec::new());
+    }
+    let close = command("incidents close ID --as benign");
+    let how = format!(
+        "{LIST} names each; close it with what it was (benign, contained, false_positive): {close}"
+    );
+    let mut section = incidents(TITLE, &digest.review, digest.review_total, LIST);
+    section.items.push(Item::new(how));
+    section
+}
 
 fn waiting(title: &'static str, waiting: &[Waiting]) -> Section {
     let rows: Vec<Vec<String>> = waiting
@@ -295,7 +310,7 @@ fn waiting(title: &'static str, waiting: &[Waiting]) -> Section {
     let notes = if rows.is_empty() {
         Vec::new()
     } else {
-        vec![Item::new(BY_HAND)]
+        vec![Item::new(held_by_hand())]
     };
     Section::of_table(
         title,
@@ -303,6 +318,16 @@ fn waiting(title: &'static str, waiting: &[Waiting]) -> Section {
         rows,
     )
     .with_items(notes)
+}
+
+/// What can be done about held actions.
+fn held_by_hand() -> String {
+    format!(
+        "Nothing of it happens by itself. tokenwarden actions list --state held names each; to let one go (or `refuse`): {}. \
+         What nobody let go expires after {} min: then it is for you to end at the authorization server.",
+        command("actions approve ID"),
+        HELD_EXPIRES.as_secs() / 60
+    )
 }
 
 /// The next step of the ramp, for the mode that it is in.
@@ -363,7 +388,7 @@ fn late_sections(late: &TooLate) -> Vec<Section> {
     vec![
         waiting("What is held", &late.held),
         Section::of_items("What to do now", what_to_do(late)),
-        which(&late.incidents, late.incidents_total),
+        incidents(WHICH, &late.incidents, late.incidents_total, ALL_INCIDENTS),
     ]
 }
 
@@ -378,24 +403,27 @@ fn more_headline(more: &More) -> String {
 fn more_sections(more: &More) -> Vec<Section> {
     let look = "Look at the gravest first. So many incidents at a time are one attack, one broken client, or a rule that does not fit.";
     vec![
-        which(&more.incidents, more.incidents_total),
+        incidents(WHICH, &more.incidents, more.incidents_total, ALL_INCIDENTS),
         Section::of_items("What to do now", vec![Item::new(look)]),
     ]
 }
 
-/// The gravest, and how many there are besides.
-fn which(incidents: &[ListedIncident], total: u64) -> Section {
+const WHICH: &str = "Which incidents";
+const ALL_INCIDENTS: &str = "/api/v1/incidents";
+
+/// The gravest, and how many there are besides, with where all are listed.
+fn incidents(title: &'static str, incidents: &[ListedIncident], total: u64, list: &str) -> Section {
     let named = u64::try_from(incidents.len()).unwrap_or(u64::MAX);
     let more = total.saturating_sub(named);
     let mut notes = Vec::new();
     if more > 0 {
         notes.push(Item::new(format!(
-            "... and {}: /api/v1/incidents",
+            "... and {}: {list}",
             count(more, "more incident")
         )));
     }
     Section::of_table(
-        "Which incidents",
+        title,
         &["since", "severity", "client", "user", "incident", "what"],
         incidents.iter().map(incident).collect(),
     )

@@ -40,6 +40,9 @@ struct List {
     client: Option<String>,
     #[arg(long)]
     tenant: Option<String>,
+    /// Only those listed for review: not proved, a person decides
+    #[arg(long)]
+    review: bool,
     /// How many at most
     #[arg(long, default_value = "50")]
     limit: String,
@@ -92,6 +95,7 @@ pub(in crate::cli) fn run(
                 ("user_id", list.user.as_deref()),
                 ("client_id", list.client.as_deref()),
                 ("tenant", list.tenant.as_deref()),
+                ("review", list.review.then_some("true")),
                 ("limit", Some(&list.limit)),
                 ("before", list.before.as_deref()),
             ]);

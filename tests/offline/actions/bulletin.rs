@@ -103,6 +103,15 @@ fn day() -> Digest {
         ],
         performed: vec![],
         waiting: vec![],
+        review: vec![ListedIncident {
+            id: "5d20c1b7a3f0".into(),
+            severity: Severity::Low,
+            opened_at: time("2026-11-20T11:02:45Z"),
+            user_id: Some("bob".into()),
+            client_id: Some("mobile".into()),
+            summary: "A used token came again, from an unknown network".into(),
+        }],
+        review_total: 3,
         rejected: vec![Rejected {
             source: "keycloak".into(),
             reason: "syntax".into(),
@@ -209,7 +218,7 @@ async fn how_to_go_on_depends_on_the_mode() {
         enforce.contains("end the login (revoke its token family): 1 FAILED"),
         "{enforce}"
     );
-    assert!(enforce.contains("no command to let a held action go"));
+    assert!(enforce.contains("actions approve ID"), "{enforce}");
 }
 
 #[tokio::test]
@@ -222,6 +231,7 @@ async fn hostile_values_stay_values() {
     digest.rejected[0].source = hostile.into();
     digest.sources[0].source = hostile.into();
     digest.waiting = vec![waiting(hostile, 1)];
+    digest.review[0].summary = hostile.into();
     let mut late = late();
     late.held[0].client_id = Some(hostile.into());
     late.incidents[0].summary = hostile.into();
