@@ -141,8 +141,8 @@ metrics! {
 
         /// Decisions of the response policy; `hold` waits for a person.
         decisions_total: IntCounterVec["action", "decision"],
-        /// Attempts at actions, by how each ended.
-        action_attempts_total: IntCounterVec["action", "outcome"],
+        /// Attempts at actions, by the revoker or receiver that was asked and how each ended.
+        action_attempts_total: IntCounterVec["target", "action", "outcome"],
         /// Seconds that an attempt at an action took.
         action_duration_seconds: HistogramVec["action"] in CALL_S,
         /// Actions that are over, by their last state.

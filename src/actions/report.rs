@@ -150,7 +150,7 @@ fn remarks(notification: &Notification) -> Vec<String> {
 fn done(notification: &Notification) -> Vec<String> {
     let mut deeds: Vec<String> = Vec::new();
     let records = notification.actions.iter();
-    for record in records.filter(|record| words::is_deed(record.action.kind)) {
+    for record in records.filter(|record| record.action.kind.is_deed()) {
         let deed = words::deed(record);
         // Two rules may have asked for the same.
         if !deeds.contains(&deed) {

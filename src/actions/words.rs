@@ -27,7 +27,7 @@ impl Standing {
         let any = |is: &dyn Fn(&ActionRecord) -> bool| {
             actions
                 .iter()
-                .any(|record| is_deed(record.action.kind) && is(record))
+                .any(|record| record.action.kind.is_deed() && is(record))
         };
         if is_specimen {
             Self::Specimen
@@ -66,11 +66,6 @@ fn has_failed(record: &ActionRecord) -> bool {
         ActionState::Expired => record.action.kind.ends_something(),
         _ => false,
     }
-}
-
-/// Telling people is no deed that a mail has to report.
-pub(super) const fn is_deed(kind: ActionKind) -> bool {
-    !matches!(kind, ActionKind::Notify | ActionKind::Review)
 }
 
 /// One sentence about one action and what became of it.

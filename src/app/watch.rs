@@ -245,7 +245,7 @@ impl delivery::Report for Deliveries {
         if result != AttemptResult::Capped {
             self.0
                 .action_attempts_total
-                .with_label_values(&[kind.as_str(), outcome])
+                .with_label_values(&[performer, kind.as_str(), outcome])
                 .inc();
             self.0
                 .action_duration_seconds

@@ -40,8 +40,9 @@ pub(super) async fn digest(
     until: Timestamp,
 ) -> Result<Digest, StoreError> {
     let mut clients = Clients::default();
-    for would in store.would_have_been(since, until).await? {
-        clients.add_would(&would);
+    let would = store.would_have_been(since, until).await?;
+    for would in would.iter().filter(|would| would.kind.is_deed()) {
+        clients.add_would(would);
     }
     let revoked = store
         .would_be_revoked(since, until, DIGEST_FATES_MAX)

@@ -75,9 +75,12 @@ impl Metrics {
             self.notification_last_success_timestamp_seconds
                 .with_label_values(&[receiver]);
             self.prepare_target("receiver", receiver);
+            self.prepare_attempts(receiver, ActionKind::Notify);
         }
         for revoker in &known.revokers {
             self.prepare_target("revoker", revoker);
+            let deeds = ActionKind::ALL.iter().filter(|kind| kind.is_deed());
+            deeds.for_each(|kind| self.prepare_attempts(revoker, *kind));
         }
         each(&known.parts, |part| {
             self.online_check_faults.with_label_values(&[part])
@@ -132,6 +135,13 @@ impl Metrics {
         });
     }
 
+    fn prepare_attempts(&self, target: &str, kind: ActionKind) {
+        each(ATTEMPT_OUTCOMES, |outcome| {
+            self.action_attempts_total
+                .with_label_values(&[target, kind.as_str(), outcome])
+        });
+    }
+
     fn prepare_closed(&self, rule: &str) {
         each(Resolution::ALL, |resolution| {
             self.incidents_closed_total
@@ -153,10 +163,6 @@ impl Metrics {
             each(Decision::ALL, |decision| {
                 self.decisions_total
                     .with_label_values(&[kind, decision.as_str()])
-            });
-            each(ATTEMPT_OUTCOMES, |outcome| {
-                self.action_attempts_total
-                    .with_label_values(&[kind, outcome])
             });
             each(FINAL_STATES, |state| {
                 self.actions_finished_total

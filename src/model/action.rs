@@ -59,6 +59,11 @@ impl ActionKind {
         matches!(self, Self::Challenge | Self::Throttle | Self::BlockIp)
     }
 
+    /// Whether something is done by it: telling people and listing for review is none.
+    pub const fn is_deed(self) -> bool {
+        self.ends_something() || self.is_measure()
+    }
+
     /// The mode an action needs at least.
     pub const fn needs(self) -> Mode {
         match self {

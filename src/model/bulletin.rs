@@ -81,7 +81,7 @@ pub struct ClientDay {
     /// Families and users that would have been revoked, and by which rules.
     pub revocations: u64,
     pub rules: Vec<(Text, u64)>,
-    /// What would have been done besides: challenges, throttling, reviews.
+    /// What would have been done besides: challenges, throttling, blocking.
     pub other_measures: u64,
     pub fates: Fates,
     /// Reuse without proof of two holders.

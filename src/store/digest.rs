@@ -102,14 +102,14 @@ impl Store {
         Ok(all)
     }
 
-    /// What was decided to be done and has come to an end, by kind and end; telling people is no deed.
+    /// What was decided to be done and has come to an end, by kind and end; telling people and listing for review is no deed.
     pub async fn performed(
         &self,
         since: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<Performed>, StoreError> {
         let rows = sqlx::query(
-            "SELECT kind, state, COUNT(*) AS actions FROM action WHERE decision = 'execute' AND kind <> 'notify'
+            "SELECT kind, state, COUNT(*) AS actions FROM action WHERE decision = 'execute' AND kind NOT IN ('notify', 'review')
              AND state IN ('done', 'answered', 'parked', 'expired') AND finished_at >= $1 AND finished_at < $2
              GROUP BY kind, state ORDER BY kind, state",
         )
@@ -151,7 +151,7 @@ impl Store {
         until: Timestamp,
     ) -> Result<(Vec<ListedIncident>, u64), StoreError> {
         const LISTED: &str = "FROM incident WHERE state = 'open' AND id IN (
-            SELECT incident_id FROM action WHERE kind = 'review' AND state = 'done' AND finished_at >= $1 AND finished_at < $2)";
+            SELECT incident_id FROM action WHERE kind = 'review' AND decision IN ('execute', 'observe') AND created_at >= $1 AND created_at < $2)";
         let total = sqlx::query(AssertSqlSafe(format!(
             "SELECT COUNT(*) AS incidents {LISTED}"
         )))

@@ -18,8 +18,8 @@ use super::{Store, StoreError};
 /// Actions of one incident that are listed; a storm has more.
 const INCIDENT_ACTIONS_MAX: i64 = 1000;
 
-const LISTED_FOR_REVIEW: &str =
-    "id IN (SELECT incident_id FROM action WHERE kind = 'review' AND state = 'done')";
+/// Whatever the mode: to look at something does nothing to anybody.
+const LISTED_FOR_REVIEW: &str = "id IN (SELECT incident_id FROM action WHERE kind = 'review' AND decision IN ('execute', 'observe'))";
 
 /// Where a list goes on, and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

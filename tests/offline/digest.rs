@@ -19,7 +19,8 @@ use tokenwarden::config::{
 use tokenwarden::decode::Decoder;
 use tokenwarden::delivery::{Delivery, Digests, Memory, Options, Performers};
 use tokenwarden::model::{
-    ActionKind, ActionState, Afterwards, By, Commit, Mode, Output, Resolution, Target, Timestamp,
+    ActionKind, ActionState, Afterwards, By, Commit, Decision, Mode, Output, Resolution, Target,
+    Timestamp,
 };
 use tokenwarden::pipeline::Worker;
 use tokenwarden::store::{ActionFilter, IncidentFilter, OpenAs, Page, Store, Taken};
@@ -356,16 +357,21 @@ async fn what_was_listed_for_review_stands_in_the_digest_until_it_is_closed() {
     bench.start(&mails);
     bench.marked().await;
     let mut incidents = Vec::new();
-    for user in ["u1", "u2", "u3"] {
+    for (user, decision) in [
+        ("u1", Decision::Execute),
+        ("u2", Decision::Execute),
+        ("u3", Decision::Observe),
+    ] {
         let mut output = theft(user);
         output.actions.truncate(1);
+        output.actions[0].decision = decision;
         output.actions[0].kind = ActionKind::Review;
         output.actions[0].event_time = bench.now();
         incidents.push(output.incidents[0].id.clone());
         bench.commit(output).await;
     }
     for _ in 0..24_000 {
-        if bench.ended().await == [0, 0, 3] {
+        if bench.ended().await == [0, 0, 2] {
             break;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -410,7 +416,7 @@ async fn a_digest_survives_a_kill_and_keeps_its_id() {
     bench.marked().await;
     let mut output = theft("u1");
     for action in &mut output.actions {
-        action.decision = tokenwarden::model::Decision::Observe;
+        action.decision = Decision::Observe;
     }
     bench.commit(output).await;
     bench.set("2026-11-21T09:00:00Z");

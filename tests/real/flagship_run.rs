@@ -24,7 +24,7 @@ pub(crate) struct Outcome {
     incidents: BTreeSet<(String, String)>,
     /// (id, kind, decision, state); a revocation of a family that the server does not name is known by its user, since
     /// such a family is called after the first of its tokens that was seen.
-    actions: BTreeSet<[String; 4]>,
+    actions: BTreeSet<[String; 6]>,
     detections: BTreeSet<String>,
     revoked: BTreeSet<String>,
     notified: BTreeSet<String>,
@@ -148,6 +148,8 @@ token_key_file: token.key
                     };
                     [
                         text(name),
+                        text(&action["rule"]),
+                        text(&action["reason"]),
                         text(&action["kind"]),
                         text(&action["decision"]),
                         text(&record["state"]),
@@ -165,7 +167,7 @@ token_key_file: token.key
 impl Outcome {
     /// Every theft is answered once, and nobody else is.
     pub(crate) fn assert_right(&self, traffic: &Traffic) {
-        for [id, kind, decision, state] in &self.actions {
+        for [id, _, _, kind, decision, state] in &self.actions {
             let expected = match kind.as_str() {
                 "lock_user" => ("hold", "offered"),
                 // The API answered, and no event that comes after shows the end.

@@ -193,7 +193,7 @@ fn would_have_at(day: &ClientDay) -> String {
     }
     if day.other_measures > 0 {
         parts.push(format!(
-            "{} (challenge, throttle, review)",
+            "{} (challenge, throttle, block)",
             count(day.other_measures, "lesser measure")
         ));
     }
