@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::compiled::Compiled;
 use super::found::{Found, Whose, stable_id};
+use super::passing::Passing;
 use super::rate::release;
 use super::state::{State, Waiting};
 use super::table::Aged;
 use crate::model::{Enriched, Subject, Text};
 use crate::rules::case::{At, UserCase, millis};
-use crate::rules::context::Context;
 use crate::rules::kinds::impossible_travel::{Sighting, Sightings};
 use crate::rules::kinds::velocity::Counts;
 use crate::rules::{Finding, Rule, Trace};
@@ -68,9 +68,6 @@ impl User {
     }
 }
 
-/// Id, client and session of a family.
-pub(super) type OfFamily = (Option<Text>, Option<Text>, Option<Text>);
-
 /// Files where the user was, and asks the rules about users once the question has settled.
 ///
 /// Servers that refresh on behalf of users are where they are: their addresses are not the user's.
@@ -78,31 +75,35 @@ pub(super) fn sighted(
     state: &mut State,
     compiled: &Compiled,
     user: u64,
-    (event, context): (&Enriched, &Arc<Context>),
-    of_family: OfFamily,
-    late: bool,
+    passing: &Passing<'_>,
+    family: Option<u64>,
     out: &mut Vec<Found>,
 ) {
-    let (client_id, tenant) = (&event.event.client_id, &event.event.tenant);
-    let plan = compiled.plan(client_id.as_deref(), tenant.as_deref());
+    let Passing {
+        context,
+        plan,
+        time,
+        late,
+        ..
+    } = *passing;
+    let event = &passing.event.event;
     // What an exempt client does is nobody's whereabouts.
     let is_looked_at = plan.users().any(|(planned, _)| planned.applies);
     if plan.client.own_addresses || !is_looked_at || context.located().is_none() {
         return;
     }
-    let time = event.event.time.as_millisecond();
     let now = state.now();
+    let family = family.and_then(|key| state.families.get(key));
     let Some(record) = state.users.get_mut(user) else {
         return;
     };
-    let (family_id, of_client, of_session) = of_family;
     record.sightings.add(Sighting {
         time,
-        event_id: event.event.event_id.clone(),
+        event_id: event.event_id.clone(),
         context: context.clone(),
-        family_id,
-        client_id: event.event.client_id.clone().or(of_client),
-        session_id: event.event.session_id.clone().or(of_session),
+        family_id: family.map(|family| family.id.clone()),
+        client_id: or_else(&event.client_id, || family?.client_id.as_ref()),
+        session_id: or_else(&event.session_id, || family?.session_id.as_ref()),
     });
     let since = || {
         record
@@ -124,6 +125,10 @@ pub(super) fn sighted(
             ask(state, compiled, user, cut, late, out);
         }
     }
+}
+
+fn or_else<'a>(told: &Option<Text>, known: impl FnOnce() -> Option<&'a Text>) -> Option<Text> {
+    told.clone().or_else(|| known().cloned())
 }
 
 /// Asks the rules about users about what was seen at the time that has now settled.

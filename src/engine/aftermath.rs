@@ -4,9 +4,9 @@
 //! that there was none, unless a new login stands before it.
 
 use super::family::Family;
-use super::lineage::{all_ended, ended_key};
+use super::key::Scope;
+use super::lineage::all_ended;
 use super::state::State;
-use super::table::key;
 use crate::model::{Afterwards, Target, Timestamp, Use};
 use crate::rules::case::Taken;
 use crate::rules::ledger::{Answer, Entry};
@@ -33,21 +33,19 @@ pub(super) fn afterwards(state: &State, target: &Target, since: i64) -> Option<A
 }
 
 fn meant<'a>(state: &'a State, target: &Target, since: i64) -> Vec<(u64, &'a Family)> {
-    let scope = (&*target.issuer, target.tenant.as_deref().unwrap_or(""));
+    let scope = Scope::new(&target.issuer, target.tenant.as_deref());
     let known = |key: u64| Some((key, &**state.families.get(key)?));
     if let Some(id) = target.family_id.as_deref() {
-        let named = key("family", &[scope.0, scope.1, id]);
-        let chained = key("token", &[scope.0, scope.1, id]);
         let keys = [
-            state.resolve.survivor(named),
-            state.resolve.of_token(chained),
+            state.resolve.survivor(scope.family(id)),
+            state.resolve.of_token(scope.token(id)),
         ];
         return keys.into_iter().find_map(known).into_iter().collect();
     }
     let Some(user) = target.user_id.as_deref() else {
         return Vec::new();
     };
-    let members = state.members.get(ended_key(scope, "user", user));
+    let members = state.members.get(scope.ended_user(user));
     let keys = members.map_or(&[][..], |members| &members.families);
     let mut keys: Vec<u64> = keys.iter().map(|it| state.resolve.survivor(*it)).collect();
     keys.sort_unstable();

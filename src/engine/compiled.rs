@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use super::key::Key;
 use super::plan::{Plan, Planned};
 use crate::config::{Client, Clients, Tenants};
 use crate::model::{ClientType, Mode, Text};
@@ -68,6 +69,7 @@ impl Compiled {
         let client = self.clients.get(client_id);
         let planned = self.rules.iter().map(|rule| Planned {
             rule: Arc::clone(rule.of(client_id, tenant)),
+            key: Key::new(&rule.name),
             settles: settles(rule).into(),
             applies: self.applies(&rule.name, client_id),
         });

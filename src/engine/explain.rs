@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::account::User;
 use super::family::Family;
+use super::key::{Key, Scope};
 use super::lineage::Facts;
-use super::resolve::scoped;
+use super::passing::Passing;
 use super::{Engine, keyed, rate, risk};
 use crate::model::{Enriched, Evidence, Mode, Subject, Text, limits};
 use crate::rules::case::{At, KeyedCase, KeyedKind, UserCase, Who, millis};
@@ -145,7 +146,7 @@ impl Engine {
                     .client_id
                     .as_deref()
                     .ok_or("the event names no client")?;
-                let key = risk::reuses_key(rule, scope(event), client);
+                let key = risk::reuses_key(rule, Scope::of(&event.event), client);
                 let record = self.state.reuses.get(key);
                 let record =
                     record.ok_or("none of its inputs has found anything at this client")?;
@@ -158,10 +159,10 @@ impl Engine {
                     composite::By::Family => Subject::Family(self.family_of(event)?.1.id.clone()),
                     composite::By::User => Subject::User(self.user_of(event)?.id.clone()),
                 };
-                let record = self
-                    .state
-                    .risks
-                    .get(risk::risk_key(rule, scope(event), &subject));
+                let record =
+                    self.state
+                        .risks
+                        .get(risk::risk_key(rule, Scope::of(&event.event), &subject));
                 let record =
                     record.ok_or("none of its inputs has found anything about the subject")?;
                 let mut findings = composite.judge(&record.signals, time, trace);
@@ -180,8 +181,9 @@ impl Engine {
         trace: &mut Trace,
     ) -> Result<Vec<Finding>, &'static str> {
         let presenter = Arc::new(Context::of(event));
-        let sources = keyed::sources(&self.state, &self.compiled);
-        let facts = sources.all(event, &presenter);
+        let passing = Passing::new(&self.compiled, event, &presenter, false);
+        let sources = keyed::sources(&self.state);
+        let facts = sources.all(&passing);
         let mut fulfilled = None;
         for (step, condition) in keyed::steps(kind) {
             match condition.matches(event, &facts) {
@@ -195,7 +197,7 @@ impl Engine {
             }
         }
         let step = fulfilled.ok_or("the event is none of those that it counts")?;
-        let key = keyed::memory_key(rule, kind.by(), event);
+        let key = keyed::memory_key(Key::new(&rule.name), kind.by(), &passing);
         let key = key.ok_or("the event lacks what it counts by")?;
         let record = self.state.keyed.get(key);
         let record = record.ok_or("nothing is remembered of what it counts by")?;
@@ -203,16 +205,16 @@ impl Engine {
             step,
             event,
             presenter: &presenter,
-            party: &|| keyed::party_of(&sources, event),
+            party: &|| keyed::party_of(&sources, &passing),
             facts: &|| facts.clone(),
-            thefts: keyed::thefts_of(&self.state.thefts, &event.event),
+            thefts: &|| keyed::thefts_of(&self.state.thefts, &passing),
         };
         let judged = kind.judge(&record.memory, &case, trace);
         Ok(judged.into_iter().map(|(finding, _)| finding).collect())
     }
 
     fn family_of(&self, event: &Enriched) -> Result<(u64, &Family), &'static str> {
-        let key = self.state.resolve.known_family(&event.event);
+        let key = (self.state.resolve).known_family(&event.event, Scope::of(&event.event));
         let key = key.ok_or("no family is known for the event")?;
         let family = self.state.families.get(key);
         let family = family.ok_or("the family is no longer remembered")?;
@@ -225,7 +227,7 @@ impl Engine {
         let id = named
             .or_else(of_family)
             .ok_or("no user is known for the event")?;
-        let user = self.state.users.get(scoped("user", &event.event, &[&id]));
+        let user = self.state.users.get(Scope::of(&event.event).user(&id));
         user.map(|user| &**user)
             .ok_or("nothing is remembered of the user")
     }
@@ -249,13 +251,13 @@ impl Engine {
             velocity::By::Network => {
                 let network = event.network.as_ref().ok_or("the event names no address")?;
                 let who = Who::Network(network.prefix);
-                let key = rate::key_of("network", &event.event, who);
+                let key = rate::key_of(Scope::of(&event.event), who);
                 Ok((&state.networks.get(key).ok_or(none)?.counts, who))
             }
             velocity::By::Client => {
                 let client = event.event.client_id.as_deref();
                 let who = Who::Named(client.ok_or("the event names no client")?);
-                let key = rate::key_of("client", &event.event, who);
+                let key = rate::key_of(Scope::of(&event.event), who);
                 Ok((&state.clients.get(key).ok_or(none)?.counts, who))
             }
         }
@@ -290,11 +292,6 @@ fn story(family: &Family) -> FamilyStory {
         whose,
         timeline: entries.iter().map(line).collect(),
     }
-}
-
-fn scope(event: &Enriched) -> (&str, &str) {
-    let event = &event.event;
-    (&event.issuer, event.tenant.as_deref().unwrap_or(""))
 }
 
 /// The question as it was asked when the event had settled.

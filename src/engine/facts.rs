@@ -3,8 +3,8 @@
 //! Computed only for events that a condition leaves open, in two sizes: what a look at the tables tells, and the comparison
 //! of contexts. It reads only what happened before the event, so that the event does not vouch for itself.
 
-use super::compiled::Compiled;
 use super::family::Family;
+use super::passing::Passing;
 use super::resolve::Resolve;
 use super::table::Table;
 use crate::model::Enriched;
@@ -17,45 +17,42 @@ use crate::rules::ledger::{Entry, Ledger, TokenHash};
 pub(super) struct Sources<'a> {
     pub(super) resolve: &'a Resolve,
     pub(super) families: &'a Table<Box<Family>>,
-    pub(super) compiled: &'a Compiled,
 }
 
 impl<'a> Sources<'a> {
-    /// What the configuration says; no state is read.
-    pub(super) fn of_client(&self, event: &Enriched) -> Facts {
-        let (client_id, tenant) = (&event.event.client_id, &event.event.tenant);
-        let plan = self.compiled.plan(client_id.as_deref(), tenant.as_deref());
-        plan.of_client.clone()
-    }
-
-    pub(super) fn family(&self, event: &Enriched) -> Option<&'a Family> {
-        let key = self.resolve.known_family(&event.event)?;
+    pub(super) fn family(&self, passing: &Passing<'_>) -> Option<&'a Family> {
+        let key = (self.resolve).known_family(&passing.event.event, passing.scope)?;
         self.families.get(key).map(|family| &**family)
     }
 
     /// What a look at the tables tells.
-    pub(super) fn at_a_glance(&self, event: &Enriched) -> Facts {
-        let time = event.event.time.as_millisecond();
-        let family = self.family(event);
+    pub(super) fn at_a_glance(&self, passing: &Passing<'_>) -> Facts {
+        let (event, time) = (passing.event, passing.time);
+        let family = self.family(passing);
         let ledger = family.map(|family| &family.ledger);
         Facts {
-            token_known: self.knows_token(event, ledger),
+            token_known: self.knows_token(passing, ledger),
             family_known: family.is_some_and(|family| family.was_accepted_before(time)),
             network_known: ledger.is_some_and(|ledger| knows_network(ledger, event, time)),
             disputed: ledger.is_some_and(Ledger::disputed),
-            ..self.of_client(event)
+            ..passing.plan.of_client.clone()
         }
     }
 
     /// Everything.
-    pub(super) fn all(&self, event: &Enriched, context: &Context) -> Facts {
-        let mut facts = self.at_a_glance(event);
+    pub(super) fn all(&self, passing: &Passing<'_>) -> Facts {
+        let Passing {
+            event,
+            context,
+            time,
+            ..
+        } = *passing;
+        let mut facts = self.at_a_glance(passing);
         facts.generation_gap = told_gap(event);
-        let Some(family) = self.family(event) else {
+        let Some(family) = self.family(passing) else {
             return facts;
         };
         let ledger = &family.ledger;
-        let time = event.event.time.as_millisecond();
         let presented = event.event.token_id.as_deref().map(TokenHash::of);
         let known: Vec<Seen<'_>> = ledger
             .entries()
@@ -76,19 +73,20 @@ impl<'a> Sources<'a> {
     }
 
     /// A refusal teaches nothing; an accepted presentation must not vouch for its own token.
-    fn knows_token(&self, event: &Enriched, ledger: Option<&Ledger>) -> bool {
-        let Some(token) = &event.event.token_id else {
+    fn knows_token(&self, passing: &Passing<'_>, ledger: Option<&Ledger>) -> bool {
+        let (event, time) = (&passing.event.event, passing.time);
+        let Some(token) = &event.token_id else {
             return false;
         };
-        if !event.event.succeeded() {
-            return self.resolve.issued_or_used(&event.event, token);
+        if !event.succeeded() {
+            return self.resolve.issued_or_used(passing.scope.token(token));
         }
         let hash = Some(TokenHash::of(token));
-        let time = event.event.time.as_millisecond();
         let vouches = |e: &Entry| {
             e.issued == hash || (e.token == hash && e.answer.accepted() && e.time < time)
         };
-        ledger.is_some_and(|ledger| ledger.entries().iter().any(vouches))
+        // Most often one of the newest vouches.
+        ledger.is_some_and(|ledger| ledger.entries().iter().rev().any(vouches))
     }
 }
 

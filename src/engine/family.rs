@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::key::Scope;
 use super::table::Aged;
 use crate::model::{Event, EventType, Text, TokenKind};
 use crate::rules::context::Context;
@@ -87,6 +88,10 @@ impl Family {
             listed_at: None,
             offline_access: false,
         }
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        Scope::new(&self.issuer, self.tenant.as_deref())
     }
 
     /// Event time of the first issue or accepted refresh.

@@ -14,13 +14,14 @@ use serde::{Deserialize, Serialize};
 use super::compiled::Compiled;
 use super::facts::Sources;
 use super::found::{Found, Whose, stable_id};
+use super::key::{Key, Scope};
 use super::millis;
-use super::plan::{Asked, Plan};
+use super::passing::Passing;
+use super::plan::Asked;
 use super::rate::release;
-use super::resolve::scoped;
 use super::state::State;
-use super::table::{Aged, Key};
-use crate::model::{Enriched, Event, Subject, Text, limits};
+use super::table::{Aged, Table};
+use crate::model::{Enriched, Subject, Text, limits};
 use crate::rules::case::{KeyedCase, KeyedKind, Party};
 use crate::rules::context::Context;
 use crate::rules::expr::{Expression, RunError};
@@ -96,13 +97,12 @@ pub(super) type Errors = BTreeMap<Text, u64>;
 /// Shows a new event to the rules; what must wait is put aside.
 pub(super) fn seen(
     state: &mut State,
-    compiled: &Compiled,
     errors: &mut Errors,
-    (event, context, late): (&Enriched, &Arc<Context>, bool),
+    passing: &Passing<'_>,
     out: &mut Vec<Found>,
 ) {
-    let plan = plan_of(compiled, event);
-    let sources = sources(state, compiled);
+    let (event, plan) = (passing.event, passing.plan);
+    let sources = sources(state);
     let (mut waits, mut glance) = (false, None);
     let (mut begun, mut taken) = (Vec::new(), Vec::new());
     for asked in plan.keyed(event.event.kind, event.event.outcome) {
@@ -116,7 +116,7 @@ pub(super) fn seen(
                 taken.push(asked);
             }
         } else if condition.may_match(event, &plan.of_client) {
-            let so_far = glance.get_or_insert_with(|| sources.at_a_glance(event));
+            let so_far = glance.get_or_insert_with(|| sources.at_a_glance(passing));
             if condition.may_match(event, so_far) {
                 waits = true;
                 if asked.kind.begins(asked.step) {
@@ -126,21 +126,20 @@ pub(super) fn seen(
         }
     }
     for asked in begun {
-        begin(state, asked.rule, asked.kind, event);
+        begin(state, &asked, passing);
     }
     for asked in taken {
-        take(state, compiled, &asked, (event, context, late), out);
+        take(state, &asked, passing, out);
     }
     if waits {
-        put_aside(state, event, late);
+        put_aside(state, passing);
     }
 }
 
-fn put_aside(state: &mut State, event: &Enriched, late: bool) {
-    let time = event.event.time.as_millisecond();
-    let due = time.saturating_add(millis(limits::KEYED_SETTLE));
-    let id = scoped("event", &event.event, &[&event.event.event_id]);
-    let held = (Box::new(event.clone()), late);
+fn put_aside(state: &mut State, passing: &Passing<'_>) {
+    let due = passing.time.saturating_add(millis(limits::KEYED_SETTLE));
+    let id = passing.scope.event(&passing.event.event.event_id);
+    let held = (Box::new(passing.event.clone()), passing.late);
     state.aside.events.insert((due, id), held);
 }
 
@@ -156,19 +155,15 @@ pub(super) fn settled(
         state.aside.take(now, limits::KEYED_WAITING_MAX)
     } {
         let context = Arc::new(Context::of(&event));
-        let facts = sources(state, compiled).all(&event, &context);
-        let asked = plan_of(compiled, &event).keyed(event.event.kind, event.event.outcome);
+        let passing = Passing::new(compiled, &event, &context, late);
+        let facts = sources(state).all(&passing);
+        let asked = (passing.plan).keyed(event.event.kind, event.event.outcome);
         for asked in asked.filter(|asked| asked.waits) {
             if fulfils(asked.condition.matches(&event, &facts), asked.rule, errors) {
-                take(state, compiled, &asked, (&event, &context, late), out);
+                take(state, &asked, &passing, out);
             }
         }
     }
-}
-
-fn plan_of<'a>(compiled: &'a Compiled, event: &Enriched) -> &'a Plan {
-    let (client_id, tenant) = (&event.event.client_id, &event.event.tenant);
-    compiled.plan(client_id.as_deref(), tenant.as_deref())
 }
 
 /// Remembers from whom something was stolen: what was learnt of that user just before may be the thief's.
@@ -178,14 +173,10 @@ pub(super) fn note_thefts(state: &mut State, found: &[Found]) {
         let Some(user) = &detection.user_id else {
             continue;
         };
-        let scope = [
-            &*detection.issuer,
-            detection.tenant.as_deref().unwrap_or(""),
-            user,
-        ];
+        let scope = Scope::new(&detection.issuer, detection.tenant.as_deref());
         let thefts = state
             .thefts
-            .get_or_insert_with(thefts_key(scope), Thefts::default);
+            .get_or_insert_with(scope.thefts(user), Thefts::default);
         let time = detection.time.as_millisecond();
         if let Err(at) = thefts.times.binary_search(&time) {
             thefts.times.insert(at, time);
@@ -196,15 +187,10 @@ pub(super) fn note_thefts(state: &mut State, found: &[Found]) {
     }
 }
 
-fn thefts_key([issuer, tenant, user]: [&str; 3]) -> u64 {
-    super::table::key("thefts", &[issuer, tenant, user])
-}
-
 /// When thefts from the event's user were found.
-pub(super) fn thefts_of<'a>(state: &'a super::table::Table<Thefts>, event: &Event) -> &'a [i64] {
-    let user = event.user_id.as_deref();
-    let scope = |user| [&*event.issuer, event.tenant.as_deref().unwrap_or(""), user];
-    let known = user.and_then(|user| state.get(thefts_key(scope(user))));
+pub(super) fn thefts_of<'a>(state: &'a Table<Thefts>, passing: &Passing<'_>) -> &'a [i64] {
+    let user = passing.event.event.user_id.as_deref();
+    let known = user.and_then(|user| state.get(passing.scope.thefts(user)));
     known.map_or(&[], |thefts| &thefts.times)
 }
 
@@ -213,11 +199,10 @@ pub(super) fn steps(kind: &dyn KeyedKind) -> impl Iterator<Item = (usize, &Expre
     (0..).map_while(|step| Some((step, kind.condition(step)?)))
 }
 
-pub(super) fn sources<'a>(state: &'a State, compiled: &'a Compiled) -> Sources<'a> {
+pub(super) fn sources(state: &State) -> Sources<'_> {
     Sources {
         resolve: &state.resolve,
         families: &state.families,
-        compiled,
     }
 }
 
@@ -240,19 +225,17 @@ fn key_values<'a>(by: &[KeyField], event: &'a Enriched) -> Option<Vec<Cow<'a, st
 }
 
 /// Where a rule keeps what it remembers of the event's key; `None` where the event lacks a part of it.
-pub(super) fn memory_key(rule: &Rule, by: &[KeyField], event: &Enriched) -> Option<u64> {
-    let tenant = event.event.tenant.as_deref().unwrap_or("");
-    let mut key = Key::new("keyed").with(&rule.name);
-    key = key.with(&event.event.issuer).with(tenant);
+pub(super) fn memory_key(rule: Key, by: &[KeyField], passing: &Passing<'_>) -> Option<u64> {
+    let mut key = passing.scope.rule(rule);
     for field in by {
-        key.add(field.bytes_of(event)?.as_ref());
+        key.add(field.bytes_of(passing.event)?.as_ref());
     }
     Some(key.hash())
 }
 
 /// Whose the event is, as far as it says or its family is known.
-pub(super) fn party_of(sources: &Sources<'_>, event: &Enriched) -> Party {
-    let family = sources.family(event);
+pub(super) fn party_of(sources: &Sources<'_>, passing: &Passing<'_>) -> Party {
+    let (family, event) = (sources.family(passing), passing.event);
     let or = |told: &Option<Text>, known: Option<&Text>| told.clone().or_else(|| known.cloned());
     Party {
         user_id: or(
@@ -273,34 +256,33 @@ pub(super) fn party_of(sources: &Sources<'_>, event: &Enriched) -> Party {
 }
 
 /// An event that is put aside may begin a memory, which those that come meanwhile then join.
-fn begin(state: &mut State, rule: &Rule, kind: &dyn KeyedKind, event: &Enriched) {
-    if let Some(key) = memory_key(rule, kind.by(), event) {
+fn begin(state: &mut State, asked: &Asked<'_>, passing: &Passing<'_>) {
+    if let Some(key) = memory_key(asked.key, asked.kind.by(), passing) {
         let record = state.keyed.get_or_insert_with(key, Box::default);
-        record.touch(kind, event);
+        record.touch(asked.kind, passing.time);
     }
 }
 
 impl Keyed {
-    fn touch(&mut self, kind: &dyn KeyedKind, event: &Enriched) {
+    fn touch(&mut self, kind: &dyn KeyedKind, time: i64) {
         let kept = millis(kind.kept_for()).saturating_add(millis(limits::LATENESS_DEFAULT));
-        let until = event.event.time.as_millisecond().saturating_add(kept);
+        let until = time.saturating_add(kept);
         self.kept_until = self.kept_until.max(until);
     }
 }
 
-fn take(
-    state: &mut State,
-    compiled: &Compiled,
-    asked: &Asked<'_>,
-    (event, context, late): (&Enriched, &Arc<Context>, bool),
-    out: &mut Vec<Found>,
-) {
+fn take(state: &mut State, asked: &Asked<'_>, passing: &Passing<'_>, out: &mut Vec<Found>) {
     let Asked {
-        rule, kind, step, ..
+        rule,
+        key,
+        kind,
+        step,
+        ..
     } = *asked;
-    let Some(key) = memory_key(rule, kind.by(), event) else {
+    let Some(key) = memory_key(key, kind.by(), passing) else {
         return;
     };
+    let event = passing.event;
     let State {
         keyed,
         resolve,
@@ -308,11 +290,7 @@ fn take(
         thefts,
         ..
     } = state;
-    let sources = Sources {
-        resolve,
-        families,
-        compiled,
-    };
+    let sources = Sources { resolve, families };
     let record = if kind.begins(step) {
         keyed.get_or_insert_with(key, Box::default)
     } else {
@@ -321,21 +299,22 @@ fn take(
         };
         record
     };
-    record.touch(kind, event);
-    let of_event = || party_of(&sources, event);
-    let facts = || sources.all(event, context);
+    record.touch(kind, passing.time);
+    let of_event = || party_of(&sources, passing);
+    let facts = || sources.all(passing);
+    let thefts = || thefts_of(thefts, passing);
     let case = KeyedCase {
         step,
         event,
-        presenter: context,
+        presenter: passing.context,
         party: &of_event,
         facts: &facts,
-        thefts: thefts_of(thefts, &event.event),
+        thefts: &thefts,
     };
     for (finding, party) in kind.take(&mut record.memory, &case) {
         let party = party.unwrap_or_else(of_event);
         let values = key_values(kind.by(), event).unwrap_or_default();
-        let found = found(rule, kind, (event, &values), &party, finding, late);
+        let found = found(rule, kind, (event, &values), &party, finding, passing.late);
         if release(&mut record.released, &found.detection.id) {
             out.push(found);
         }

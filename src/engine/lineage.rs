@@ -6,14 +6,14 @@ use super::active;
 use super::compiled::Compiled;
 use super::family::Family;
 use super::found::{Found, Whose, stable_id};
+use super::key::Scope;
 use super::lifecycle;
+use super::passing::Passing;
 use super::rate::release;
-use super::resolve::{Resolved, scoped};
+use super::resolve::Resolved;
 use super::state::{Ended, State, Waiting};
-use super::table::key;
-use crate::model::{Detection, Enriched, Event, EventType, Initiator, Subject, limits};
+use crate::model::{Detection, Event, EventType, Initiator, Subject, limits};
 use crate::rules::case::{At, ClientFacts, Ends, FamilyCase, Measure, TenantFacts, millis};
-use crate::rules::context::Context;
 use crate::rules::{Finding, Rule, Trace};
 
 /// Files a presentation with its family, and asks what it may have decided. `false` when it was known already.
@@ -21,24 +21,22 @@ pub(super) fn presented(
     state: &mut State,
     compiled: &Compiled,
     resolved: Resolved,
-    (event, context): (&Enriched, &Arc<Context>),
-    late: bool,
+    passing: &Passing<'_>,
     out: &mut Vec<Found>,
 ) -> Option<u64> {
-    let time = event.event.time.as_millisecond();
+    let (event, time, late) = (&passing.event.event, passing.time, passing.late);
     let key = join(state, resolved, time);
     let family = state
         .families
-        .get_or_insert_with(key, || Box::new(Family::new(&event.event, time)));
-    if !family.add(&event.event, time, resolved.used_before, context.clone()) {
+        .get_or_insert_with(key, || Box::new(Family::new(event, time)));
+    if !family.add(event, time, resolved.used_before, passing.context.clone()) {
         return None;
     }
     let day = active::day_of(time);
-    if family.is_active_anew(&event.event, day)
+    if family.is_active_anew(event, day)
         && let Some(client_id) = &family.client_id
     {
-        let client = scoped("client", &event.event, &[client_id]);
-        active::seen(&mut state.active, client, day);
+        active::seen(&mut state.active, passing.scope.client(client_id), day);
     }
     lifecycle::list(state, key);
     let Look { now, cuts } = look(state, compiled, key, time, late)?;
@@ -52,9 +50,12 @@ pub(super) fn families_active(state: &State, detection: &Detection) -> u32 {
     let Some(client_id) = &detection.client_id else {
         return 0;
     };
-    let tenant = detection.tenant.as_deref().unwrap_or("");
-    let client = key("client", &[&detection.issuer, tenant, client_id]);
-    active::at(&state.active, client, detection.time.as_millisecond())
+    let scope = Scope::new(&detection.issuer, detection.tenant.as_deref());
+    active::at(
+        &state.active,
+        scope.client(client_id),
+        detection.time.as_millisecond(),
+    )
 }
 
 /// Makes two families one when an event shows that they are; the earlier survives.
@@ -240,10 +241,10 @@ impl Facts {
 }
 
 fn of_family(rule: &Arc<Rule>, family: &Family, finding: Finding, late: bool) -> Found {
-    let (issuer, tenant) = family.scope();
+    let tenant = family.tenant.as_deref().unwrap_or("");
     let about = finding.about.iter().map(String::as_str);
     // Of a lineage finding the token is named, never a derived family id.
-    let parts: Vec<&str> = [&*rule.name, issuer, tenant]
+    let parts: Vec<&str> = [&*rule.name, &family.issuer, tenant]
         .into_iter()
         .chain(about)
         .collect();
@@ -268,7 +269,7 @@ pub(super) fn all_ended<'a>(
 ) -> impl Iterator<Item = &'a Ended> + use<'a> {
     let (user, session) = lifecycle::keys_of(family);
     let consent = (family.user_id.as_deref().zip(family.client_id.as_deref()))
-        .map(|(user, client)| consent_key(family.scope(), user, client));
+        .map(|(user, client)| family.scope().ended_consent(user, client));
     let keys = [Some(key), session, user, consent].into_iter().flatten();
     keys.filter_map(|key| state.ended.get(key))
 }
@@ -296,26 +297,10 @@ fn ends(state: &State, family: &Family, key: u64) -> (Ends, Vec<Measure>) {
     (ends, measures)
 }
 
-/// Within the issuer only: an operator's act can stand in a log line that does not name the tenant acted upon.
-pub(super) fn ended_key((issuer, _): (&str, &str), what: &str, id: &str) -> u64 {
-    key("ended", &[issuer, what, id])
-}
-
-/// What a user let one client do.
-pub(super) fn consent_key((issuer, _): (&str, &str), user: &str, client: &str) -> u64 {
-    key("ended", &[issuer, "consent", user, client])
-}
-
-impl Family {
-    pub(super) fn scope(&self) -> (&str, &str) {
-        (&self.issuer, self.tenant.as_deref().unwrap_or(""))
-    }
-}
-
 /// Files that a session, a user or a family was ended by somebody who may: what is refused afterwards is aftermath.
 ///
 /// A server's own reaction to a reuse is no excuse for the reuse.
-pub(super) fn ended(state: &mut State, event: &Event) {
+pub(super) fn ended(state: &mut State, event: &Event, scope: Scope) {
     let by_whom = match event.kind {
         EventType::Logout => !matches!(event.initiator, Some(Initiator::System)),
         EventType::Revoke => matches!(
@@ -333,19 +318,18 @@ pub(super) fn ended(state: &mut State, event: &Event) {
     if !by_whom || !event.succeeded() {
         return;
     }
-    let scope = (&*event.issuer, event.tenant.as_deref().unwrap_or(""));
     let whole_user = event.kind == EventType::UserDisable;
     let family = event
         .family_id
         .as_deref()
-        .map(|id| state.resolve.survivor(scoped("family", event, &[id])));
+        .map(|id| state.resolve.survivor(scope.family(id)));
     let key = match (family, &event.session_id, &event.user_id) {
-        (_, _, Some(user)) if whole_user => ended_key(scope, "user", user),
+        (_, _, Some(user)) if whole_user => scope.ended_user(user),
         (Some(family), ..) => family,
-        (None, Some(session), _) => ended_key(scope, "session", session),
+        (None, Some(session), _) => scope.ended_session(session),
         (None, None, Some(user)) => match event.client_id.as_deref() {
-            Some(client) if event.kind == EventType::Revoke => consent_key(scope, user, client),
-            _ => ended_key(scope, "user", user),
+            Some(client) if event.kind == EventType::Revoke => scope.ended_consent(user, client),
+            _ => scope.ended_user(user),
         },
         (None, None, None) => return,
     };
@@ -367,17 +351,14 @@ pub(super) fn ended_by_us(
     whole_user: bool,
     time: i64,
 ) {
-    let scope = (&*target.issuer, target.tenant.as_deref().unwrap_or(""));
+    let scope = Scope::new(&target.issuer, target.tenant.as_deref());
     let ended = match (&target.session_id, &target.family_id, &target.user_id) {
-        (_, _, Some(user)) if whole_user => ended_key(scope, "user", user),
-        (Some(session), ..) => ended_key(scope, "session", session),
+        (_, _, Some(user)) if whole_user => scope.ended_user(user),
+        (Some(session), ..) => scope.ended_session(session),
         // A derived family is known by one of its tokens.
         (None, Some(family), _) => {
-            let named = state
-                .resolve
-                .survivor(key("family", &[scope.0, scope.1, family]));
-            let token = key("token", &[scope.0, scope.1, family]);
-            let chained = state.resolve.of_token(token);
+            let named = state.resolve.survivor(scope.family(family));
+            let chained = state.resolve.of_token(scope.token(family));
             mark_ended(state, chained, time, true);
             named
         }

@@ -20,15 +20,18 @@ mod explain;
 mod facts;
 mod family;
 mod found;
+mod key;
 mod keyed;
 mod lifecycle;
 mod lineage;
+mod passing;
 mod plan;
 mod rate;
 mod rename;
 mod repeats;
 mod resolve;
 mod risk;
+mod stages;
 mod state;
 mod table;
 mod time;
@@ -42,14 +45,13 @@ pub use found::{Found, stable_id};
 
 use crate::config::{Clients, Tenants};
 use crate::model::{
-    ActionKind, Afterwards, Enriched, EventType, Input, Mode, OwnEvent, OwnEventKind, Target, Text,
-    Timestamp,
+    ActionKind, Afterwards, Enriched, Input, Mode, OwnEvent, OwnEventKind, Target, Text, Timestamp,
 };
 use crate::rules::RuleSet;
 use crate::rules::context::Context;
-use account::User;
 use compiled::Compiled;
-use resolve::scoped;
+use key::Scope;
+use passing::Passing;
 use state::{State, Waiting};
 
 /// The engine: rules and everything they remember.
@@ -97,7 +99,7 @@ pub struct Held {
 const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
 const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
 /// Version of the snapshot's form; another one is not read, and the state is rebuilt.
-const SNAPSHOT_VERSION: u32 = 11;
+const SNAPSHOT_VERSION: u32 = 12;
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -297,7 +299,7 @@ impl Engine {
             .watermark(partition)
             .is_some_and(|newest| time < newest.saturating_sub(lateness));
         self.state.time.event(partition, time, arrived);
-        let id = table::key("event", &[&event.event.issuer, &event.event.event_id]);
+        let id = Scope::of(&event.event).event(&event.event.event_id);
         let now = self.state.now();
         if !self.state.repeats.is_new(id, now) {
             self.counters.duplicates += 1;
@@ -306,102 +308,11 @@ impl Engine {
         self.counters.late += u64::from(late);
         let state = &mut self.state;
         let event = state.renamed.known_as(event, &state.resolve, time);
-        if !self.stages(&event, late, out) {
+        let context = Arc::new(Context::of(&event));
+        let passing = Passing::new(&self.compiled, &event, &context, late);
+        if !stages::pass(state, &self.compiled, &mut self.errors, &passing, out) {
             self.counters.duplicates += 1;
         }
-    }
-
-    /// Passes the event through the stages; `false` when the lineage knew it already.
-    fn stages(&mut self, event: &Enriched, late: bool, out: &mut Vec<Found>) -> bool {
-        let time = event.event.time.as_millisecond();
-        lineage::ended(&mut self.state, &event.event);
-        lifecycle::taken(&mut self.state, &self.compiled, event, late, out);
-        let context = Arc::new(Context::of(event));
-        if !matches!(event.event.kind, EventType::Issue | EventType::Refresh) {
-            self.keyed((event, &context), late, out);
-            return true;
-        }
-        let presented = (event, &context);
-        let mut family = None;
-        if let Some(resolved) = self.state.resolve.family(&event.event, time) {
-            family = lineage::presented(
-                &mut self.state,
-                &self.compiled,
-                resolved,
-                presented,
-                late,
-                out,
-            );
-            if family.is_none() {
-                return false;
-            }
-        }
-        if event.event.succeeded() {
-            self.account(presented, family, late, out);
-            let (client_id, tenant) = (&event.event.client_id, &event.event.tenant);
-            let plan = self.compiled.plan(client_id.as_deref(), tenant.as_deref());
-            rate::counted(&mut self.state, plan, presented, family, late, out);
-        }
-        self.keyed(presented, late, out);
-        true
-    }
-
-    fn keyed(
-        &mut self,
-        (event, context): (&Enriched, &Arc<Context>),
-        late: bool,
-        out: &mut Vec<Found>,
-    ) {
-        let (state, errors) = (&mut self.state, &mut self.errors);
-        let seen = (event, context, late);
-        keyed::seen(state, &self.compiled, errors, seen, out);
-    }
-
-    fn account(
-        &mut self,
-        (event, context): (&Enriched, &Arc<Context>),
-        family: Option<u64>,
-        late: bool,
-        out: &mut Vec<Found>,
-    ) {
-        let known = family.and_then(|key| self.state.families.get(key));
-        let Some(user_id) = event
-            .event
-            .user_id
-            .clone()
-            .or_else(|| known.and_then(|f| f.user_id.clone()))
-        else {
-            return;
-        };
-        let of_family: account::OfFamily = known.map_or((None, None, None), |f| {
-            (
-                Some(f.id.clone()),
-                f.client_id.clone(),
-                f.session_id.clone(),
-            )
-        });
-        let time = event.event.time.as_millisecond();
-        let key = scoped("user", &event.event, &[&user_id]);
-        let user = self
-            .state
-            .users
-            .get_or_insert_with(key, || Box::new(User::new(user_id.clone(), event)));
-        if event.event.kind == EventType::Issue {
-            user.was_let_in(time);
-        }
-        if time >= user.last_seen {
-            user.last_seen = time;
-            user.client_id = event.event.client_id.clone().or(of_family.1.clone());
-        }
-        account::sighted(
-            &mut self.state,
-            &self.compiled,
-            key,
-            (event, context),
-            of_family,
-            late,
-            out,
-        );
     }
 
     fn own(&mut self, event: &OwnEvent) {

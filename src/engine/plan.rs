@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::key::Key;
 use crate::model::{EventType, Mode, Outcome};
 use crate::rules::Rule;
 use crate::rules::case::{ClientFacts, FamilyKind, KeyedKind, UserKind};
@@ -37,6 +38,8 @@ pub(super) struct Plan {
 #[derive(Debug, Clone)]
 pub(super) struct Planned {
     pub(super) rule: Arc<Rule>,
+    /// The hash of its name.
+    pub(super) key: Key,
     /// Settling times in milliseconds of the rule and all its variants: which client a family belongs to may show only
     /// while a question waits, and must not change when it is asked.
     pub(super) settles: Arc<[i64]>,
@@ -58,6 +61,8 @@ struct Step {
 /// A condition that an event may fulfil.
 pub(super) struct Asked<'a> {
     pub(super) rule: &'a Arc<Rule>,
+    /// The beginning of the keys under which it remembers.
+    pub(super) key: Key,
     pub(super) kind: &'a dyn KeyedKind,
     pub(super) step: usize,
     pub(super) condition: &'a Expression,
@@ -159,12 +164,13 @@ impl Plan {
     ) -> impl Iterator<Item = Asked<'_>> {
         let steps = self.steps.get(shape(kind, outcome));
         steps.into_iter().flatten().filter_map(|step| {
-            let rule = &self.keyed.get(step.rule)?.rule;
+            let Planned { rule, key, .. } = self.keyed.get(step.rule)?;
             let Stage::Keyed(kind) = rule.detect.stage() else {
                 return None;
             };
             Some(Asked {
                 rule,
+                key: *key,
                 kind,
                 step: step.number,
                 condition: &step.condition,

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::found::{Found, Whose, stable_id};
-use super::plan::{Plan, Planned};
-use super::resolve::{scope_key, scoped};
+use super::key::{Key, Scope};
+use super::passing::Passing;
+use super::plan::Planned;
 use super::state::State;
-use super::table::{Aged, Table, key};
+use super::table::{Aged, Table};
 use crate::model::{Enriched, Event, EventType, Network, NetworkClass, Prefix, Subject, Text};
 use crate::rules::case::{ClientFacts, RateCase, Who};
 use crate::rules::context::Context;
@@ -36,9 +37,7 @@ struct RateSubject<'a> {
     user_id: Option<&'a Text>,
     family_id: Option<&'a Text>,
     session_id: Option<&'a Text>,
-    plan: &'a Plan,
-    event: &'a Event,
-    presenter: &'a Arc<Context>,
+    passing: &'a Passing<'a>,
 }
 
 /// Released detections remembered of one subject: all that its bounded history can still give.
@@ -47,26 +46,21 @@ const RELEASED_MAX: usize = 256;
 /// Counts an accepted refresh for every subject that it is of, and asks the rules about each.
 pub(super) fn counted(
     state: &mut State,
-    plan: &Plan,
-    (event, context): (&Enriched, &Arc<Context>),
-    family: Option<u64>,
-    late: bool,
+    passing: &Passing<'_>,
+    (family, user): (Option<u64>, Option<u64>),
     out: &mut Vec<Found>,
 ) {
-    let Enriched { event, network, .. } = event;
-    if event.kind != EventType::Refresh || plan.rates().next().is_none() {
+    let (Enriched { event, network, .. }, time) = (passing.event, passing.time);
+    if event.kind != EventType::Refresh || passing.plan.rates().next().is_none() {
         return;
     }
-    let time = event.time.as_millisecond();
     let mut subject = RateSubject {
         by: By::Family,
         id: Who::Named(""),
         user_id: event.user_id.as_ref(),
         family_id: None,
         session_id: event.session_id.as_ref(),
-        plan,
-        event,
-        presenter: context,
+        passing,
     };
     let family = family.and_then(|key| state.families.get_mut(key));
     if let Some(family) = family.map(|family| &mut **family) {
@@ -74,25 +68,25 @@ pub(super) fn counted(
         family.counts.add(time);
         (subject.id, subject.family_id) = (Who::Named(&family.id), Some(&family.id));
         subject.user_id = subject.user_id.or(family.user_id.as_ref());
-        judge(&family.counts, &mut family.released, &subject, late, out);
+        judge(&family.counts, &mut family.released, &subject, out);
     }
     // Of all the families of what comes now none is meant.
     (subject.family_id, subject.session_id) = (None, None);
     if let Some(user_id) = subject.user_id
-        && let Some(user) = state.users.get_mut(scoped("user", event, &[user_id]))
+        && let Some(user) = user.and_then(|key| state.users.get_mut(key))
     {
         (subject.by, subject.id) = (By::User, Who::Named(user_id));
         user.counts.add(time);
-        judge(&user.counts, &mut user.released, &subject, late, out);
+        judge(&user.counts, &mut user.released, &subject, out);
     }
     subject.user_id = None;
     if let Some(network) = network.as_ref().filter(|network| tells_of_few(network)) {
         (subject.by, subject.id) = (By::Network, Who::Network(network.prefix));
-        count(&mut state.networks, "network", &subject, late, out);
+        count(&mut state.networks, &subject, out);
     }
     if let Some(client_id) = &event.client_id {
         (subject.by, subject.id) = (By::Client, Who::Named(client_id));
-        count(&mut state.clients, "client", &subject, late, out);
+        count(&mut state.clients, &subject, out);
     }
 }
 
@@ -112,42 +106,41 @@ const fn tells_of_few(network: &Network) -> bool {
 }
 
 /// The same of a subject of which nothing else is remembered.
-fn count(
-    table: &mut Table<Rate>,
-    domain: &str,
-    subject: &RateSubject<'_>,
-    late: bool,
-    out: &mut Vec<Found>,
-) {
-    let time = subject.event.time.as_millisecond();
-    let key = key_of(domain, subject.event, subject.id);
+fn count(table: &mut Table<Rate>, subject: &RateSubject<'_>, out: &mut Vec<Found>) {
+    let time = subject.passing.time;
+    let key = key_of(subject.passing.scope, subject.id);
     let record = table.get_or_insert_with(key, Rate::default);
     record.last_seen = record.last_seen.max(time);
     record.counts.add(time);
-    judge(&record.counts, &mut record.released, subject, late, out);
+    judge(&record.counts, &mut record.released, subject, out);
 }
 
-/// Where the counts of a subject are kept.
-pub(super) fn key_of(domain: &str, event: &Event, subject: Who<'_>) -> u64 {
-    let mut key = scope_key(domain, event);
+/// Where the counts of a client or network are kept.
+pub(super) fn key_of(scope: Scope, subject: Who<'_>) -> u64 {
     match subject {
-        Who::Named(id) => key.add(id.as_bytes()),
-        Who::Network(Prefix::V4(prefix)) => key.add(&prefix),
-        Who::Network(Prefix::V6(groups)) => key.add(groups.map(u16::to_be_bytes).as_flattened()),
+        Who::Named(client_id) => scope.client(client_id),
+        Who::Network(Prefix::V4(prefix)) => scope.network(&prefix),
+        Who::Network(Prefix::V6(groups)) => {
+            scope.network(groups.map(u16::to_be_bytes).as_flattened())
+        }
     }
-    key.hash()
 }
 
 fn judge(
     counts: &Counts,
     released: &mut Vec<u64>,
     subject: &RateSubject<'_>,
-    late: bool,
     out: &mut Vec<Found>,
 ) {
-    let (event, plan) = (subject.event, subject.plan);
-    let case = case((counts, subject.id), plan.client, event, subject.presenter);
-    let time = event.time.as_millisecond();
+    let Passing {
+        context,
+        plan,
+        time,
+        late,
+        ..
+    } = *subject.passing;
+    let event = &subject.passing.event.event;
+    let case = case((counts, subject.id), plan.client, event, context);
     let of_subject =
         |(planned, velocity): &(&Planned, &Velocity)| planned.applies && velocity.by == subject.by;
     for (planned, velocity) in plan.rates().filter(of_subject) {
@@ -182,7 +175,7 @@ pub(super) fn case<'a>(
 
 /// Remembers that a detection was released; `false` when it already had been.
 pub(super) fn release(released: &mut Vec<u64>, id: &str) -> bool {
-    let id = key("released", &[id]);
+    let id = Key::new(id).hash();
     if released.contains(&id) {
         return false;
     }
@@ -195,7 +188,7 @@ pub(super) fn release(released: &mut Vec<u64>, id: &str) -> bool {
 
 impl RateSubject<'_> {
     fn found(&self, rule: &Arc<Rule>, finding: Finding, late: bool) -> Found {
-        let event = self.event;
+        let event = &self.passing.event.event;
         let tenant = event.tenant.as_deref().unwrap_or("");
         let scope = format!("{}\u{1f}{tenant}", event.issuer);
         let about = finding.about.iter().map(String::as_str);

@@ -10,8 +10,9 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::key::{Key, Scope};
 use super::resolve::Resolve;
-use super::table::{Aged, Table, key};
+use super::table::{Aged, Table};
 use crate::model::{Enriched, Event, Rehashed, Text, limits};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,8 +90,10 @@ impl Renamed {
         let first_name = self
             .first_name(before, time)
             .unwrap_or_else(|| before.clone());
+        let scope = Scope::of(event);
+        let knows = |name: &Text| resolve.knows(scope.token(name));
         let token = [&event.token_id, &event.new_token_id].contains(&&Some(now.clone()));
-        let new = token && (resolve.knows(event, now) || !resolve.knows(event, &first_name));
+        let new = token && (knows(now) || !knows(&first_name));
         if new || first_name == *now {
             return;
         }
@@ -111,7 +114,7 @@ impl Renamed {
 
 /// A keyed hash is the same in every member and for every issuer.
 fn link_key(id: &Text) -> u64 {
-    key("renamed", &[id])
+    Key::new("renamed").with(id).hash()
 }
 
 /// The members that can be keyed hashes.

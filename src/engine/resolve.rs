@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::table::{Aged, Key, Table};
+use super::key::Scope;
+use super::table::{Aged, Table};
 use crate::model::{Event, Text, limits};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,31 +69,21 @@ impl Resolve {
     }
 
     /// The event's family; `None` when nothing in it can be tied to one.
-    pub(super) fn family(&mut self, event: &Event, time: i64) -> Option<Resolved> {
-        let presented = event.token_id.as_ref().map(|token| token_key(event, token));
-        let issued = event
-            .new_token_id
-            .as_ref()
-            .map(|token| token_key(event, token));
+    pub(super) fn family(&mut self, event: &Event, scope: Scope, time: i64) -> Option<Resolved> {
+        let presented = event.token_id.as_ref().map(|token| scope.token(token));
+        let issued = event.new_token_id.as_ref().map(|token| scope.token(token));
         let refused_only = !event.succeeded();
         let used_before = presented
             .and_then(|token| self.tokens.get(token))
             .is_some_and(|known| known.used);
         let resolved = match &event.family_id {
             Some(family) => {
-                let named = scoped("family", event, &[family]);
+                let named = scope.family(family);
                 self.named(named, presented, issued, refused_only)
             }
             None if presented.is_some() || issued.is_some() => self.chained(presented, issued)?,
             None => Resolved {
-                family: scoped(
-                    "session",
-                    event,
-                    &[
-                        event.session_id.as_ref()?,
-                        event.client_id.as_deref().unwrap_or(""),
-                    ],
-                ),
+                family: of_session(event, scope)?,
                 named: false,
                 same_as: None,
                 used_before: false,
@@ -111,25 +102,22 @@ impl Resolve {
     }
 
     /// The family that an event was filed under, without learning anything from it.
-    pub(super) fn known_family(&self, event: &Event) -> Option<u64> {
-        let of_token = |token: &Text| self.lookup(token_key(event, token));
+    pub(super) fn known_family(&self, event: &Event, scope: Scope) -> Option<u64> {
+        let of_token = |token: &Text| self.lookup(scope.token(token));
         let presented = event.token_id.as_ref().and_then(of_token);
         let issued = event.new_token_id.as_ref().and_then(of_token);
-        let named = event.family_id.as_ref().map(|family| {
-            let family = scoped("family", event, &[family]);
-            self.survivor(family)
-        });
-        let of_session = || {
-            let session = event.session_id.as_ref()?;
-            let client = event.client_id.as_deref().unwrap_or("");
-            Some(scoped("session", event, &[session, client]))
+        let named = || {
+            let family = event.family_id.as_deref()?;
+            Some(self.survivor(scope.family(family)))
         };
-        presented.or(issued).or(named).or_else(of_session)
+        presented
+            .or(issued)
+            .or_else(named)
+            .or_else(|| of_session(event, scope))
     }
 
     /// The family of a token that was revoked. One that nobody has seen yet is kept: what issued it may come later.
-    pub(super) fn revoked(&mut self, event: &Event, token: &Text, time: i64) -> u64 {
-        let token = token_key(event, token);
+    pub(super) fn revoked(&mut self, token: u64, time: i64) -> u64 {
         if self.tokens.get(token).is_none() {
             self.learn(token, token, time, true);
         }
@@ -167,14 +155,14 @@ impl Resolve {
         family
     }
 
-    /// Whether the event's issuer has named this token before.
-    pub(super) fn knows(&self, event: &Event, token: &Text) -> bool {
-        self.tokens.get(token_key(event, token)).is_some()
+    /// Whether the token was named before.
+    pub(super) fn knows(&self, token: u64) -> bool {
+        self.tokens.get(token).is_some()
     }
 
     /// Whether the server itself has shown that it knows the token: it issued it, or accepted it.
-    pub(super) fn issued_or_used(&self, event: &Event, token: &Text) -> bool {
-        let known = self.tokens.get(token_key(event, token));
+    pub(super) fn issued_or_used(&self, token: u64) -> bool {
+        let known = self.tokens.get(token);
         known.is_some_and(|known| !known.refused_only)
     }
 
@@ -243,18 +231,8 @@ impl Resolve {
     }
 }
 
-fn token_key(event: &Event, token: &Text) -> u64 {
-    scoped("token", event, &[token])
-}
-
-/// A key within the event's issuer and tenant.
-pub(super) fn scoped(domain: &str, event: &Event, parts: &[&str]) -> u64 {
-    let key = scope_key(domain, event);
-    parts.iter().fold(key, |key, part| key.with(part)).hash()
-}
-
-/// The beginning of such a key.
-pub(super) fn scope_key(domain: &str, event: &Event) -> Key {
-    let tenant = event.tenant.as_deref().unwrap_or("");
-    Key::new(domain).with(&event.issuer).with(tenant)
+/// The client's part of the event's session.
+fn of_session(event: &Event, scope: Scope) -> Option<u64> {
+    let client = event.client_id.as_deref().unwrap_or("");
+    Some(scope.session(event.session_id.as_deref()?, client))
 }

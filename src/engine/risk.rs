@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::compiled::Compiled;
 use super::found::{Found, Whose, stable_id};
+use super::key::{Key, Scope};
 use super::rate::release;
 use super::state::State;
-use super::table::{Aged, key};
+use super::table::Aged;
 use crate::model::{Detection, Subject};
 use crate::rules::kinds::composite::{By, Composite, Signal, Signals};
 use crate::rules::kinds::storm::{Reuse, Reuses, Storm};
@@ -63,14 +64,15 @@ pub(super) fn follow(state: &mut State, compiled: &Compiled, start: usize, out: 
 }
 
 /// Where the reuses of a client are remembered, for one rule.
-pub(super) fn reuses_key(rule: &Rule, (issuer, tenant): (&str, &str), client: &str) -> u64 {
-    key("reuses", &[&rule.name, issuer, tenant, client])
+pub(super) fn reuses_key(rule: &Rule, scope: Scope, client: &str) -> u64 {
+    scope.rule(Key::new(&rule.name)).with(client).hash()
 }
 
 /// Where the facts about a family or user are remembered, for one rule.
-pub(super) fn risk_key(rule: &Rule, (issuer, tenant): (&str, &str), subject: &Subject) -> u64 {
+pub(super) fn risk_key(rule: &Rule, scope: Scope, subject: &Subject) -> u64 {
     let (kind, id) = subject.parts();
-    key("risk", &[&rule.name, issuer, tenant, kind, id])
+    let key = scope.rule(Key::new(&rule.name));
+    key.with(kind).with(id).hash()
 }
 
 fn add_reuse(
@@ -185,8 +187,8 @@ fn push<'a>(
     }
 }
 
-fn scope(detection: &Detection) -> (&str, &str) {
-    (&detection.issuer, detection.tenant.as_deref().unwrap_or(""))
+fn scope(detection: &Detection) -> Scope {
+    Scope::new(&detection.issuer, detection.tenant.as_deref())
 }
 
 /// Positions in `Class::ALL`, as signals remember them.

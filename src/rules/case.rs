@@ -99,7 +99,7 @@ pub struct KeyedCase<'a> {
     /// What the engine knows of the event; asked for only where it decides something.
     pub facts: &'a dyn Fn() -> Facts,
     /// When thefts from the event's user were found, in milliseconds.
-    pub thefts: &'a [i64],
+    pub thefts: &'a dyn Fn() -> &'a [i64],
 }
 
 impl KeyedCase<'_> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::config::Clients;
 use crate::engine::{Engine, Outcome};
-use crate::model::{EventType, Input, Reason, Timestamp};
+use crate::model::{Event, EventType, Input, Reason, Timestamp};
 use crate::rules::{RuleSet, parse};
 
 const RULES: &str = r#"

@@ -13,37 +13,35 @@ use std::sync::Arc;
 use super::compiled::Compiled;
 use super::family::Family;
 use super::found::Found;
-use super::lineage::{consent_key, ended_key, wait_or_ask};
-use super::resolve::scoped;
+use super::key::Scope;
+use super::lineage::wait_or_ask;
+use super::passing::Passing;
 use super::state::{Ended, Members, State};
-use super::table::key;
-use crate::model::{Enriched, Event, EventType, Initiator};
+use crate::model::{Event, EventType, Initiator};
 use crate::rules::case::{Measure, Reach, Taken};
-use crate::rules::context::Context;
 
 /// Files what an event did to somebody's families, and asks those again that were used since.
 pub(super) fn taken(
     state: &mut State,
     compiled: &Compiled,
-    event: &Enriched,
-    late: bool,
+    passing: &Passing<'_>,
     out: &mut Vec<Found>,
 ) {
-    let Some(taken) = taken_by(&event.event) else {
+    let (event, scope) = (&passing.event.event, passing.scope);
+    let Some(taken) = taken_by(event) else {
         return;
     };
-    let Some((meant, reach)) = meant(state, &event.event, taken) else {
+    let Some((meant, reach)) = meant(state, event, scope, taken) else {
         return;
     };
-    let time = event.event.time.as_millisecond();
-    let measure = measure(event, taken, reach);
+    let measure = measure(passing, taken, reach);
     let is_ours = measure.by == Some(Initiator::Tokenwarden);
     let ended = state.ended.get_or_insert_with(meant, Ended::default);
     if !ended.take(measure) || is_ours {
         return;
     }
-    for family in families_of(state, &event.event, meant, reach) {
-        wait_or_ask(state, compiled, family, time, late, out);
+    for family in families_of(state, event, scope, (meant, reach)) {
+        wait_or_ask(state, compiled, family, passing.time, passing.late, out);
     }
 }
 
@@ -61,63 +59,60 @@ fn taken_by(event: &Event) -> Option<Taken> {
 }
 
 /// The narrowest that the event names: a token is revoked with its family, while others of its session may live on.
-fn meant(state: &mut State, event: &Event, taken: Taken) -> Option<(u64, Reach)> {
-    let scope = (&*event.issuer, event.tenant.as_deref().unwrap_or(""));
-    let user = |id: &str| ended_key(scope, "user", id);
+fn meant(state: &mut State, event: &Event, scope: Scope, taken: Taken) -> Option<(u64, Reach)> {
     if !matches!(taken, Taken::LoggedOut | Taken::Revoked) {
-        return Some((user(event.user_id.as_deref()?), Reach::User));
+        let user = event.user_id.as_deref()?;
+        return Some((scope.ended_user(user), Reach::User));
     }
     if let Some(id) = &event.family_id {
-        let family = scoped("family", event, &[id]);
-        return Some((state.resolve.survivor(family), Reach::Family));
+        let family = state.resolve.survivor(scope.family(id));
+        return Some((family, Reach::Family));
     }
     if let Some(token) = event.token_id.as_ref().filter(|_| taken == Taken::Revoked) {
         let time = event.time.as_millisecond();
-        return Some((state.resolve.revoked(event, token, time), Reach::Family));
+        let family = state.resolve.revoked(scope.token(token), time);
+        return Some((family, Reach::Family));
     }
     if let Some(id) = &event.session_id {
-        return Some((ended_key(scope, "session", id), Reach::Session));
+        return Some((scope.ended_session(id), Reach::Session));
     }
     let id = event.user_id.as_deref()?;
     match event.client_id.as_deref() {
         Some(client) if taken == Taken::Revoked => {
-            Some((consent_key(scope, id, client), Reach::Consent))
+            Some((scope.ended_consent(id, client), Reach::Consent))
         }
-        _ => Some((user(id), Reach::User)),
+        _ => Some((scope.ended_user(id), Reach::User)),
     }
 }
 
-fn measure(event: &Enriched, taken: Taken, reach: Reach) -> Measure {
-    let by = event.event.initiator;
+fn measure(passing: &Passing<'_>, taken: Taken, reach: Reach) -> Measure {
+    let event = &passing.event.event;
+    let by = event.initiator;
     // What an operator or the server changes is done from where the operator or the server is.
     let own = taken == Taken::CredentialsChanged
         && !matches!(by, Some(Initiator::Admin | Initiator::System));
     Measure {
-        time: event.event.time.as_millisecond(),
+        time: passing.time,
         taken,
         reach,
         by,
-        only: event.event.token_kind,
-        session: session_key(&event.event),
-        context: own.then(|| Arc::new(Context::of(event))),
+        only: event.token_kind,
+        session: (event.session_id.as_deref()).map(|id| passing.scope.ended_session(id)),
+        context: own.then(|| Arc::clone(passing.context)),
     }
 }
 
-fn session_key(event: &Event) -> Option<u64> {
-    let scope = (&*event.issuer, event.tenant.as_deref().unwrap_or(""));
-    let id = event.session_id.as_deref()?;
-    Some(ended_key(scope, "session", id))
-}
-
 /// The families that a measure filed under `meant` is meant for. A consent's are among those of its user.
-fn families_of(state: &State, event: &Event, meant: u64, reach: Reach) -> Vec<u64> {
+fn families_of(
+    state: &State,
+    event: &Event,
+    scope: Scope,
+    (meant, reach): (u64, Reach),
+) -> Vec<u64> {
     let listed = match reach {
         Reach::Family => return vec![meant],
         Reach::Session | Reach::User => meant,
-        Reach::Consent => {
-            let scope = (&*event.issuer, event.tenant.as_deref().unwrap_or(""));
-            ended_key(scope, "user", event.user_id.as_deref().unwrap_or(""))
-        }
+        Reach::Consent => scope.ended_user(event.user_id.as_deref().unwrap_or("")),
     };
     let members = state.members.get(listed);
     let keys = members.map_or(&[][..], |members| &members.families);
@@ -146,18 +141,18 @@ pub(super) fn list(state: &mut State, listed: u64) {
 
 /// Under what its user and its session are filed.
 pub(super) fn keys_of(family: &Family) -> (Option<u64>, Option<u64>) {
-    let of = |what, id: Option<&str>| id.map(|id| ended_key(family.scope(), what, id));
+    let scope = family.scope();
+    let (user, session) = (family.user_id.as_deref(), family.session_id.as_deref());
     (
-        of("user", family.user_id.as_deref()),
-        of("session", family.session_id.as_deref()),
+        user.map(|id| scope.ended_user(id)),
+        session.map(|id| scope.ended_session(id)),
     )
 }
 
 /// When the server lately began families for the family's user.
 pub(super) fn let_in(state: &State, family: &Family) -> Vec<i64> {
-    let (issuer, tenant) = family.scope();
     let user = family.user_id.as_deref();
-    user.and_then(|user| state.users.get(key("user", &[issuer, tenant, user])))
+    user.and_then(|user| state.users.get(family.scope().user(user)))
         .map(|user| user.let_in.clone())
         .unwrap_or_default()
 }

@@ -205,7 +205,7 @@ impl KeyedKind for FirstSeen {
             let value = hash(value.as_bytes());
             let known = memory
                 .known
-                .known_since(value, case.time(), self, case.thefts)
+                .known_since(value, case.time(), self, (case.thefts)())
                 .is_some();
             // Where the value is known already nothing is taught, and no fact need be asked for.
             if known || may_teach(&(case.facts)()) {
@@ -227,7 +227,7 @@ impl KeyedKind for FirstSeen {
         };
         let known = &memory.known;
         if let Some(since) =
-            known.known_since(hash(value.as_bytes()), case.time(), self, case.thefts)
+            known.known_since(hash(value.as_bytes()), case.time(), self, (case.thefts)())
         {
             trace.note(|| {
                 let values = Evidence::new()
