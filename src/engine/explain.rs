@@ -181,7 +181,8 @@ impl Engine {
         trace: &mut Trace,
     ) -> Result<Vec<Finding>, &'static str> {
         let presenter = Arc::new(Context::of(event));
-        let passing = Passing::new(&self.compiled, event, &presenter, false);
+        let scope = Scope::of(&event.event);
+        let passing = Passing::new(&self.compiled, (event, scope), &presenter, false);
         let sources = keyed::sources(&self.state);
         let facts = sources.all(&passing);
         let mut fulfilled = None;

@@ -101,39 +101,37 @@ pub(super) fn seen(
     passing: &Passing<'_>,
     out: &mut Vec<Found>,
 ) {
-    let (event, plan) = (passing.event, passing.plan);
-    let sources = sources(state);
+    if begin_waiting(state, passing) {
+        put_aside(state, passing);
+    }
+    let Passing { event, plan, .. } = *passing;
+    let asked = plan.keyed(event.event.kind, event.event.outcome);
+    for asked in asked.filter(|asked| !asked.waits) {
+        let answer = asked.condition.matches(event, &plan.of_client);
+        if fulfils(answer, asked.rule, errors) {
+            take(state, &asked, passing, out);
+        }
+    }
+}
+
+/// Whether a condition leaves the event open; the memories that it may begin are there for those that come meanwhile.
+fn begin_waiting(state: &mut State, passing: &Passing<'_>) -> bool {
+    let Passing { event, plan, .. } = *passing;
     let (mut waits, mut glance) = (false, None);
-    let (mut begun, mut taken) = (Vec::new(), Vec::new());
-    for asked in plan.keyed(event.event.kind, event.event.outcome) {
-        let condition = asked.condition;
-        if !asked.waits {
-            if fulfils(
-                condition.matches(event, &plan.of_client),
-                asked.rule,
-                errors,
-            ) {
-                taken.push(asked);
-            }
-        } else if condition.may_match(event, &plan.of_client) {
-            let so_far = glance.get_or_insert_with(|| sources.at_a_glance(passing));
-            if condition.may_match(event, so_far) {
-                waits = true;
-                if asked.kind.begins(asked.step) {
-                    begun.push(asked);
-                }
+    let asked = plan.keyed(event.event.kind, event.event.outcome);
+    for asked in asked.filter(|asked| asked.waits) {
+        if !asked.condition.may_match(event, &plan.of_client) {
+            continue;
+        }
+        let so_far = glance.get_or_insert_with(|| sources(state).at_a_glance(passing));
+        if asked.condition.may_match(event, so_far) {
+            waits = true;
+            if asked.kind.begins(asked.step) {
+                begin(state, &asked, passing);
             }
         }
     }
-    for asked in begun {
-        begin(state, &asked, passing);
-    }
-    for asked in taken {
-        take(state, &asked, passing, out);
-    }
-    if waits {
-        put_aside(state, passing);
-    }
+    waits
 }
 
 fn put_aside(state: &mut State, passing: &Passing<'_>) {
@@ -155,7 +153,8 @@ pub(super) fn settled(
         state.aside.take(now, limits::KEYED_WAITING_MAX)
     } {
         let context = Arc::new(Context::of(&event));
-        let passing = Passing::new(compiled, &event, &context, late);
+        let scope = Scope::of(&event.event);
+        let passing = Passing::new(compiled, (&event, scope), &context, late);
         let facts = sources(state).all(&passing);
         let asked = (passing.plan).keyed(event.event.kind, event.event.outcome);
         for asked in asked.filter(|asked| asked.waits) {

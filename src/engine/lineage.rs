@@ -12,7 +12,7 @@ use super::passing::Passing;
 use super::rate::release;
 use super::resolve::Resolved;
 use super::state::{Ended, State, Waiting};
-use crate::model::{Detection, Event, EventType, Initiator, Subject, limits};
+use crate::model::{Detection, EventType, Initiator, Subject, limits};
 use crate::rules::case::{At, ClientFacts, Ends, FamilyCase, Measure, TenantFacts, millis};
 use crate::rules::{Finding, Rule, Trace};
 
@@ -300,7 +300,8 @@ fn ends(state: &State, family: &Family, key: u64) -> (Ends, Vec<Measure>) {
 /// Files that a session, a user or a family was ended by somebody who may: what is refused afterwards is aftermath.
 ///
 /// A server's own reaction to a reuse is no excuse for the reuse.
-pub(super) fn ended(state: &mut State, event: &Event, scope: Scope) {
+pub(super) fn ended(state: &mut State, passing: &Passing<'_>) {
+    let (event, scope) = (&passing.event.event, passing.scope);
     let by_whom = match event.kind {
         EventType::Logout => !matches!(event.initiator, Some(Initiator::System)),
         EventType::Revoke => matches!(

@@ -36,8 +36,7 @@ mod state;
 mod table;
 mod time;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use explain::{Explained, FamilyStory, Outcome};
@@ -48,10 +47,8 @@ use crate::model::{
     ActionKind, Afterwards, Enriched, Input, Mode, OwnEvent, OwnEventKind, Target, Text, Timestamp,
 };
 use crate::rules::RuleSet;
-use crate::rules::context::Context;
 use compiled::Compiled;
 use key::Scope;
-use passing::Passing;
 use state::{State, Waiting};
 
 /// The engine: rules and everything they remember.
@@ -60,7 +57,7 @@ pub struct Engine {
     compiled: Compiled,
     /// Of partitions that have none of their own.
     lateness_ms: i64,
-    lateness_of: HashMap<u32, i64>,
+    lateness_of: BTreeMap<u32, i64>,
     state: State,
     counters: Counters,
     errors: keyed::Errors,
@@ -110,7 +107,7 @@ impl Engine {
         Self {
             compiled: Compiled::new(rules, clients, Tenants::default()),
             lateness_ms: millis(lateness),
-            lateness_of: HashMap::new(),
+            lateness_of: BTreeMap::new(),
             state: State::new(),
             counters: Counters::default(),
             errors: keyed::Errors::new(),
@@ -308,9 +305,8 @@ impl Engine {
         self.counters.late += u64::from(late);
         let state = &mut self.state;
         let event = state.renamed.known_as(event, &state.resolve, time);
-        let context = Arc::new(Context::of(&event));
-        let passing = Passing::new(&self.compiled, &event, &context, late);
-        if !stages::pass(state, &self.compiled, &mut self.errors, &passing, out) {
+        let errors = &mut self.errors;
+        if !stages::pass(state, &self.compiled, errors, (&event, late), out) {
             self.counters.duplicates += 1;
         }
     }

@@ -24,7 +24,7 @@ pub(super) struct Passing<'a> {
 impl<'a> Passing<'a> {
     pub(super) fn new(
         compiled: &'a Compiled,
-        event: &'a Enriched,
+        (event, scope): (&'a Enriched, Scope),
         context: &'a Arc<Context>,
         late: bool,
     ) -> Self {
@@ -33,7 +33,7 @@ impl<'a> Passing<'a> {
             event,
             context,
             plan: compiled.plan(client_id.as_deref(), tenant.as_deref()),
-            scope: Scope::of(&event.event),
+            scope,
             time: event.event.time.as_millisecond(),
             late,
         }

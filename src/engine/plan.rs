@@ -30,7 +30,7 @@ pub(super) struct Plan {
     storms: Vec<Planned>,
     risks: Vec<Planned>,
     keyed: Vec<Planned>,
-    /// By type and outcome of an event: the conditions that it may fulfil.
+    /// By type and outcome of an event: the conditions that it may fulfil, without what type, outcome and client decide.
     steps: Vec<Vec<Step>>,
 }
 
@@ -53,7 +53,7 @@ struct Step {
     /// Among the generic rules.
     rule: usize,
     number: usize,
-    /// What type and outcome leave open of it.
+    /// What type, outcome and client leave open of it.
     condition: Expression,
     waits: bool,
 }
@@ -190,7 +190,7 @@ impl Plan {
                 Some(Step {
                     rule: at,
                     number,
-                    condition: condition.given(event, outcome)?,
+                    condition: condition.given(event, outcome, &self.of_client)?,
                     waits: kind.waits(number),
                 })
             }));

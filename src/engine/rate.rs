@@ -140,10 +140,11 @@ fn judge(
         ..
     } = *subject.passing;
     let event = &subject.passing.event.event;
-    let case = case((counts, subject.id), plan.client, event, context);
-    let of_subject =
-        |(planned, velocity): &(&Planned, &Velocity)| planned.applies && velocity.by == subject.by;
-    for (planned, velocity) in plan.rates().filter(of_subject) {
+    let is_asked = |(planned, velocity): &(&Planned, &Velocity)| {
+        planned.applies && velocity.by == subject.by && velocity.concerns(counts)
+    };
+    for (planned, velocity) in plan.rates().filter(is_asked) {
+        let case = case((counts, subject.id), plan.client, event, context);
         for finding in velocity.judge(&case, time, &mut Trace::off()) {
             let found = subject.found(&planned.rule, finding, late);
             if release(released, &found.detection.id) {

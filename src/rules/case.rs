@@ -40,6 +40,10 @@ pub trait FamilyKind {
 /// A kind that judges one user over all families.
 pub trait UserKind {
     fn settle(&self) -> Duration;
+
+    /// Whether a sighting made from there could raise a question at all; cheap, because it is asked at every event.
+    fn concerns(&self, case: &UserCase<'_>, made: &Arc<Context>) -> bool;
+
     fn judge(&self, case: &UserCase<'_>, at: At, trace: &mut Trace) -> Vec<Finding>;
 }
 

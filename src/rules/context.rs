@@ -125,6 +125,17 @@ impl Context {
         }
     }
 
+    /// Whether it is that of the event.
+    pub fn is_of(&self, event: &Enriched) -> bool {
+        self.ip_address == event.event.ip_address
+            && self.device_id == event.event.device_id
+            && self.key_thumbprint == event.event.key_thumbprint
+            && self.ja4 == event.event.ja4
+            && self.agent == event.agent
+            && self.network == event.network
+            && self.place == event.place
+    }
+
     /// Whether the place of this context says where a person is: not behind a VPN, relay, satellite, egress or back end.
     pub fn located(&self) -> Option<&Place> {
         let place = self.place.as_ref()?;

@@ -224,6 +224,14 @@ impl Field {
         self.name.starts_with("facts.")
     }
 
+    /// Its value, if it is one that the configuration alone tells.
+    pub fn read_of_client<'a>(&self, facts: &'a Facts) -> Option<Value<'a>> {
+        match self.reader {
+            Reader::Facts(read) if !self.is_fact() => read(facts),
+            Reader::Facts(_) | Reader::Event(_) => None,
+        }
+    }
+
     /// Its value at this event; `None` is a value that nobody told.
     pub fn read<'a>(&self, event: &'a Enriched, facts: &'a Facts) -> Option<Value<'a>> {
         match self.reader {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::context::{Context, Seen};
-use crate::model::{Text, limits};
+use crate::model::{Enriched, Text, limits};
 
 /// Everything lineage rules may read about one family.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -227,6 +227,14 @@ impl Ledger {
     /// Every context that anybody presented a token from, each once.
     pub fn contexts(&self) -> impl Iterator<Item = &Context> {
         self.contexts.iter().map(|context| &**context)
+    }
+
+    /// The event's context, if somebody presented a token from it before. Most often it is the newest.
+    pub fn context_of(&self, event: &Enriched) -> Option<&Arc<Context>> {
+        self.contexts
+            .iter()
+            .rev()
+            .find(|context| context.is_of(event))
     }
 
     pub fn context(&self, entry: &Entry) -> &Context {

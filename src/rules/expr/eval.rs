@@ -123,18 +123,19 @@ impl Row for Open<'_> {
     }
 }
 
-/// Any event of one type and outcome: everything else is open.
-pub(super) struct Shape {
+/// Any event of one type and outcome, and of a client of which the configuration says something: all else is open.
+pub(super) struct Shape<'a> {
     pub kind: EventType,
     pub outcome: Outcome,
+    pub of_client: &'a Facts,
 }
 
-impl Row for Shape {
+impl Row for Shape<'_> {
     fn read(&self, field: &'static Field) -> Option<Value<'_>> {
         let name = match field.name {
             "event.type" => self.kind.as_str(),
             "event.outcome" => self.outcome.as_str(),
-            _ => return None,
+            _ => return field.read_of_client(self.of_client),
         };
         Some(Value::Text(Cow::Borrowed(name)))
     }

@@ -125,9 +125,13 @@ impl Expression {
         self.compiled.truth.of(&row) != Ok(Some(false))
     }
 
-    /// The condition as it is for events of this type and outcome; nothing where these two rule it out.
-    pub fn given(&self, kind: EventType, outcome: Outcome) -> Option<Self> {
-        let row = eval::Shape { kind, outcome };
+    /// The condition as it is for events of this type and outcome of one client; nothing where these rule it out.
+    pub fn given(&self, kind: EventType, outcome: Outcome, of_client: &Facts) -> Option<Self> {
+        let row = eval::Shape {
+            kind,
+            outcome,
+            of_client,
+        };
         let compiled = &self.compiled;
         (compiled.truth.of(&row) != Ok(Some(false))).then(|| Self {
             compiled: Arc::new(Compiled {

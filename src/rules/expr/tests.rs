@@ -453,10 +453,10 @@ proptest! {
             if expression.matches(&event, &facts) == Ok(true) {
                 prop_assert!(expression.can_match(), "{source}");
             }
-            // What its type and outcome leave open of a condition answers as the whole, save where an error is decided away.
+            // What its type, outcome and client leave open of a condition answers as the whole, save where an error is decided away.
             let (kind, outcome) = (event.event.kind, event.event.outcome);
             let whole = expression.matches(&event, &facts);
-            if let Some(open) = expression.given(kind, outcome) {
+            if let Some(open) = expression.given(kind, outcome, &facts) {
                 let answer = open.matches(&event, &facts);
                 prop_assert!(answer == whole || whole.is_err(), "{source}: {answer:?}");
             } else {

@@ -130,12 +130,8 @@ const DENSE_MS: i64 = 5 * 60 * 1000;
 impl Sightings {
     pub fn add(&mut self, mut sighting: Sighting) {
         self.remember(&sighting);
-        if let Some(same) = self
-            .recent
-            .iter()
-            .rev()
-            .find(|s| s.context == sighting.context)
-        {
+        let same = |s: &&Sighting| same_context(&s.context, &sighting.context);
+        if let Some(same) = self.recent.iter().rev().find(same) {
             sighting.context = same.context.clone();
         }
         let at = self
@@ -200,14 +196,27 @@ impl Sightings {
 }
 
 impl KnownPlace {
+    /// Nearly always it is the very same, and no sine is worked out.
     fn is_at(&self, place: &Place) -> bool {
-        self.place.distance_km(place) < REMEMBERED_KM
+        let here = |place: &Place| (place.latitude, place.longitude);
+        here(&self.place) == here(place) || self.place.distance_km(place) < REMEMBERED_KM
     }
+}
+
+/// Contexts are shared, so that most often they need not be compared.
+fn same_context(one: &Arc<Context>, other: &Arc<Context>) -> bool {
+    Arc::ptr_eq(one, other) || one == other
 }
 
 impl UserKind for ImpossibleTravel {
     fn settle(&self) -> Duration {
         self.settle
+    }
+
+    /// Where every sighting is in the network of this one, each excuses every question that it could raise.
+    fn concerns(&self, case: &UserCase<'_>, made: &Arc<Context>) -> bool {
+        let mut others = case.sightings.iter().map(|s| &s.context);
+        others.any(|other| !Arc::ptr_eq(other, made) && made.network_differs(other))
     }
 
     /// Judges the sightings made at exactly `at.time`, against those before, reading nothing later than the cut.

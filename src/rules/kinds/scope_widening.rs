@@ -104,7 +104,8 @@ impl Scopes {
 
     fn file(&mut self, new: Named) {
         let same = |known: &&mut Named| {
-            includes(&known.scope, &new.scope) && includes(&new.scope, &known.scope)
+            known.scope == new.scope
+                || (includes(&known.scope, &new.scope) && includes(&new.scope, &known.scope))
         };
         if let Some(known) = self.0.iter_mut().find(same) {
             known.granted = [known.granted, new.granted].into_iter().flatten().min();

@@ -207,6 +207,10 @@ impl Counts {
         self.forget_old();
     }
 
+    fn total(&self) -> u32 {
+        self.buckets.iter().map(|(_, n)| *n).sum()
+    }
+
     /// Refreshes in the `width` buckets that end with `last`.
     fn sum(&self, last: i32, width: i32) -> u32 {
         let first = last - width + 1;
@@ -234,6 +238,11 @@ impl Velocity {
         let scaled = u64::from(self.per_lifetime) * self.window.as_secs() / lifetime;
         self.limit_min
             .max(u32::try_from(scaled).unwrap_or(u32::MAX))
+    }
+
+    /// Whether it could find anything, whatever the lifetime: most subjects are far from any limit.
+    pub fn concerns(&self, counts: &Counts) -> bool {
+        counts.total() > self.limit_min.min(self.gross)
     }
 
     /// Judges the windows around `time`, gravest finding last.
@@ -303,8 +312,7 @@ impl Velocity {
     }
 
     fn excesses(&self, counts: &Counts, time: i64, limit: u32) -> Vec<Excess> {
-        let total: u32 = counts.buckets.iter().map(|(_, n)| *n).sum();
-        if total <= limit.min(self.gross) {
+        if counts.total() <= limit.min(self.gross) {
             return Vec::new();
         }
         let bucket = bucket_of(time);
