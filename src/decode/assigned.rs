@@ -66,6 +66,11 @@ fn separator(text: &str, at: usize, byte: u8) -> Option<Separator> {
 }
 
 fn ends_with_bearer(text: &str, at: usize) -> bool {
+    // Most texts have many spaces, and few behind this letter.
+    let before = at.checked_sub(1).and_then(|last| text.as_bytes().get(last));
+    if !before.is_some_and(|last| last.eq_ignore_ascii_case(&b'r')) {
+        return false;
+    }
     let start = at.saturating_sub("bearer".len());
     text.get(start..at)
         .is_some_and(|word| word.eq_ignore_ascii_case("bearer"))
