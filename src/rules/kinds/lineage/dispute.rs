@@ -18,8 +18,10 @@ pub(super) fn disputes(view: &View<'_>, trace: &mut Trace) -> Vec<Judgement> {
     if !view.has_open_disputes() {
         return judged;
     }
-    let open = view.open_tokens();
-    for token in presented_again(view).intersection(&open).copied() {
+    for token in view.presented_again() {
+        if !view.is_open_token(token) {
+            continue;
+        }
         judged.extend(accepted_again(view, token, trace));
         judged.extend(refused(view, token, trace));
     }
@@ -29,12 +31,12 @@ pub(super) fn disputes(view: &View<'_>, trace: &mut Trace) -> Vec<Judgement> {
 
 /// Tokens of which two successors are in use.
 pub(super) fn forks(view: &View<'_>, window: Duration, trace: &mut Trace) -> Vec<Judgement> {
-    let open = view.open_tokens();
-    let tokens = presented_again(view).into_iter();
+    let tokens = view.presented_again().into_iter();
     let judged = tokens
         .filter_map(|token| {
             let successors = successors(view, token);
-            (!successors.is_disjoint(&open)).then_some((token, successors))
+            let in_use = successors.iter().any(|it| view.is_open_token(*it));
+            in_use.then_some((token, successors))
         })
         .flat_map(|(token, successors)| fork(view, token, successors, window, trace))
         .collect();
@@ -48,17 +50,6 @@ fn restrict(view: &View<'_>, mut judged: Vec<Judgement>) -> Vec<Judgement> {
             view.client.rotation == Rotation::Enforced || !judgement.row.rests_on_acceptance();
     }
     judged
-}
-
-/// All but those that were presented once and accepted, which is nearly every token of a long chain.
-fn presented_again(view: &View<'_>) -> BTreeSet<TokenHash> {
-    let mut presented = BTreeSet::new();
-    let again = |(_, e): (usize, &Entry)| {
-        let token = e.token?;
-        let is_repeat = !presented.insert(token);
-        (is_repeat || !e.answer.accepted() || e.used_long_ago).then_some(token)
-    };
-    view.entries().filter_map(again).collect()
 }
 
 fn accepted_again(view: &View<'_>, token: TokenHash, trace: &mut Trace) -> Vec<Judgement> {

@@ -1,5 +1,6 @@
 //! What of a ledger a judgement reads: the entries up to the cut, with the questions the table asks of them.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -57,6 +58,40 @@ pub(super) struct View<'a> {
     ledger: &'a Ledger,
     entries: &'a [Entry],
     ends: &'a Ends,
+    index: OnceCell<Index>,
+}
+
+/// Which entries name a token, in order of token and time. Who asks of one token after the other, as whoever follows a
+/// chain does, need not go through the whole ledger for each: that was most of judging a disputed family of a hundred
+/// generations, which is done at each of its events.
+struct Index {
+    presented: Vec<(TokenHash, usize)>,
+    issued: Vec<(TokenHash, usize)>,
+}
+
+impl Index {
+    fn of(entries: &[Entry]) -> Self {
+        let named = |token: fn(&Entry) -> Option<TokenHash>| {
+            let named = entries.iter().enumerate();
+            let named = named.filter_map(|(i, entry)| Some((token(entry)?, i)));
+            let mut named: Vec<_> = named.collect();
+            named.sort_unstable();
+            named
+        };
+        Self {
+            presented: named(|entry| entry.token),
+            issued: named(|entry| entry.issued),
+        }
+    }
+}
+
+/// The entries of one token.
+fn of_token(named: &[(TokenHash, usize)], token: TokenHash) -> impl Iterator<Item = usize> {
+    let first = named.partition_point(|(other, _)| *other < token);
+    let named = named[first..].iter();
+    named
+        .take_while(move |(other, _)| *other == token)
+        .map(|(_, i)| *i)
 }
 
 impl<'a> View<'a> {
@@ -81,7 +116,12 @@ impl<'a> View<'a> {
             ledger,
             entries,
             ends: case.ends,
+            index: OnceCell::new(),
         }
+    }
+
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::of(self.entries))
     }
 
     /// The same with the disputes that are closed, for a person who asks.
@@ -102,10 +142,28 @@ impl<'a> View<'a> {
         entry.time >= self.closed_before
     }
 
-    /// Tokens presented since disputes are open.
-    pub(super) fn open_tokens(&self) -> BTreeSet<TokenHash> {
-        let open = self.entries().filter(|(_, e)| self.is_open(e));
-        open.filter_map(|(_, e)| e.token).collect()
+    /// Whether the token was presented since disputes are open.
+    pub(super) fn is_open_token(&self, token: TokenHash) -> bool {
+        let mut presented = self.presented(token);
+        presented.any(|i| self.is_open(&self.entries[i]))
+    }
+
+    /// All tokens but those that were presented once and accepted, which is nearly every one of a long chain.
+    pub(super) fn presented_again(&self) -> BTreeSet<TokenHash> {
+        let presented = self.index().presented.chunk_by(|(a, _), (b, _)| a == b);
+        let is_again = |of_token: &&[(TokenHash, usize)]| {
+            let mut entries = of_token.iter().map(|(_, i)| &self.entries[*i]);
+            of_token.len() > 1 || entries.any(|e| !e.answer.accepted() || e.used_long_ago)
+        };
+        let again = presented.filter(is_again);
+        again
+            .filter_map(|of_token| Some(of_token.first()?.0))
+            .collect()
+    }
+
+    /// Presentations of a token, in order of time.
+    fn presented(&self, token: TokenHash) -> impl Iterator<Item = usize> {
+        of_token(&self.index().presented, token)
     }
 
     pub(super) fn settled(&self) -> bool {
@@ -148,9 +206,8 @@ impl<'a> View<'a> {
 
     /// Accepted presentations of a token, in order of time.
     pub(super) fn uses(&self, token: TokenHash) -> Vec<usize> {
-        self.entries()
-            .filter(|(_, e)| e.answer.accepted() && e.token == Some(token))
-            .map(|(i, _)| i)
+        self.presented(token)
+            .filter(|i| self.entries[*i].answer.accepted())
             .collect()
     }
 
@@ -167,8 +224,7 @@ impl<'a> View<'a> {
     ///
     /// Of a token used before all that is remembered these are all tokens since.
     pub(super) fn descendants(&self, token: TokenHash) -> BTreeSet<TokenHash> {
-        let long_ago = |e: &Entry| e.used_long_ago && e.token == Some(token);
-        if self.entries.iter().any(long_ago) {
+        if (self.presented(token)).any(|i| self.entries[i].used_long_ago) {
             let since = self
                 .entries
                 .iter()
@@ -179,33 +235,25 @@ impl<'a> View<'a> {
                 .filter(|t| *t != token)
                 .collect();
         }
-        self.issued_from(|entry| entry.token == Some(token))
+        self.issued_from(self.presented(token))
     }
 
     /// Every token that goes back to the given presentation.
     pub(super) fn issued_by(&self, index: usize) -> BTreeSet<TokenHash> {
-        let presentation = &self.entries[index];
-        self.issued_from(|entry| std::ptr::eq(entry, presentation))
+        self.issued_from(std::iter::once(index))
     }
 
-    fn issued_from(&self, first: impl Fn(&Entry) -> bool) -> BTreeSet<TokenHash> {
-        let mut found: BTreeSet<TokenHash> = self
-            .entries
-            .iter()
-            .filter(|e| e.answer.accepted() && first(e))
-            .filter_map(|e| e.issued)
-            .collect();
-        loop {
-            let before = found.len();
-            for entry in self.entries.iter().filter(|e| e.answer.accepted()) {
-                if entry.token.is_some_and(|t| found.contains(&t)) {
-                    found.extend(entry.issued);
-                }
-            }
-            if found.len() == before {
-                return found;
+    fn issued_from(&self, first: impl Iterator<Item = usize>) -> BTreeSet<TokenHash> {
+        let mut found = BTreeSet::new();
+        let mut ahead: Vec<usize> = first.collect();
+        while let Some(i) = ahead.pop() {
+            let entry = &self.entries[i];
+            let issued = entry.issued.filter(|_| entry.answer.accepted());
+            if let Some(issued) = issued.filter(|issued| found.insert(*issued)) {
+                ahead.extend(self.presented(issued));
             }
         }
+        found
     }
 
     /// Generations between the presented token and the newest issued, as it stood when it was presented.
@@ -291,15 +339,20 @@ impl<'a> View<'a> {
     }
 
     fn ancestors(&self, token: TokenHash, found: &mut BTreeSet<usize>) {
-        for (i, entry) in self.entries() {
-            let issues = entry.answer.accepted() && entry.issued == Some(token);
-            if issues
-                && found.insert(i)
-                && let Some(parent) = entry.token
-            {
-                // Every use of the parent is a presentation of an older token.
-                found.extend(self.uses(parent));
-                self.ancestors(parent, found);
+        let mut visited = BTreeSet::new();
+        let mut ahead = vec![token];
+        while let Some(token) = ahead.pop() {
+            for i in of_token(&self.index().issued, token) {
+                let entry = &self.entries[i];
+                if !entry.answer.accepted() {
+                    continue;
+                }
+                found.insert(i);
+                if let Some(parent) = entry.token.filter(|parent| visited.insert(*parent)) {
+                    // Every use of the parent is a presentation of an older token.
+                    found.extend(self.uses(parent));
+                    ahead.push(parent);
+                }
             }
         }
     }
