@@ -189,10 +189,12 @@ impl KeyedKind for Distinct {
             event_id: case.event.event.event_id.clone(),
             completes: None,
         };
-        memory.hits.add(hit, Keep::new(ms(self.within), values_max));
+        let keep = Keep::new(ms(self.within), values_max);
         if case.step > 0 {
+            memory.hits.take_back(hit, keep);
             return Vec::new();
         }
+        memory.hits.add(hit, keep);
         self.limits().take(memory, case, || self.words(case))
     }
 

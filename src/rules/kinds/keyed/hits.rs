@@ -4,7 +4,7 @@
 //! time, so that a client in a loop pushes nothing out. A window that ends at an event holds the value exactly if it holds
 //! one of the two. Why no sketch: a person is told the number, and acts on it.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,12 @@ impl Keep {
     }
 }
 
+/// How many entries may gather before those that are of no use are looked for.
+const IDLE_EVERY: usize = 8;
+/// What takes a value back waits so long for the value: another partition, which has it, may lag behind by more than an
+/// event may be late.
+const IDLE_MS: i64 = 30 * 60 * 1000;
+
 /// How late an event may come and still count.
 pub(super) fn lateness_ms() -> i64 {
     i64::try_from(limits::LATENESS_DEFAULT.as_millis()).unwrap_or(i64::MAX)
@@ -87,6 +93,25 @@ impl Hits {
         while self.hits.front().is_some_and(old) || self.hits.len() > keep.entries {
             self.hits.pop_front();
         }
+    }
+
+    /// Adds what takes a value back.
+    pub(super) fn take_back(&mut self, hit: Hit, keep: Keep) {
+        self.add(hit, keep);
+        if self.hits.len().is_multiple_of(IDLE_EVERY) {
+            self.forget_idle();
+        }
+    }
+
+    /// Forgets what takes back a value that is not here, and will hardly come: else every refresh of a day would stay,
+    /// 20 KB of each user, and push out what is counted.
+    fn forget_idle(&mut self) {
+        let newest = self.hits.back().map_or(0, |h| h.first);
+        let counted = self.hits.iter().filter(|h| h.step == 0);
+        let counted: HashSet<u64> = counted.map(|h| h.values[0]).collect();
+        let is_recent = |h: &Hit| h.last >= newest.saturating_sub(IDLE_MS);
+        self.hits
+            .retain(|h| h.step == 0 || is_recent(h) || counted.contains(&h.values[0]));
     }
 
     fn file(&mut self, hit: Hit) {
@@ -167,6 +192,24 @@ mod tests {
         let backwards = of(all.into_iter().rev(), keep);
         assert_eq!(forwards, backwards);
         assert!(forwards.len() <= 12, "{}", forwards.len());
+    }
+
+    #[test]
+    fn what_takes_nothing_back_goes_and_what_takes_something_back_stays() {
+        const MINUTE: i64 = 60_000;
+        let keep = Keep::new(24 * 60 * MINUTE, 30);
+        let mut hits = Hits::default();
+        hits.add(hit(0, 1), keep);
+        let used = |n: i64| Hit {
+            step: 1,
+            ..hit(n * 5 * MINUTE, n.unsigned_abs())
+        };
+        (1..280).for_each(|n| hits.take_back(used(n), keep));
+        assert!(hits.len() < 2 * IDLE_EVERY, "{}", hits.len());
+        let of_counted = hits.iter().filter(|h| h.values == [1, 0]);
+        assert_eq!(of_counted.count(), 2);
+        let latest = hits.iter().next_back().map(|h| h.values[0]);
+        assert_eq!(latest, Some(279), "what was issued may come late");
     }
 
     #[test]
