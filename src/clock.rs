@@ -3,8 +3,8 @@
 //! Loops at the edge (sources through their context, delivery, admin) take the time from here and hand it on as data;
 //! everything below decides by the times it is given, so that replaying a log gives what the log's day gave.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::{Timestamp, limits};
 
@@ -62,6 +62,66 @@ impl Steady {
     }
 }
 
+/// A moment, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    steady: Instant,
+    wall: SystemTime,
+}
+
+impl Moment {
+    pub fn now() -> Self {
+        Self {
+            steady: Instant::now(),
+            wall: SystemTime::now(),
+        }
+    }
+
+    /// By whichever clock more has passed: one stands still while a machine sleeps, the other can be set back.
+    fn elapsed(self) -> Duration {
+        let by_wall = self.wall.elapsed().unwrap_or_default();
+        self.steady.elapsed().max(by_wall)
+    }
+}
+
+/// A right that ends by itself unless it is renewed: shared between who renews it and who asks before acting.
+///
+/// For good where nobody renews it, as for the only daemon that there can be.
+#[derive(Debug, Clone, Default)]
+pub struct Mandate(Arc<Mutex<Until>>);
+
+#[derive(Debug, Clone, Copy, Default)]
+enum Until {
+    #[default]
+    Forever,
+    After(Moment, Duration),
+    Over,
+}
+
+impl Mandate {
+    /// It holds for so long from the moment on at which it was asked for.
+    pub fn renew(&self, asked: Moment, lasts: Duration) {
+        *self.until() = Until::After(asked, lasts);
+    }
+
+    pub fn end(&self) {
+        *self.until() = Until::Over;
+    }
+
+    pub fn holds(&self) -> bool {
+        let until = *self.until();
+        match until {
+            Until::Forever => true,
+            Until::After(asked, lasts) => asked.elapsed() < lasts,
+            Until::Over => false,
+        }
+    }
+
+    fn until(&self) -> MutexGuard<'_, Until> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Unix time in seconds, as metrics carry it.
 #[expect(
     clippy::cast_precision_loss,
@@ -75,7 +135,7 @@ pub fn seconds(time: Timestamp) -> f64 {
 mod tests {
     use std::time::Duration;
 
-    use super::{Steady, Timestamp, seconds};
+    use super::{Mandate, Moment, Steady, Timestamp, seconds};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_795_000_000 + seconds).expect("a time")
@@ -114,6 +174,32 @@ mod tests {
             let shown = at(3 * i64::try_from(second).expect("small"));
             assert_eq!(steady.time(shown, after(second)), shown);
         }
+    }
+
+    #[test]
+    fn a_right_ends_by_whichever_clock_says_so() {
+        let mandate = Mandate::default();
+        assert!(mandate.holds(), "nobody renews it");
+        let now = Moment::now();
+        mandate.renew(now, after(3600));
+        assert!(mandate.holds());
+        // A machine that slept: only the wall clock went on. One whose clock was set back: only the other did.
+        let slept = Moment {
+            wall: now.wall - after(3600),
+            ..now
+        };
+        let set_back = Moment {
+            steady: now.steady.checked_sub(after(5)).expect("a time"),
+            wall: now.wall + after(3600),
+        };
+        for (asked, lasts) in [(slept, 3600), (set_back, 5)] {
+            mandate.renew(asked, after(lasts));
+            assert!(!mandate.holds(), "{asked:?}");
+        }
+        mandate.renew(set_back, after(3600));
+        assert!(mandate.holds());
+        mandate.end();
+        assert!(!mandate.holds());
     }
 
     #[test]

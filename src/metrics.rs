@@ -72,8 +72,10 @@ metrics! {
         config_last_reload_successful: IntGauge,
         /// Unix time at which a configuration was last loaded successfully.
         config_last_reload_success_timestamp_seconds: Gauge,
-        /// Whether the daemon consumes and can store, as /-/ready says.
+        /// Whether the daemon consumes and can store, or stands by, as /-/ready says.
         ready: IntGauge,
+        /// Whether the daemon leads (1) or stands by (0). Of all daemons on one store, which the label tells from others, one leads.
+        leader: IntGaugeVec["store"],
 
         // --- sources ---
 

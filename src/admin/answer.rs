@@ -35,7 +35,10 @@ impl IntoResponse for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::Unavailable(_)) {
+        if matches!(
+            error,
+            StoreError::Unavailable(_) | StoreError::NotLeading { .. }
+        ) {
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
         }
         // A fault of ours or of the data: whoever runs the daemon must see it, not only whoever asked.

@@ -37,6 +37,9 @@ pub trait Health: Send + Sync {
 
     fn readiness(&self) -> Readiness;
 
+    /// Whether it is this daemon that reads, decides and acts.
+    fn leads(&self) -> bool;
+
     /// What does not work as it should while the daemon as a whole does: one sentence each, without secrets.
     fn notes(&self) -> Vec<String>;
 }

@@ -1,4 +1,4 @@
-//! The `ops` listener: `/metrics`, `/-/healthy`, `/-/ready`. No personal data.
+//! The `ops` listener: `/metrics`, `/-/healthy`, `/-/ready`, `/-/leader`. No personal data.
 //!
 //! Health is answered to anybody, as probes carry no tokens; the reasons for not being ready name servers, and the notes rules, so beyond
 //! loopback they are for those with the token, like the metrics.
@@ -28,6 +28,7 @@ pub fn router(ops: Ops) -> Router {
         .route("/metrics", get(scrape))
         .route("/-/healthy", get(|| async { "alive\n" }))
         .route("/-/ready", get(ready))
+        .route("/-/leader", get(leader))
         .with_state(ops)
 }
 
@@ -39,6 +40,15 @@ async fn scrape(State(ops): State<Ops>, headers: HeaderMap) -> Result<Response, 
         .await
         .map_err(|reason| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason))?;
     Ok(([(header::CONTENT_TYPE, metrics::SCRAPE_CONTENT_TYPE)], text).into_response())
+}
+
+/// For what sends requests to one of several daemons: only the one that leads takes webhooks and decisions of people.
+async fn leader(State(ops): State<Ops>) -> (StatusCode, &'static str) {
+    if ops.health.leads() {
+        (StatusCode::OK, "leads\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "stands by\n")
+    }
 }
 
 async fn ready(State(ops): State<Ops>, headers: HeaderMap) -> (StatusCode, String) {

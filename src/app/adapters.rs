@@ -6,9 +6,9 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock;
+use crate::clock::{self, Mandate};
 use crate::delivery::Memory;
-use crate::model::{Afterwards, Claim, SourcePartition, Target, Text, Timestamp};
+use crate::model::{Afterwards, Claim, SourcePartition, Target, Text, Timestamp, limits};
 use crate::pipeline::{Control, Standing};
 use crate::sources::{Claims, Inbox, OwnRow, OwnTable, SourceError};
 use crate::store::{Row, Store, StoreError};
@@ -19,6 +19,7 @@ pub(super) struct StoreClaims {
     pub(super) owner: Text,
     pub(super) standing: Arc<Standing>,
     pub(super) control: mpsc::Sender<Control>,
+    pub(super) mandate: Mandate,
 }
 
 impl Claims for StoreClaims {
@@ -36,6 +37,14 @@ impl Claims for StoreClaims {
             let told = self.control.send(Control::Claimed(claims.clone())).await;
             told.map_err(|_| SourceError("the daemon is stopping".to_owned()))?;
             Ok(claims)
+        })
+    }
+
+    fn allowed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            while !self.mandate.holds() {
+                tokio::time::sleep(limits::LEAD_LOOK_EVERY).await;
+            }
         })
     }
 }

@@ -21,10 +21,24 @@ pub(super) struct Board {
 struct State {
     sources: BTreeMap<Text, SourceState>,
     store_down: Option<String>,
+    place: Place,
     /// Events for which a condition of the rule had no answer.
     rule_errors: BTreeMap<Text, u64>,
     breakers: Vec<BreakerReport>,
     archive: ArchiveState,
+}
+
+/// Among the daemons of the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Place {
+    #[default]
+    Leads,
+    /// The lead could not be renewed in time, and why: nothing is begun outside.
+    Unsure(String),
+    /// Who leads.
+    StandsBy(String),
+    /// It would take over, and cannot see whether it must.
+    Blind(String),
 }
 
 #[derive(Default)]
@@ -131,11 +145,59 @@ impl Board {
             let lost = archive.lost;
             format!("archive: {lost} events are missing since the start")
         });
-        rules.chain(unwritten).chain(lost).collect()
+        let leader = match &state.place {
+            Place::StandsBy(leader) => Some(format!("leader: {leader}")),
+            _ => None,
+        };
+        rules.chain(unwritten).chain(lost).chain(leader).collect()
+    }
+
+    /// Where it stands from now on. Whoever begins to lead has not been able to read anything before.
+    pub(super) fn place(&self, place: Place) {
+        let mut state = self.lock();
+        let before = std::mem::replace(&mut state.place, place.clone());
+        if before == place {
+            return;
+        }
+        match (before, place) {
+            (Place::StandsBy(_) | Place::Blind(_), Place::Leads) => {
+                let now = Instant::now();
+                let sources = state.sources.values_mut();
+                for (_, since) in sources.filter_map(|source| source.down.as_mut()) {
+                    *since = now;
+                }
+            }
+            (Place::Leads, Place::Leads) => {}
+            (_, Place::Leads) => tracing::info!("The lead can be renewed again"),
+            (_, Place::Unsure(why)) => {
+                tracing::warn!(reason = %why, "The lead cannot be renewed; nothing is begun until it can, and another daemon may take over");
+            }
+            (_, Place::StandsBy(leader)) => tracing::info!(%leader, "Standing by"),
+            (_, Place::Blind(why)) => {
+                tracing::warn!(reason = %why, "Standing by, and the store cannot be asked whether somebody leads");
+            }
+        }
+    }
+
+    /// Another daemon leads, as far as is known.
+    pub(super) fn stands_by(&self) -> bool {
+        matches!(self.lock().place, Place::StandsBy(_) | Place::Blind(_))
     }
 
     pub(super) fn readiness(&self) -> Readiness {
         let state = self.lock();
+        let unfit = match &state.place {
+            Place::StandsBy(_) => {
+                self.metrics.ready.set(1);
+                return Readiness::StandsBy;
+            }
+            Place::Blind(why) => {
+                self.metrics.ready.set(0);
+                return Readiness::NotReady(vec![format!("store: {why}")]);
+            }
+            Place::Leads => None,
+            Place::Unsure(why) => Some(format!("lead: it cannot be renewed: {why}")),
+        };
         let down = state.sources.iter().filter_map(|(name, source)| {
             source
                 .down
@@ -143,7 +205,7 @@ impl Board {
                 .map(|(why, _)| format!("source {name}: {why}"))
         });
         let store = state.store_down.iter().map(|why| format!("store: {why}"));
-        let reasons: Vec<String> = store.chain(down).collect();
+        let reasons: Vec<String> = unfit.into_iter().chain(store).chain(down).collect();
         self.metrics.ready.set(i64::from(reasons.is_empty()));
         if reasons.is_empty() {
             Readiness::Ready

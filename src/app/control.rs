@@ -12,6 +12,7 @@ use super::audited::{self, Refusals};
 use super::blind;
 use super::board::Board;
 use super::key::{self, Keys};
+use super::lead::Lead;
 use super::loaded::Loaded;
 use super::online::PartReport;
 use super::restart;
@@ -43,6 +44,7 @@ pub(super) struct Controls {
     pub(super) withheld: Withheld,
     pub(super) refusals: Refusals,
     pub(super) archive: Option<Keeper>,
+    pub(super) lead: Arc<Lead>,
     /// One reload at a time.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -66,6 +68,7 @@ impl Controls {
         control: mpsc::Sender<Control>,
         performers: watch::Sender<Arc<Performers>>,
         archive: Option<Keeper>,
+        lead: Arc<Lead>,
     ) -> Self {
         let controls = Self {
             loaded: RwLock::new(Arc::new(loaded)),
@@ -80,6 +83,7 @@ impl Controls {
             withheld: Withheld::default(),
             refusals: Refusals::default(),
             archive,
+            lead,
             reloading: tokio::sync::Mutex::new(()),
         };
         controls.describe();
@@ -106,6 +110,11 @@ impl Controls {
             Err(faults) => return Err(self.not_loaded(who, faults).await),
         };
         let rules = loaded.rules.rules.len();
+        if self.board.stands_by() {
+            // Nothing runs yet that would have to take it, and the audit log is told of it at the take-over.
+            self.put_in_force(loaded);
+            return Ok(format!("loaded: {rules} rules, for when this daemon leads"));
+        }
         let place = match self.place_for_reload().await {
             Ok(place) => place,
             Err(why) => return Err(self.not_loaded(who, why).await),
@@ -115,12 +124,16 @@ impl Controls {
             return Err(self.not_loaded(who, why).await);
         }
         place.send(Control::Reload(Box::new(loaded.reload())));
+        self.put_in_force(loaded);
+        tracing::info!(rules, "The configuration was loaded again");
+        Ok(format!("loaded: {rules} rules"))
+    }
+
+    fn put_in_force(&self, loaded: Loaded) {
         self.performers.send_replace(Arc::clone(&loaded.performers));
         self.metrics.prepare(&loaded.known());
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
         self.describe();
-        tracing::info!(rules, "The configuration was loaded again");
-        Ok(format!("loaded: {rules} rules"))
     }
 
     async fn not_loaded(&self, who: &str, faults: String) -> String {
@@ -289,7 +302,11 @@ fn count_of<K: PartialEq>(counts: &[(K, u64)], key: &K) -> u64 {
 impl admin::Health for Controls {
     fn metrics(&self) -> BoxFuture<'_, Result<String, String>> {
         Box::pin(async move {
-            self.gauges().await;
+            // What is in the store is shown by the daemon that leads alone, or each alert about it would come twice.
+            if !self.board.stands_by() {
+                self.gauges().await;
+            }
+            self.lead.describe(&self.metrics);
             self.board.readiness();
             metrics::scrape(&self.registry)
                 .map_err(|error| format!("the metrics cannot be written: {error}"))
@@ -298,6 +315,10 @@ impl admin::Health for Controls {
 
     fn readiness(&self) -> Readiness {
         self.board.readiness()
+    }
+
+    fn leads(&self) -> bool {
+        self.lead.mandate.holds()
     }
 
     fn notes(&self) -> Vec<String> {

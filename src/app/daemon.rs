@@ -1,40 +1,39 @@
 //! The daemon: starts every part, supervises them, and stops them in order.
 //!
+//! It begins when it leads: of several on one store one does, and the others stand by (see the file `lead`).
 //! A stop goes with the flow: sources first, then what they handed over is judged and committed and the state saved,
 //! then running attempts end, then the listeners and the store close. A part that ends by itself ends the daemon.
 
-use std::collections::BTreeMap;
+mod begin;
+mod listen;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::adapters::{EngineMemory, InboxOf, OwnEvents, StoreClaims, StoreInbox};
+use super::ahead::Ahead;
 use super::archive;
 use super::audited;
 use super::board::Board;
 use super::control::Controls;
 use super::key::{self, Keys};
+use super::lead::Lead;
 use super::loaded::Loaded;
-use super::watch::{Deliveries, Watch};
-use super::{chores, parts};
-use crate::admin::{self, Guard, Listening};
 use crate::clock;
-use crate::config::{Config, Source as SourceConfig, SourceKind};
+use crate::config::Config;
 use crate::decode::TokenKey;
-use crate::delivery::{Delivery, Options, Performers};
+use crate::delivery::Performers;
 use crate::metrics::top::Top;
 use crate::metrics::{self, Metrics};
-use crate::model::{
-    AuditKind, AuditNote, DAEMON, Position, SourcePartition, Text, Timestamp, limits,
-};
-use crate::pipeline::{Ingest, OWN_SOURCE, Standing, Worker, restore};
-use crate::sources::own_table::TableTail;
-use crate::sources::{Context, Source, file::FileTail, kafka::Kafka, sql::SqlTail, webhook};
+use crate::model::{AuditKind, AuditNote, DAEMON, Text, Timestamp, limits};
+use crate::pipeline::{Archiving, Control, Scribe};
 use crate::store::{OpenAs, Store};
 use crate::yaml::Fault;
 
@@ -50,6 +49,21 @@ pub struct Daemon {
     sources: CancellationToken,
     rest: CancellationToken,
     controls: Arc<Controls>,
+    /// As long as it stands by.
+    waiting: Option<Waiting>,
+    /// Ends with the reason when the lead is lost.
+    keeper: Option<AbortOnDropHandle<anyhow::Error>>,
+}
+
+/// What is made at the start and used from when the daemon leads.
+struct Waiting {
+    ahead: Ahead,
+    control: mpsc::Receiver<Control>,
+    performers: watch::Receiver<Arc<Performers>>,
+    top: Arc<Mutex<Top>>,
+    archiving: Archiving,
+    scribe: Option<Scribe>,
+    metrics: Metrics,
 }
 
 /// Why the daemon did not start.
@@ -77,103 +91,89 @@ impl Daemon {
         metrics.prepare(&loaded.known());
         let board = Arc::new(Board::new(metrics.clone(), source_names(&loaded.config)));
         let top = Arc::new(Mutex::new(Top::default()));
-        let (batch_sender, batches) = mpsc::channel(limits::BATCHES_WAITING_MAX);
+        let lead = Lead::new(store.clone(), name_of_this_process(), Arc::clone(&board));
+        let lead = Arc::new(lead.await.context("the store does not say which it is")?);
         let (control_sender, control) = mpsc::channel(64);
         let (performers_sender, performers) = watch::channel(Arc::clone(&loaded.performers));
-        let (sources, rest) = (CancellationToken::new(), CancellationToken::new());
         let archive = archive::open(&loaded.config, &board)?;
-        let mut worker = Worker::new(
-            loaded.forms.clone(),
-            Arc::clone(&loaded.tables),
-            parts::engine(&loaded.config, &loaded.rules),
-            parts::policy(&loaded.config),
-        )
-        .with_lateness(source_names(&loaded.config).into_iter().collect());
-        if archive.scribe.is_some() {
-            worker = worker.naming_families();
-        }
-        let standing = Arc::new(Standing::new(restored(&store, &mut worker).await?));
-        let owner: Text = format!("{} {}", std::process::id(), clock::now()).into();
-        let watch = Watch::new(
-            metrics.clone(),
-            loaded.names(),
-            Arc::clone(&top),
-            Arc::clone(&board),
-        );
-        let ingest = Ingest {
-            store: store.clone(),
-            worker,
-            batches,
+        let waiting = Waiting {
+            ahead: Ahead::new(archive.scribe.is_some()),
             control,
-            owner: owner.clone(),
-            observer: Box::new(watch),
-            archive: archive.archiving,
-            sources: loaded
-                .config
-                .sources
-                .iter()
-                .map(|s| s.name.clone())
-                .collect(),
-            standing: Arc::clone(&standing),
-            snapshot_every: loaded.config.store.snapshot_every,
-            now: clock::now,
-            cancel: rest.clone(),
-        };
-        let claims = StoreClaims {
-            store: store.clone(),
-            owner: owner.clone(),
-            standing,
-            control: control_sender.clone(),
-        };
-        let context = Context {
-            batches: batch_sender,
-            claims: Arc::new(claims),
-            status: Arc::<Board>::clone(&board),
-            cancel: sources.clone(),
-            now: clock::steady,
+            performers,
+            top: Arc::clone(&top),
+            archiving: archive.archiving,
+            scribe: archive.scribe,
+            metrics: metrics.clone(),
         };
         let controls = Arc::new(Controls::new(
             loaded,
             keys,
-            metrics.clone(),
+            metrics,
             registry,
             store.clone(),
             top,
-            Arc::clone(&board),
+            board,
             control_sender,
             performers_sender,
             archive.keeper,
+            lead,
         ));
         let mut daemon = Self {
             store,
             addresses: Vec::new(),
             parts: JoinSet::new(),
-            sources,
-            rest,
+            waiting: Some(waiting),
+            keeper: None,
+            sources: CancellationToken::new(),
+            rest: CancellationToken::new(),
             controls,
         };
         daemon.listen().await?;
-        daemon.tell_start().await?;
-        daemon.spawn_ingest(ingest);
-        if let Some(scribe) = archive.scribe {
-            daemon.spawn_thread("archive", async {
-                scribe.run().await;
-                Ok(())
-            });
+        let leads = daemon.controls.lead.take().await;
+        if leads.context("the store does not say who leads")? {
+            daemon.begin().await?;
         }
-        daemon.spawn_sources(&context);
-        daemon.spawn_delivery(owner, performers, &metrics);
-        daemon.spawn_chores();
         Ok(daemon)
     }
 
-    /// Waits until a part ends by itself; a daemon does not.
+    /// Another daemon leads, and this one takes over from it.
+    pub fn stands_by(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Waits for its turn, with what it takes to lead at hand.
+    async fn stand_by(&mut self, ahead: Ahead) -> anyhow::Result<()> {
+        let keeping_up = tokio::spawn(ahead.keep_up(Arc::clone(&self.controls)));
+        let keeping_up = AbortOnDropHandle::new(keeping_up);
+        tokio::select! {
+            () = self.controls.lead.await_turn() => {}
+            ended = self.parts.join_next(), if !self.parts.is_empty() => return part_ended(ended),
+        }
+        tracing::info!("Nobody leads any more: taking over");
+        let begun = Instant::now();
+        drop(keeping_up);
+        self.begin().await?;
+        tracing::info!(took = ?begun.elapsed(), "Took over");
+        Ok(())
+    }
+
+    /// Takes over when nobody leads any more, and waits until a part ends by itself; a daemon does not. One that has lost
+    /// the lead ends too: its memory is of no use any more.
     pub async fn ended(&mut self) -> anyhow::Result<()> {
-        match self.parts.join_next().await {
-            Some(Ok(Ok(()))) => anyhow::bail!("a part of the daemon ended by itself"),
-            Some(Ok(Err(error))) => Err(error),
-            Some(Err(panic)) => Err(panic).context("a part of the daemon broke"),
-            None => Ok(()),
+        if let Some(waiting) = &self.waiting {
+            let ahead = waiting.ahead.clone();
+            self.stand_by(ahead).await?;
+        }
+        let lost = async {
+            match &mut self.keeper {
+                Some(keeper) => keeper.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            lost = lost => Err(lost.context("keeping the lead broke")?),
+            ended = self.parts.join_next() => part_ended(ended),
         }
     }
 
@@ -218,7 +218,13 @@ impl Daemon {
             );
             self.parts.abort_all();
         }
-        self.tell_stop(&result).await;
+        if self.controls.lead.mandate.holds() {
+            self.tell_stop(&result).await;
+        }
+        self.keeper = None;
+        if let Err(error) = self.controls.lead.give_up().await {
+            tracing::warn!(%error, "The lead could not be given up; another daemon waits until it has run out");
+        }
         self.store.close().await;
         result
     }
@@ -250,163 +256,6 @@ impl Daemon {
             }
         }
     }
-
-    async fn listen(&mut self) -> Result<(), StartError> {
-        let http = self.controls.config().http.clone();
-        let mut serving = Vec::new();
-        if let Some(ops) = http.ops {
-            let guard = Guard::new(ops.listen, ops.token.as_ref()).map_err(anyhow::Error::msg)?;
-            let health: Arc<dyn admin::Health> = self.controls.clone();
-            serving.push((
-                "ops",
-                ops.listen,
-                None,
-                admin::ops(admin::Ops { health, guard }),
-            ));
-        }
-        if let Some(api) = http.api {
-            let guard = Guard::of_people(api.listen, api.token.as_ref(), &api.tokens)
-                .map_err(anyhow::Error::msg)?;
-            let control: Arc<dyn admin::Control> = self.controls.clone();
-            serving.push((
-                "api",
-                api.listen,
-                None,
-                admin::api(admin::Api {
-                    store: self.store.clone(),
-                    control,
-                    guard,
-                    now: clock::now,
-                }),
-            ));
-        }
-        if let Some(ingest) = http.ingest {
-            let inbox = Arc::new(StoreInbox(self.store.clone()));
-            let report: Arc<dyn webhook::Report> = self.controls.board.clone();
-            let webhooks = webhooks(&self.controls.config());
-            let router = webhook::router(webhooks, inbox, report, clock::now);
-            let tls = ingest
-                .tls
-                .map(|(certificate, key)| admin::Tls { certificate, key });
-            serving.push(("ingest", ingest.listen, tls, router));
-        }
-        for (name, address, tls, router) in serving {
-            let listening = Listening::open(name, address, tls.as_ref())
-                .await
-                .map_err(anyhow::Error::new)?;
-            self.addresses.push((
-                name,
-                listening
-                    .address()
-                    .context("the listener's address is not known")?,
-            ));
-            let cancel = self.rest.clone();
-            self.parts.spawn(async move {
-                listening.serve(router, cancel).await;
-                Ok(())
-            });
-        }
-        Ok(())
-    }
-
-    /// The engine gets a thread of its own; a runtime of one thread lets it wait for batches and commits there.
-    fn spawn_ingest(&mut self, ingest: Ingest) {
-        self.spawn_thread("ingest", async {
-            ingest.run().await.map_err(anyhow::Error::new)
-        });
-    }
-
-    fn spawn_thread(
-        &mut self,
-        name: &'static str,
-        part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
-    ) {
-        let (done, ended) = tokio::sync::oneshot::channel();
-        let handle = tokio::runtime::Handle::current();
-        let spawned = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                // Nobody waits for the answer any more when the daemon gave up waiting.
-                drop(done.send(handle.block_on(part)));
-            });
-        self.parts.spawn(async move {
-            spawned.with_context(|| format!("no thread for part {name}"))?;
-            ended.await.with_context(|| format!("part {name} broke"))?
-        });
-    }
-
-    fn spawn_sources(&mut self, context: &Context) {
-        let mut sources: Vec<Box<dyn Source>> = self
-            .controls
-            .config()
-            .sources
-            .iter()
-            .map(|source| self.source(source))
-            .collect();
-        sources.push(Box::new(TableTail::own(
-            OWN_SOURCE.into(),
-            Arc::new(OwnEvents(self.store.clone())),
-        )));
-        for source in sources {
-            let (context, name) = (context.clone(), source.name().clone());
-            let cancelled = context.cancel.clone();
-            self.parts.spawn(async move {
-                source
-                    .run(context)
-                    .await
-                    .with_context(|| format!("source {name}"))?;
-                // A source that was told to stop has; the part is over when the daemon is.
-                cancelled.cancelled().await;
-                Ok(())
-            });
-        }
-    }
-
-    fn source(&self, source: &SourceConfig) -> Box<dyn Source> {
-        let (name, start, warm_up) = (source.name.clone(), source.start, source.warm_up);
-        match &source.kind {
-            SourceKind::Kafka(kafka) => Box::new(Kafka::new(name, kafka.clone(), start, warm_up)),
-            SourceKind::File(file) => Box::new(FileTail::new(name, file.clone(), start, warm_up)),
-            SourceKind::Sql(sql) => Box::new(SqlTail::new(name, start, warm_up, sql.clone())),
-            SourceKind::Webhook(_) => {
-                let inbox = InboxOf {
-                    store: self.store.clone(),
-                    source: name.clone(),
-                };
-                Box::new(TableTail::inbox(name, Arc::new(inbox)))
-            }
-        }
-    }
-
-    fn spawn_delivery(
-        &mut self,
-        owner: Text,
-        performers: watch::Receiver<Arc<Performers>>,
-        metrics: &Metrics,
-    ) {
-        let mut options = Options::new(owner, self.controls.grace_period(), clock::now);
-        options.withheld = self.controls.withheld.clone();
-        options.memory = Arc::new(EngineMemory(self.controls.control.clone()));
-        let delivery = Delivery::new(
-            self.store.clone(),
-            performers,
-            Arc::new(Deliveries(metrics.clone())),
-            options,
-        );
-        let cancel = self.rest.clone();
-        self.parts.spawn(async move {
-            delivery.run(cancel).await;
-            Ok(())
-        });
-    }
-
-    fn spawn_chores(&mut self) {
-        let (controls, cancel) = (Arc::clone(&self.controls), self.rest.clone());
-        self.parts.spawn(async move {
-            chores::run(controls, cancel).await;
-            Ok(())
-        });
-    }
 }
 
 async fn open_store(loaded: &Loaded, keys: &Keys) -> anyhow::Result<Store> {
@@ -418,28 +267,20 @@ async fn open_store(loaded: &Loaded, keys: &Keys) -> anyhow::Result<Store> {
     Ok(store)
 }
 
-/// Restores the newest usable state, and gives the positions it stands for.
-async fn restored(
-    store: &Store,
-    worker: &mut Worker,
-) -> anyhow::Result<BTreeMap<SourcePartition, Position>> {
-    let Some(snapshot) = store.load_snapshot().await? else {
-        return Ok(BTreeMap::new());
-    };
-    if restore(worker, &snapshot) {
-        let sizes = worker.engine.sizes();
-        tracing::info!(
-            families = sizes.families,
-            users = sizes.users,
-            "Restored the state"
-        );
-        worker.judged_before(store.detections_since_snapshot().await?);
-        return Ok(snapshot.positions);
+/// As others on the store are told of it: another one for each start.
+fn name_of_this_process() -> Text {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    format!("{host} (process {}, {})", std::process::id(), clock::now()).into()
+}
+
+fn part_ended(ended: Option<Result<anyhow::Result<()>, JoinError>>) -> anyhow::Result<()> {
+    match ended {
+        Some(Ok(Ok(()))) => anyhow::bail!("a part of the daemon ended by itself"),
+        Some(Ok(Err(error))) => Err(error),
+        Some(Err(panic)) => Err(panic).context("a part of the daemon broke"),
+        None => Ok(()),
     }
-    tracing::warn!(
-        "The saved state has a form that this version does not know; it goes on from the committed positions without it"
-    );
-    Ok(BTreeMap::new())
 }
 
 fn source_names(config: &Config) -> Vec<(Text, std::time::Duration)> {
@@ -448,14 +289,6 @@ fn source_names(config: &Config) -> Vec<(Text, std::time::Duration)> {
         .iter()
         .map(|source| (source.name.clone(), source.lateness))
         .collect()
-}
-
-fn webhooks(config: &Config) -> Vec<(Text, crate::config::WebhookSource)> {
-    let webhook = |source: &SourceConfig| match &source.kind {
-        SourceKind::Webhook(webhook) => Some((source.name.clone(), webhook.clone())),
-        _ => None,
-    };
-    config.sources.iter().filter_map(webhook).collect()
 }
 
 #[cfg(test)]
@@ -467,7 +300,6 @@ mod tests {
 
     use super::*;
     use crate::admin::{Health as _, Readiness};
-    use crate::pipeline::Control;
 
     const PATIENCE: Duration = Duration::from_mins(1);
 

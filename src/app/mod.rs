@@ -3,6 +3,7 @@
 //! Uses everything; decides nothing.
 
 mod adapters;
+mod ahead;
 mod archive;
 mod audited;
 pub mod blind;
@@ -13,11 +14,13 @@ mod daemon;
 pub mod demo;
 pub mod erasure;
 mod key;
+mod lead;
 mod loaded;
 pub mod lookback;
 pub mod notify;
 pub mod online;
 pub mod parts;
+mod process;
 pub mod remote;
 pub mod replay;
 mod restart;

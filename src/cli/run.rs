@@ -124,6 +124,13 @@ fn announce(mode: Mode, path: &str, daemon: &Daemon) {
     for (name, address) in &daemon.addresses {
         tracing::info!(%address, "Listener {name} is open");
     }
+    if daemon.stands_by() {
+        tracing::info!(
+            config = path,
+            "tokenwarden stands by, and takes over when nobody leads"
+        );
+        return;
+    }
     match mode {
         Mode::Enforce => tracing::info!(config = path, "tokenwarden runs and enforces"),
         Mode::Alert => tracing::warn!(

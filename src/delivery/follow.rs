@@ -122,11 +122,12 @@ impl Worker {
             }
         };
         let timeout = self.options.notification_timeout;
-        let answered = tokio::time::timeout(timeout, notifier.follow(told)).await;
-        let attempt = answered.unwrap_or_else(|_| Attempt::Retry {
-            reason: format!("no answer within {} s", timeout.as_secs()).into(),
-            after: None,
-        });
+        let call = self.while_leading(notifier.follow(told));
+        let attempt = match tokio::time::timeout(timeout, call).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(error)) => failed(error.to_string()),
+            Err(_) => failed(format!("no answer within {} s", timeout.as_secs())),
+        };
         pass.answered(&first.incident_id, &attempt, self.now());
         self.report.followed(name, result_of(&attempt));
         if !matches!(attempt, Attempt::Done { .. }) {
@@ -134,6 +135,13 @@ impl Worker {
             tracing::warn!(receiver = %name, reason, "A receiver has not taken how its incidents stand");
         }
         Some(attempt)
+    }
+}
+
+fn failed(reason: String) -> Attempt {
+    Attempt::Retry {
+        reason: reason.into(),
+        after: None,
     }
 }
 

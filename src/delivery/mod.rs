@@ -44,6 +44,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::actions::{Notifier, Revokers, RuleNote};
+use crate::clock::Mandate;
 use crate::config::{Budget, Shared, TargetLimits};
 use crate::model::limits::{
     DELIVERY_LANES, DELIVERY_LOOK_EVERY, LEASE, NOTIFICATION_TIMEOUT, REVOCATION_TIMEOUT,
@@ -109,6 +110,8 @@ pub struct Options {
     pub withheld: Withheld,
     /// Tells the digest what became of families.
     pub memory: Arc<dyn Memory>,
+    /// Nothing is begun, or gone on with, outside while it does not hold.
+    pub mandate: Mandate,
 }
 
 impl Options {
@@ -122,6 +125,7 @@ impl Options {
             now: Arc::new(now),
             withheld: Withheld::default(),
             memory: Arc::new(()),
+            mandate: Mandate::default(),
         }
     }
 }
@@ -205,7 +209,7 @@ impl Delivery {
     ) -> Result<Duration, StoreError> {
         let worker = &self.worker;
         let room = u32::try_from(DELIVERY_LANES.saturating_sub(running.len())).unwrap_or(0);
-        if room > 0 {
+        if room > 0 && worker.options.mandate.holds() {
             let now = worker.now();
             let leased = worker
                 .store

@@ -1,13 +1,17 @@
 //! One leased action: which way it goes, keeping its lease while a try runs, and writing down its end.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
 use crate::actions::Attempt;
-use crate::model::limits::{ATTEMPTS_MAX, LEASE, LEASE_RENEWAL};
+use crate::model::limits::{ATTEMPTS_MAX, LEAD_LOOK_EVERY, LEASE, LEASE_RENEWAL};
 use crate::model::{
     Action, ActionKind, ActionState, OwnEvent, OwnEventKind, ShownBy, Text, Timestamp,
 };
@@ -185,10 +189,10 @@ impl Worker {
     ) -> Result<Attempt, StoreError> {
         let begun = tokio::time::Instant::now();
         let attempt = tokio::select! {
-            answered = tokio::time::timeout(timeout, call) => answered.unwrap_or_else(|_| Attempt::Retry {
+            answered = tokio::time::timeout(timeout, self.while_leading(call)) => answered.unwrap_or_else(|_| Ok(Attempt::Retry {
                 reason: format!("{performer}: no answer within {} s; it may have worked all the same", timeout.as_secs()).into(),
                 after: None,
-            }),
+            }))?,
             lost = self.keep_lease(leased) => return Err(lost),
         };
         self.report.attempted(
@@ -198,6 +202,27 @@ impl Worker {
             begun.elapsed(),
         );
         Ok(attempt)
+    }
+
+    /// Goes on with a call as long as this daemon may act. Asked before each step of it and while it waits: a process that
+    /// was frozen wakes up in the middle of one, when another may have taken over.
+    pub(super) async fn while_leading<T>(
+        &self,
+        call: impl Future<Output = T>,
+    ) -> Result<T, StoreError> {
+        let mut call = pin!(call);
+        let mut look = tokio::time::interval(LEAD_LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        poll_fn(|context| {
+            while look.poll_tick(context).is_ready() {}
+            if self.options.mandate.holds() {
+                return call.as_mut().poll(context).map(Ok);
+            }
+            Poll::Ready(Err(StoreError::NotLeading {
+                leader: "its lead was not renewed in time; what was under way is left".into(),
+            }))
+        })
+        .await
     }
 
     /// Ends only when the lease is lost; a store that cannot be reached now may be back before it ends.

@@ -178,6 +178,22 @@ pub const OUTCOME_WAIT: Duration = Duration::from_secs(15);
 pub const LEASE: Duration = Duration::from_secs(30);
 /// A running try renews its lease so often: two renewals may fail.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
+/// How long a daemon leads on a PostgreSQL store unless it renews that: what a second one waits when the first says no more.
+pub const LEAD_LASTS: Duration = Duration::from_secs(6);
+/// It is renewed so often, and tried again so soon when that fails.
+pub const LEAD_RENEWAL: Duration = Duration::from_secs(2);
+pub const LEAD_RETRY: Duration = Duration::from_millis(500);
+/// One try at it.
+pub const LEAD_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Nothing is begun outside so shortly before it ends: a call that has begun reaches its server later.
+pub const LEAD_MARGIN: Duration = Duration::from_secs(1);
+/// How often one that stands by looks whether it is its turn, and one that leads whether it still is while a call is under way.
+pub const LEAD_LOOK_EVERY: Duration = Duration::from_millis(500);
+
+const _: () = assert!(
+    LEAD_LASTS.as_millis()
+        > LEAD_RENEWAL.as_millis() + LEAD_TIMEOUT.as_millis() + LEAD_MARGIN.as_millis()
+);
 /// One call to a revoker, whatever its own time-outs are.
 pub const REVOCATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// One notification to one receiver: a mail server may greet late, and there may be many recipients.

@@ -71,6 +71,11 @@ pub trait Claims: Send + Sync {
         &'a self,
         partitions: &'a [SourcePartition],
     ) -> BoxFuture<'a, Result<Vec<Claim>, SourceError>>;
+
+    /// Waits until partitions may be taken at all: not while another daemon may have begun to read them.
+    fn allowed(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Where a source reports how it is doing; shown in `/-/ready` and as metrics.

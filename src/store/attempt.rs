@@ -81,8 +81,9 @@ impl Store {
 
     /// Records one performer's answer at once, while others are still at it.
     pub async fn end_attempt(&self, end: &AttemptEnd, now: Timestamp) -> Result<(), StoreError> {
-        let mut connection = self.inner.writer.acquire().await?;
-        write_attempt_end(&mut connection, end, now).await
+        let mut transaction = self.begin().await?;
+        write_attempt_end(&mut transaction, end, now).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Which performers need not be tried again since the action became ready: they have done their part, or refused for good.

@@ -185,6 +185,7 @@ impl Store {
 
     /// Memory and archive have forgotten them: once every saved state is younger than that, they are noted here no longer.
     pub async fn forgotten(&self, them: &[Erasing], now: Timestamp) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
         for Erasing { person, asked_at } in them {
             sqlx::query(
                 "UPDATE erasure SET forgotten_at = COALESCE(forgotten_at, $1) WHERE user_id = $2 AND asked_at = $3",
@@ -192,16 +193,16 @@ impl Store {
             .bind(sql::ms(now))
             .bind(person.user_id.as_ref())
             .bind(sql::ms(*asked_at))
-            .execute(&self.inner.writer)
+            .execute(&mut *transaction)
             .await?;
         }
         sqlx::query(
             "DELETE FROM erasure WHERE forgotten_at IS NOT NULL AND EXISTS (SELECT 1 FROM snapshot WHERE complete = 1)
              AND NOT EXISTS (SELECT 1 FROM snapshot WHERE created_at <= forgotten_at)",
         )
-        .execute(&self.inner.writer)
+        .execute(&mut *transaction)
         .await?;
-        Ok(())
+        Ok(transaction.commit().await?)
     }
 }
 

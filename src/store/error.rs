@@ -15,6 +15,12 @@ pub enum StoreError {
         /// Who has.
         owner: Text,
     },
+    /// Another daemon leads on this store, and ours stands by or was replaced.
+    #[error("this daemon does not lead on the store, and has written nothing: {leader}")]
+    NotLeading {
+        /// Who does, as a sentence.
+        leader: Text,
+    },
     /// The lease ran out and another worker took the action: leave it to that one.
     #[error("the lease on action {action_id} is no longer ours: its end was not recorded")]
     LeaseLost { action_id: Text },
@@ -115,7 +121,9 @@ impl OpenError {
 fn is_passing(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| code_is_passing(&code)),
-        sqlx::Error::Io(_)
+        // An answer cut short, as by a proxy whose server is away.
+        sqlx::Error::Protocol(_)
+        | sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
@@ -126,8 +134,9 @@ fn is_passing(error: &sqlx::Error) -> bool {
 
 /// SQLSTATE has five characters; SQLite's extended result codes are small numbers, with the primary code in the low byte.
 fn code_is_passing(code: &str) -> bool {
-    // Connection, transaction rollback, resources, operator intervention, system, and a server that became read-only.
-    const POSTGRES: [&str; 6] = ["08", "40", "53", "57", "58", "25006"];
+    // Connection, transaction rollback, resources, operator intervention, system, a server that became read-only, and a
+    // transaction that said nothing for too long.
+    const POSTGRES: [&str; 7] = ["08", "40", "53", "57", "58", "25006", "25P03"];
     // PERM, BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
     const SQLITE: [u32; 7] = [3, 5, 6, 8, 10, 13, 14];
     match code.parse::<u32>() {
@@ -142,8 +151,11 @@ mod tests {
 
     #[test]
     fn tells_what_waiting_mends() {
+        let cut_short = "unexpected response from SSLRequest: 0x00".to_owned();
+        assert!(is_passing(&sqlx::Error::Protocol(cut_short)));
+        assert!(!is_passing(&sqlx::Error::RowNotFound));
         for passing in [
-            "5", "13", "778", "57P01", "53100", "40001", "25006", "08006",
+            "5", "13", "778", "57P01", "53100", "40001", "25006", "25P03", "08006",
         ] {
             assert!(code_is_passing(passing), "{passing}");
         }

@@ -100,13 +100,15 @@ impl Store {
         until: Timestamp,
         limit: u32,
     ) -> Result<Vec<FollowedRow>, StoreError> {
+        let mut transaction = self.begin().await?;
         let rows = sqlx::query(DUE)
             .bind(receiver.as_ref())
             .bind(sql::ms(now))
             .bind(sql::ms(until))
             .bind(i64::from(limit))
-            .fetch_all(&self.inner.writer)
+            .fetch_all(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         let mut due = Vec::with_capacity(rows.len());
         for row in &rows {
             let incident_id: &str = row.try_get("incident_id")?;
@@ -165,13 +167,11 @@ impl Store {
                 .bind(i64::from(known.sent)),
             None => query,
         };
-        query
+        let query = query
             .bind(row.receiver.as_ref())
             .bind(row.incident_id.as_ref())
-            .bind(sql::ms(row.sent_at))
-            .execute(&self.inner.writer)
-            .await?;
-        Ok(())
+            .bind(sql::ms(row.sent_at));
+        self.write(query).await.map(|_| ())
     }
 }
 

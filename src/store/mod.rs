@@ -18,6 +18,7 @@ mod error;
 mod followed;
 mod gauges;
 mod inspect;
+mod lead;
 mod left;
 mod measures;
 mod migrate;
@@ -41,6 +42,7 @@ pub use erase::{Erased, Erasure, Names};
 pub use error::{OpenError, StoreError};
 pub use followed::{Follow, FollowedRow, Known};
 pub use gauges::{Gauges, WouldHaveBeen};
+pub use lead::Leader;
 pub use left::{LastTold, Left};
 pub use open::OpenAs;
 pub use outbox::{Finish, FinishState, LeasedAction, Queue};
@@ -52,7 +54,7 @@ pub use snapshot::{SavedState, Snapshot};
 pub use verify::{Consequence, Watched};
 
 use std::fs::File;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sqlx::{Any, Pool, Transaction};
 use tokio::sync::watch;
@@ -69,6 +71,9 @@ struct Inner {
     writer: Pool<Any>,
     /// SQLite: read-only connections that see the last commit and disturb nobody. PostgreSQL: the writer's pool.
     reader: Pool<Any>,
+    /// PostgreSQL: the connection by which a daemon leads. Its own, for the lead must not wait for work.
+    lead: Option<Pool<Any>>,
+    seat: Mutex<lead::Seat>,
     /// How people know it: a path, or a URL without its password.
     name: String,
     /// Counted up after a commit that brought actions, and after an action that others may wait for.
@@ -100,25 +105,41 @@ impl Store {
 
     /// Answers when the store can be read and written.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("UPDATE meta SET value = value WHERE name = 'ping'")
-            .execute(&self.inner.writer)
-            .await?;
-        Ok(())
+        let ping = sqlx::query("UPDATE meta SET value = value WHERE name = 'ping'");
+        self.write(ping).await.map(|_| ())
     }
 
     /// Gives the connections back; running statements end first.
     pub async fn close(&self) {
         self.inner.writer.close().await;
         self.inner.reader.close().await;
+        if let Some(lead) = &self.inner.lead {
+            lead.close().await;
+        }
     }
 
+    /// A transaction of who may write: only that of a daemon that leads goes on to its end.
     async fn begin(&self) -> Result<Transaction<'static, Any>, StoreError> {
         let begin = match self.inner.backend {
             // Takes the write lock at once: a transaction that reads first and writes later can be refused in its middle.
             Backend::Sqlite => "BEGIN IMMEDIATE",
             Backend::Postgres => "BEGIN",
         };
-        Ok(self.inner.writer.begin_with(begin).await?)
+        let mut transaction = self.inner.writer.begin_with(begin).await?;
+        self.fence(&mut transaction).await?;
+        Ok(transaction)
+    }
+
+    /// One statement, within the same bounds. Gives how many rows it has changed.
+    async fn write(&self, statement: sql::AnyQuery<'_>) -> Result<u64, StoreError> {
+        if self.term()?.is_none() {
+            let done = statement.execute(&self.inner.writer).await?;
+            return Ok(done.rows_affected());
+        }
+        let mut transaction = self.begin().await?;
+        let done = statement.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(done.rows_affected())
     }
 
     fn reader(&self) -> &Pool<Any> {

@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -105,7 +105,12 @@ async fn open_sqlite(path: &Path, open_as: OpenAs) -> Result<Store, OpenError> {
             .map_err(OpenError::failed(&name, "freeing leases"))?;
     }
     let reader = pool(SQLITE_READERS, READER_PRAGMAS).connect_lazy_with(options);
-    Ok(Store::assemble(Backend::Sqlite, writer, reader, name, lock))
+    let pools = Pools {
+        writer,
+        reader,
+        lead: None,
+    };
+    Ok(Store::assemble(Backend::Sqlite, pools, name, lock))
 }
 
 /// First of all, since it may be what a full disk needs; a daemon can do without.
@@ -137,35 +142,47 @@ async fn open_postgres(
         .expose()
         .parse()
         .map_err(|_| OpenError::Url { url: name.clone() })?;
-    let pool = pool(config.connections_max.max(2), POSTGRES_SETTINGS)
-        .connect_with(options)
+    let settings = match open_as {
+        OpenAs::Daemon => DAEMON_SETTINGS,
+        OpenAs::Reader | OpenAs::Helper => POSTGRES_SETTINGS,
+    };
+    let writer = pool(config.connections_max.max(2), settings)
+        .connect_with(options.clone())
         .await
         .map_err(OpenError::failed(&name, "connecting"))?;
-    migrate::bring_up_to_date(&pool, Backend::Postgres, None, &name, open_as).await?;
+    migrate::bring_up_to_date(&writer, Backend::Postgres, None, &name, open_as).await?;
+    let mut lead = None;
     if open_as == OpenAs::Daemon {
-        drop_abandoned(&pool, Backend::Postgres).await;
+        drop_abandoned(&writer, Backend::Postgres).await;
+        lead = Some(pool(1, LEAD_SETTINGS).connect_lazy_with(options));
     }
-    Ok(Store::assemble(
-        Backend::Postgres,
-        pool.clone(),
-        pool,
-        name,
-        None,
-    ))
+    let pools = Pools {
+        reader: writer.clone(),
+        writer,
+        lead,
+    };
+    Ok(Store::assemble(Backend::Postgres, pools, name, None))
+}
+
+struct Pools {
+    writer: Pool<Any>,
+    reader: Pool<Any>,
+    lead: Option<Pool<Any>>,
 }
 
 impl Store {
-    fn assemble(
-        backend: Backend,
-        writer: Pool<Any>,
-        reader: Pool<Any>,
-        name: String,
-        lock: Option<File>,
-    ) -> Self {
+    fn assemble(backend: Backend, pools: Pools, name: String, lock: Option<File>) -> Self {
+        let Pools {
+            writer,
+            reader,
+            lead,
+        } = pools;
         let inner = Inner {
             backend,
             writer,
             reader,
+            lead,
+            seat: Mutex::default(),
             name,
             arrivals: watch::Sender::new(0),
             _lock: lock,
@@ -181,6 +198,10 @@ const WRITER_PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = 
 const READER_PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON";
 /// A statement that hangs must become an error, or the daemon stands still without a word.
 const POSTGRES_SETTINGS: &str = "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '60s'; SET timezone = 'UTC'";
+/// A transaction of a daemon that is frozen in its middle, or cut off, must not hold up whoever takes over.
+const DAEMON_SETTINGS: &str = "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '5s'; SET timezone = 'UTC'";
+/// What is not answered in this time is asked again.
+const LEAD_SETTINGS: &str = "SET statement_timeout = '3s'; SET timezone = 'UTC'";
 
 fn pool(connections_max: u32, settings: &'static str) -> AnyPoolOptions {
     AnyPoolOptions::new()

@@ -136,6 +136,7 @@ impl Store {
             // Another daemon's worker is leasing those right now.
             Backend::Postgres => "FOR UPDATE SKIP LOCKED",
         };
+        let mut transaction = self.begin().await?;
         let rows = sqlx::query(AssertSqlSafe(
             queue
                 .complete(LEASE)
@@ -145,8 +146,9 @@ impl Store {
         .bind(sql::ms(lease_until))
         .bind(sql::ms(now))
         .bind(i64::from(limit))
-        .fetch_all(&self.inner.writer)
+        .fetch_all(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         let lease: Text = owner.into();
         let mut leased = rows
             .iter()
@@ -177,10 +179,8 @@ impl Store {
         let renewed = sqlx::query("UPDATE action SET lease_until = $1 WHERE id = $2 AND state = 'leased' AND lease_owner = $3")
             .bind(sql::ms(lease_until))
             .bind(action_id.as_ref())
-            .bind(owner)
-            .execute(&self.inner.writer)
-            .await?;
-        ours(renewed.rows_affected(), action_id)
+            .bind(owner);
+        ours(self.write(renewed).await?, action_id)
     }
 
     /// Ends the lease: the action's new state, what was answered and the own event become durable together.
@@ -257,10 +257,8 @@ impl Store {
         .bind(sql::ms(until.max(now)))
         .bind(sql::clean(why))
         .bind(id.as_ref())
-        .bind(leased.lease.as_ref())
-        .execute(&self.inner.writer)
-        .await?;
-        ours(given_back.rows_affected(), id)?;
+        .bind(leased.lease.as_ref());
+        ours(self.write(given_back).await?, id)?;
         // Others of its lane may be due.
         self.ring();
         Ok(())

@@ -118,7 +118,7 @@ impl Store {
             if let Some((source, up_to)) = of {
                 query = query.bind(source).bind(up_to);
             }
-            let rows = query.execute(&self.inner.writer).await?.rows_affected();
+            let rows = self.write(query).await?;
             removed += rows;
             if rows < CHUNK_ROWS {
                 return Ok(removed);

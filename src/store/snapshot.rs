@@ -64,14 +64,10 @@ impl Store {
         let mut checksum = Sha256::new();
         for (number, chunk) in (0_i64..).zip(state.chunks(CHUNK_BYTES)) {
             checksum.update(chunk);
-            sqlx::query(
+            let insert = sqlx::query(
                 "INSERT INTO snapshot_chunk (snapshot_id, number, body) VALUES ($1, $2, $3)",
-            )
-            .bind(id)
-            .bind(number)
-            .bind(chunk)
-            .execute(&self.inner.writer)
-            .await?;
+            );
+            self.write(insert.bind(id).bind(number).bind(chunk)).await?;
         }
         self.complete_snapshot(id, &hex(checksum), now).await
     }
@@ -85,6 +81,10 @@ impl Store {
             let id: i64 = head.try_get("id")?;
             let (state, checksum) = self.read_state(id).await?;
             if Some(checksum) != head.try_get::<Option<String>, _>("sha256")? {
+                if !self.is_kept(id).await? {
+                    // Whoever leads has removed it while it was read.
+                    continue;
+                }
                 tracing::warn!(
                     snapshot = id,
                     "A snapshot is damaged; an older one is used, which only takes longer"
@@ -101,6 +101,14 @@ impl Store {
             }));
         }
         Ok(None)
+    }
+
+    /// Which snapshot is the newest complete one; another number stands for another one.
+    pub async fn newest_snapshot(&self) -> Result<Option<i64>, StoreError> {
+        let row = sqlx::query("SELECT MAX(id) FROM snapshot WHERE complete = 1")
+            .fetch_one(self.reader())
+            .await?;
+        Ok(row.try_get(0)?)
     }
 
     /// Every snapshot there is, the newest first, read in full to see whether it is undamaged.
@@ -152,22 +160,21 @@ impl Store {
     }
 
     async fn begin_snapshot(&self, snapshot: &Snapshot, now: Timestamp) -> Result<i64, StoreError> {
+        let mut transaction = self.begin().await?;
         let row = sqlx::query("INSERT INTO snapshot (created_at, format, positions, complete) VALUES ($1, $2, $3, 0) RETURNING id")
             .bind(sql::ms(now))
             .bind(i64::from(snapshot.format))
             .bind(positions_to_json(&snapshot.positions)?)
-            .fetch_one(&self.inner.writer)
+            .fetch_one(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(row.try_get("id")?)
     }
 
     /// What there is of an unfinished one would hold its space, and on a full disk no commit would pass any more.
     async fn drop_snapshot(&self, id: i64) {
-        let dropped = sqlx::query("DELETE FROM snapshot WHERE id = $1 AND complete = 0")
-            .bind(id)
-            .execute(&self.inner.writer)
-            .await;
-        if let Err(error) = dropped {
+        let unfinished = sqlx::query("DELETE FROM snapshot WHERE id = $1 AND complete = 0");
+        if let Err(error) = self.write(unfinished.bind(id)).await {
             tracing::warn!(%error, "An unfinished snapshot could not be removed; a later start or snapshot does");
         }
     }
@@ -200,6 +207,14 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         Ok(transaction.commit().await?)
+    }
+
+    async fn is_kept(&self, id: i64) -> Result<bool, StoreError> {
+        let row = sqlx::query("SELECT 1 FROM snapshot WHERE id = $1")
+            .bind(id)
+            .fetch_optional(self.reader())
+            .await?;
+        Ok(row.is_some())
     }
 
     async fn read_state(&self, id: i64) -> Result<(Vec<u8>, String), StoreError> {

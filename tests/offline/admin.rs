@@ -35,6 +35,10 @@ impl Health for Daemon {
         self.readiness.clone()
     }
 
+    fn leads(&self) -> bool {
+        self.readiness != Readiness::StandsBy
+    }
+
     fn notes(&self) -> Vec<String> {
         vec!["rule odd: a condition had no answer".to_owned()]
     }
@@ -199,14 +203,10 @@ async fn readiness_says_why_not() {
         (200, "ready\nrule odd: a condition had no answer\n")
     );
     assert_eq!(ready.get("/-/healthy").await.status, 200);
-    assert_eq!(
-        ops(Readiness::StandsBy, None)
-            .await
-            .get("/-/ready")
-            .await
-            .status,
-        200
-    );
+    assert_eq!(ready.get("/-/leader").await.status, 200);
+    let standby = ops(Readiness::StandsBy, None).await;
+    assert_eq!(standby.get("/-/ready").await.status, 200);
+    assert_eq!(standby.get("/-/leader").await.status, 503);
 
     let reasons = Readiness::NotReady(vec!["source audit: connection refused".to_owned()]);
     let not_ready = ops(reasons.clone(), None).await;

@@ -1,4 +1,4 @@
-//! Daemons in the states that alerts are about: one whose surroundings fail, and one that falls behind.
+//! Daemons in the states that alerts are about: one whose surroundings fail, one that falls behind, one that stands by alone.
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqliteConnection};
 use tokenwarden::model::Timestamp;
 use tokenwarden::simulate::places::{LONDON_HOME, write_city_asn};
 
 use crate::daemon::{Daemon, Home};
+use crate::kills::database;
 use crate::prometheus_server::free_address;
 use crate::refreshes::{Family, lines};
 use crate::stub_api::StubApi;
@@ -290,4 +291,34 @@ async fn open(path: &Path) -> SqliteConnection {
 async fn execute(connection: &mut SqliteConnection, sql: &str) {
     let sql = sqlx::raw_sql(AssertSqlSafe(sql));
     connection.execute(sql).await.unwrap();
+}
+
+/// A daemon that stands by although nobody leads: the row says that somebody does, for a long time yet.
+pub(crate) struct Waiting {
+    _home: Home,
+    pub(crate) daemon: Daemon,
+}
+
+impl Waiting {
+    pub(crate) async fn start() -> Self {
+        let store = database().await;
+        let home = Home::new(&format!(
+            "sources: [{{ name: audit, file: {{ path: events.jsonl }}, format: tokenwarden }}]
+token_key: \"dG9rZW53YXJkZW4tdG9rZW53YXJkZW4tMzItYnl0ZXM=\"
+store: {{ url: \"{store}\" }}
+"
+        ));
+        home.write("events.jsonl", "");
+        home.start_ready().await.stop().await;
+        let mut connection = PgConnection::connect(&store).await.unwrap();
+        let far_ahead =
+            "UPDATE leader SET owner = 'nobody', process = '', expires_at = 9000000000000";
+        connection.execute(far_ahead).await.unwrap();
+        let daemon = home.start_ready().await;
+        assert!(!daemon.leads().await);
+        Self {
+            _home: home,
+            daemon,
+        }
+    }
 }

@@ -34,7 +34,7 @@ pub(crate) struct Outcome {
 
 pub(crate) struct Run {
     pub(crate) home: Home,
-    api: StubApi,
+    pub(crate) api: StubApi,
 }
 
 impl Run {
@@ -90,6 +90,14 @@ token_key_file: token.key
     }
 
     pub(crate) async fn finish(&self, mut daemon: Daemon, traffic: &Traffic) -> Outcome {
+        self.come_to_the_end(&mut daemon, traffic).await;
+        let outcome = self.outcome(&daemon).await;
+        daemon.stop().await;
+        outcome
+    }
+
+    /// Waits until everything is judged and done.
+    pub(crate) async fn come_to_the_end(&self, daemon: &mut Daemon, traffic: &Traffic) {
         daemon
             .wait("every theft is answered", async |daemon| {
                 let users = users_revoked(&daemon.list("actions").await);
@@ -117,12 +125,9 @@ token_key_file: token.key
                 (actions.iter().find(is_open)).is_none().then_some(())
             })
             .await;
-        let outcome = self.outcome(&daemon).await;
-        daemon.stop().await;
-        outcome
     }
 
-    async fn outcome(&self, daemon: &Daemon) -> Outcome {
+    pub(crate) async fn outcome(&self, daemon: &Daemon) -> Outcome {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let incidents = daemon.list("incidents").await;
         let graver = incidents

@@ -32,7 +32,7 @@ const SNAPSHOTS: &str = ", snapshot_every: 1s";
 const EMBEDDED: &str = "sqlite://tokenwarden.db";
 
 /// Where a way takes its records from.
-enum Records {
+pub(crate) enum Records {
     Kafka(Topic),
     Table(PgConnection),
     File,
@@ -56,7 +56,7 @@ fn kills() -> usize {
 }
 
 /// A database of its own at the server, and its URL.
-async fn database() -> String {
+pub(crate) async fn database() -> String {
     let (server, name) = (env("TW_POSTGRES_URL"), unique("kills"));
     let mut connection = PgConnection::connect(&server).await.unwrap();
     let create = format!("CREATE DATABASE {name} TEMPLATE template0");
@@ -66,13 +66,13 @@ async fn database() -> String {
     url.to_string()
 }
 
-async fn execute(connection: &mut PgConnection, sql: &str) {
+pub(crate) async fn execute(connection: &mut PgConnection, sql: &str) {
     let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
     connection.execute(sql).await.unwrap();
 }
 
 impl Records {
-    async fn write(&mut self, run: &Run, records: &[(i32, String)]) {
+    pub(crate) async fn write(&mut self, run: &Run, records: &[(i32, String)]) {
         match self {
             Self::Kafka(topic) => {
                 for partition in [0, 1] {
@@ -111,7 +111,7 @@ fn kafka_source(topic: &Topic, group: &str) -> String {
     )
 }
 
-async fn table() -> (Records, String) {
+pub(crate) async fn table() -> (Records, String) {
     let url = database().await;
     let mut connection = PgConnection::connect(&url).await.unwrap();
     let create = "CREATE TABLE audit (id bigserial PRIMARY KEY, payload jsonb NOT NULL)";

@@ -45,6 +45,7 @@ mod sql_flagship;
 mod sql_keycloak;
 #[path = "../support/sql_suite.rs"]
 mod sql_suite;
+mod standby;
 mod store;
 #[path = "../support/store_suite/mod.rs"]
 mod store_suite;

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::ailing::{Failing, Lagging};
+use crate::ailing::{Failing, Lagging, Waiting};
 use crate::healthy::Healthy;
 use crate::prometheus_server::{Past, Prometheus, Rule, faults_of};
 
@@ -47,7 +47,13 @@ async fn every_query_is_answered_by_a_prometheus_that_scrapes_real_daemons() {
     let (mut healthy, failing) = (Healthy::start().await, Failing::start().await);
     prometheus.announce("tokenwarden", healthy.daemon.target());
     prometheus.announce("failing", failing.daemon.target());
-    for target in [healthy.daemon.target(), failing.daemon.target()] {
+    let waiting = Waiting::start().await;
+    prometheus.announce("waiting", waiting.daemon.target());
+    for target in [
+        healthy.daemon.target(),
+        failing.daemon.target(),
+        waiting.daemon.target(),
+    ] {
         prometheus.scrapes(target).await;
     }
 
@@ -86,6 +92,7 @@ async fn every_query_is_answered_by_a_prometheus_that_scrapes_real_daemons() {
 
     healthy.daemon.stop().await;
     lagging.daemon.stop().await;
+    waiting.daemon.stop().await;
     failing.daemon.kill();
     assert_eq!(down.len(), 1);
     let down = down.into_iter().map(|rule| (rule.name, rule.query));

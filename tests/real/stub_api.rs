@@ -42,6 +42,11 @@ impl StubApi {
         let of_path = calls.keys().filter(|(called, _)| called == path);
         of_path.map(|(_, key)| key.clone()).collect()
     }
+
+    /// All calls, also those that came twice.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.lock().unwrap().values().sum()
+    }
 }
 
 impl Drop for StubApi {

@@ -156,6 +156,12 @@ impl Daemon {
         .await;
     }
 
+    /// Whether it leads, as it says to whoever sends requests to one of several.
+    pub(crate) async fn leads(&self) -> bool {
+        let answer = self.get(&format!("{}/-/leader", self.ops)).await;
+        answer.status().is_success()
+    }
+
     /// Whether it is ready, and what it says about it.
     pub(crate) async fn readiness(&self) -> (bool, String) {
         let answer = self.get(&format!("{}/-/ready", self.ops)).await;
@@ -269,14 +275,22 @@ impl Daemon {
 
     /// As a service manager does, and the daemon must end well.
     pub(crate) async fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(asked.success());
+        self.signal("TERM");
         let status = self.ended().await;
         assert!(status.success(), "{status}\n{}", self.log());
     }
 
-    async fn ended(&mut self) -> ExitStatus {
+    /// Sends a signal, by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

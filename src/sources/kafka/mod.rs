@@ -19,7 +19,7 @@ mod settings;
 mod start;
 
 pub use inspect::inspect;
-pub use settings::{faults, property_fault};
+pub use settings::{be_one_member, faults, property_fault};
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -159,6 +159,11 @@ async fn wait(
 fn read_until_cancelled(topic: &Arc<TopicReader>) -> Result<(), SourceError> {
     let mut delay = limits::SOURCE_RETRY_MIN;
     while !topic.context.cancel.is_cancelled() {
+        // As a member of the group under our name we would shut out whoever leads by now.
+        let allowed = topic.context.cancel.run_until_cancelled(topic.context.claims.allowed());
+        if topic.runtime.block_on(allowed).is_none() {
+            break;
+        }
         match reader::read(topic) {
             Stop::Cancelled => break,
             Stop::Broken(error) => return Err(error),

@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
-use crate::config::KafkaSource;
+use crate::config::{KafkaSource, Secret};
 use crate::model::Text;
 
 /// Ours, where the user says nothing else.
@@ -79,11 +79,11 @@ pub(super) fn client_config(kafka: &KafkaSource, topic: &str) -> Result<ClientCo
         return Err(faults.join("; "));
     }
     let mut config = ClientConfig::new();
-    let broker_assigns = kafka
-        .properties
-        .get("group.protocol")
-        .is_some_and(|protocol| protocol.expose() == "consumer");
-    let classic = if broker_assigns { &[] } else { CLASSIC_DEFAULTS };
+    let classic = if broker_assigns(kafka) {
+        &[]
+    } else {
+        CLASSIC_DEFAULTS
+    };
     for (name, value) in DEFAULTS.iter().chain(classic) {
         config.set(*name, *value);
     }
@@ -102,6 +102,23 @@ pub(super) fn client_config(kafka: &KafkaSource, topic: &str) -> Result<ClientCo
     config.set("bootstrap.servers", kafka.brokers.as_ref());
     config.set("group.id", kafka.group.as_ref());
     Ok(config)
+}
+
+/// Gives the source a static id in its group, unless it has one: whoever joins under it takes the place of the one before at
+/// once, instead of when its session has timed out. Only for daemons of which one reads at a time. The broker's own
+/// protocol keeps the place for the one before, so there nothing is gained.
+pub fn be_one_member(kafka: &mut KafkaSource, source: &Text) {
+    let broker_assigns = broker_assigns(kafka);
+    let id = || Secret::new(format!("tokenwarden-{source}"));
+    if !broker_assigns {
+        let id_of_group = "group.instance.id".into();
+        kafka.properties.entry(id_of_group).or_insert_with(id);
+    }
+}
+
+fn broker_assigns(kafka: &KafkaSource) -> bool {
+    let protocol = kafka.properties.get("group.protocol");
+    protocol.is_some_and(|protocol| protocol.expose() == "consumer")
 }
 
 /// What of a source's properties cannot be passed through, or librdkafka does not take: by property, or none where only
@@ -150,7 +167,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::Secret;
 
     fn kafka(properties: &[(&str, &str)]) -> KafkaSource {
         KafkaSource {
@@ -186,6 +202,19 @@ mod tests {
     fn each_topic_has_a_static_id_of_its_own() {
         let config = client_config(&kafka(&[("group.instance.id", "m1")]), "b").unwrap();
         assert_eq!(config.get("group.instance.id"), Some("m1-b"));
+    }
+
+    #[test]
+    fn one_member_takes_the_place_of_the_one_before() {
+        let id = |properties: &[(&str, &str)]| {
+            let mut kafka = kafka(properties);
+            be_one_member(&mut kafka, &"events".into());
+            let config = client_config(&kafka, "b").unwrap();
+            config.get("group.instance.id").map(str::to_owned)
+        };
+        assert_eq!(id(&[]).as_deref(), Some("tokenwarden-events-b"));
+        assert_eq!(id(&[("group.instance.id", "m1")]).as_deref(), Some("m1-b"));
+        assert_eq!(id(&[("group.protocol", "consumer")]), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The outbox loop on a real SQLite store, with performers that follow a script and a clock that stands still.
 
 mod follow;
+mod lead;
 mod measures;
 mod notices;
 mod recheck;
@@ -23,6 +24,7 @@ use tempfile::TempDir;
 use tokenwarden::actions::{
     Attempt, Claim, Followed, Following, Notification, Notifier, Revoker, Revokers, RuleNote,
 };
+use tokenwarden::clock::Mandate;
 use tokenwarden::config::{Secret, StoreConfig, TargetLimits};
 use tokenwarden::delivery::{
     Delivery, Memory, Options, Performers, PutOff, Report, Routes, TargetKind, Withheld,
@@ -296,6 +298,7 @@ struct Bench {
     cancel: CancellationToken,
     running: Option<JoinHandle<()>>,
     withheld: Withheld,
+    mandate: Mandate,
     events: Arc<Events>,
     /// Of a try.
     timeout: Duration,
@@ -340,6 +343,7 @@ impl Bench {
             cancel: CancellationToken::new(),
             running: None,
             withheld: Withheld::default(),
+            mandate: Mandate::default(),
             events: Arc::default(),
             timeout: Duration::from_secs(2),
         };
@@ -366,6 +370,7 @@ impl Bench {
             withheld: self.withheld.clone(),
             now: Arc::new(move || at(clock.load(Ordering::SeqCst))),
             memory: self.events.clone(),
+            mandate: self.mandate.clone(),
         };
         let delivery = Delivery::new(
             self.store.clone(),

@@ -1,0 +1,167 @@
+//! The state that a daemon begins with: restored from the newest one saved, and loaded ahead while it stands by.
+//!
+//! Whoever leads saves again and again, so a daemon that stands by loads again and again, and has only to look whether its
+//! own is still the newest when its turn comes. It does so for a tenth of its time at most: a large state is loaded less
+//! often, and then a takeover may have to load it once more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::control::Controls;
+use super::loaded::Loaded;
+use super::parts;
+use crate::model::{Position, SourcePartition};
+use crate::pipeline::{Worker, restore};
+use crate::store::{Snapshot, Store};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A load that took so long is followed by a pause of so many times that.
+const PAUSE_FACTOR: u32 = 10;
+
+/// What the ingest loop begins with.
+pub(super) struct Restored {
+    pub(super) worker: Worker,
+    /// What the worker's state stands for.
+    pub(super) positions: BTreeMap<SourcePartition, Position>,
+    /// It was saved before, and is not an empty one.
+    from_saved: bool,
+}
+
+/// What is loaded ahead: locked while it is being loaded.
+#[derive(Clone)]
+pub(super) struct Ahead {
+    kept: Arc<Mutex<Option<Kept>>>,
+    /// For the archive: of each event it is said to which family it belongs.
+    names_families: bool,
+}
+
+struct Kept {
+    restored: Restored,
+    /// Of which snapshot, and made under which configuration.
+    snapshot: Option<i64>,
+    loaded: Arc<Loaded>,
+}
+
+impl Kept {
+    fn is_good(&self, newest: Option<i64>, loaded: &Arc<Loaded>) -> bool {
+        self.snapshot == newest && Arc::ptr_eq(&self.loaded, loaded)
+    }
+}
+
+impl Ahead {
+    pub(super) fn new(names_families: bool) -> Self {
+        Self {
+            kept: Arc::default(),
+            names_families,
+        }
+    }
+
+    /// Loads each new state until it is given up.
+    pub(super) async fn keep_up(self, controls: Arc<Controls>) {
+        loop {
+            let begun = Instant::now();
+            if let Err(error) = self.look(&controls).await {
+                tracing::debug!(
+                    error = format!("{error:#}"),
+                    "No state could be loaded ahead"
+                );
+            }
+            tokio::time::sleep(LOOK_EVERY.max(begun.elapsed() * PAUSE_FACTOR)).await;
+        }
+    }
+
+    async fn look(&self, controls: &Controls) -> anyhow::Result<()> {
+        let (store, loaded) = (&controls.store, controls.loaded());
+        let newest = store.newest_snapshot().await?;
+        let mut kept = self.kept.lock().await;
+        if kept.as_ref().is_some_and(|it| it.is_good(newest, &loaded)) {
+            return Ok(());
+        }
+        // Before the next one, since two take twice the room.
+        *kept = None;
+        let restored = self.restored(store, &loaded).await?;
+        *kept = Some(Kept {
+            restored,
+            snapshot: newest,
+            loaded,
+        });
+        Ok(())
+    }
+
+    /// The newest state, loaded before or now.
+    pub(super) async fn state(
+        &self,
+        store: &Store,
+        loaded: &Arc<Loaded>,
+    ) -> anyhow::Result<Restored> {
+        let kept = self.kept.lock().await.take();
+        let newest = store.newest_snapshot().await?;
+        let mut restored = match kept.filter(|kept| kept.is_good(newest, loaded)) {
+            Some(kept) => kept.restored,
+            None => self.restored(store, loaded).await?,
+        };
+        if restored.from_saved {
+            let sizes = restored.worker.engine.sizes();
+            tracing::info!(
+                families = sizes.families,
+                users = sizes.users,
+                "Restored the state"
+            );
+            let judged = store.detections_since_snapshot().await?;
+            restored.worker.judged_before(judged);
+        }
+        Ok(restored)
+    }
+
+    /// The newest usable state, and the positions it stands for; an empty one where there is none.
+    async fn restored(&self, store: &Store, loaded: &Loaded) -> anyhow::Result<Restored> {
+        let empty = |worker| Restored {
+            worker,
+            positions: BTreeMap::new(),
+            from_saved: false,
+        };
+        let worker = self.worker(loaded);
+        let Some(snapshot) = store.load_snapshot().await? else {
+            return Ok(empty(worker));
+        };
+        // A large one takes seconds, and the lead has to be renewed meanwhile.
+        let restored = tokio::task::spawn_blocking(move || from_snapshot(worker, snapshot)).await;
+        if let Some(restored) = restored.context("restoring the state broke")? {
+            return Ok(restored);
+        }
+        tracing::warn!(
+            "The saved state has a form that this version does not know; it goes on from the committed positions without it"
+        );
+        Ok(empty(self.worker(loaded)))
+    }
+
+    fn worker(&self, loaded: &Loaded) -> Worker {
+        let sources = loaded.config.sources.iter();
+        let lateness = sources.map(|source| (source.name.clone(), source.lateness));
+        let worker = Worker::new(
+            loaded.forms.clone(),
+            Arc::clone(&loaded.tables),
+            parts::engine(&loaded.config, &loaded.rules),
+            parts::policy(&loaded.config),
+        )
+        .with_lateness(lateness.collect());
+        if self.names_families {
+            worker.naming_families()
+        } else {
+            worker
+        }
+    }
+}
+
+fn from_snapshot(mut worker: Worker, snapshot: Snapshot) -> Option<Restored> {
+    restore(&mut worker, &snapshot).then_some(Restored {
+        worker,
+        positions: snapshot.positions,
+        from_saved: true,
+    })
+}
