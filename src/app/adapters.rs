@@ -6,9 +6,11 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
+use super::lookback::story_until;
+use crate::archive::Folder;
 use crate::clock::{self, Mandate};
 use crate::delivery::Memory;
-use crate::model::{Afterwards, Claim, SourcePartition, Target, Text, Timestamp, limits};
+use crate::model::{Afterwards, Claim, Evidence, SourcePartition, Target, Text, Timestamp, limits};
 use crate::pipeline::{Control, Standing};
 use crate::sources::{Claims, Inbox, OwnRow, OwnTable, SourceError};
 use crate::store::{Row, Store, StoreError};
@@ -104,20 +106,43 @@ impl Inbox for StoreInbox {
     }
 }
 
-/// What became of families, asked of the thread that owns the engine.
-pub(super) struct EngineMemory(pub(super) mpsc::Sender<Control>);
+/// What became of families, asked of the thread that owns the engine; what they went through, of the archive.
+pub(super) struct Remembered {
+    pub(super) engine: mpsc::Sender<Control>,
+    pub(super) archive: Option<Folder>,
+}
 
-impl Memory for EngineMemory {
+impl Memory for Remembered {
     fn afterwards(
         &self,
         families: Vec<(Target, Timestamp)>,
     ) -> BoxFuture<'_, Vec<Option<Afterwards>>> {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
-            let asked = self.0.send(Control::Afterwards(families, answer)).await;
+            let asked = self
+                .engine
+                .send(Control::Afterwards(families, answer))
+                .await;
             match asked {
                 Ok(()) => answered.await.unwrap_or_default(),
                 // The daemon is stopping.
+                Err(_) => Vec::new(),
+            }
+        })
+    }
+
+    fn story(&self, event_id: Text) -> BoxFuture<'_, Vec<Evidence>> {
+        let Some(folder) = self.archive.clone() else {
+            return Box::pin(std::future::ready(Vec::new()));
+        };
+        Box::pin(async move {
+            let looked = tokio::task::spawn_blocking(move || story_until(&folder, &event_id)).await;
+            match looked {
+                Ok(Ok(story)) => story,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "The archive cannot be read for a notification");
+                    Vec::new()
+                }
                 Err(_) => Vec::new(),
             }
         })

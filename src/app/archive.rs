@@ -40,13 +40,18 @@ pub(super) struct Keeper {
     forgotten: Mutex<HashSet<Erasing>>,
 }
 
+/// Where the configuration has the archive, if it has one.
+pub(super) fn folder(config: &Config) -> Option<Folder> {
+    let archive = config.archive.as_ref();
+    archive.map(|it| Folder::new(&it.path))
+}
+
 /// Opens the archive, after a crash with what has to be mended.
 pub(super) fn open(config: &Config, board: &Arc<Board>) -> anyhow::Result<Opened> {
-    let Some(config) = &config.archive else {
+    let Some(folder) = folder(config) else {
         return Ok(Opened::default());
     };
-    let folder = Folder::new(&config.path);
-    let shown = config.path.display();
+    let shown = folder.path().display().to_string();
     let locked = folder
         .lock()
         .with_context(|| format!("the archive {shown} cannot be written"))?

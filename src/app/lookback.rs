@@ -9,7 +9,9 @@ use super::replay::replay_key;
 use crate::archive::{Folder, Looked, newest_first};
 use crate::decode::{Archived, Decoder};
 use crate::enrich::parse_agent;
-use crate::model::limits::{ARCHIVE_EVENTS_SHOWN, ARCHIVE_SEARCHED_BYTES};
+use crate::model::limits::{
+    ARCHIVE_EVENTS_SHOWN, ARCHIVE_SEARCHED_FOR_NOTICE_BYTES, NOTICE_STORY_MAX,
+};
 use crate::model::{EventType, Evidence, Outcome, Text};
 use crate::rules::context::Context;
 use crate::rules::words::who;
@@ -34,8 +36,8 @@ pub struct Past {
 /// Events after the one that is asked for.
 const AFTER: usize = 5;
 
-/// Looks back for an event or a family; two passes from the newest on, within a bound of bytes.
-pub fn look_back(folder: &Folder, wanted: &Wanted) -> anyhow::Result<Past> {
+/// Looks back for an event or a family; two passes from the newest on, each within so many packed bytes.
+pub fn look_back(folder: &Folder, wanted: &Wanted, bytes_max: u64) -> anyhow::Result<Past> {
     let canonical =
         parts::named_decoder("tokenwarden", None, replay_key()).map_err(anyhow::Error::msg)?;
     let mut past = Past::default();
@@ -44,7 +46,12 @@ pub fn look_back(folder: &Folder, wanted: &Wanted) -> anyhow::Result<Past> {
         Wanted::Event(id) => (id, true),
     };
     let mut found = None;
-    past.looked = each(folder, std::slice::from_ref(id), &*canonical, |archived| {
+    let archive = Archive {
+        folder,
+        canonical: &*canonical,
+        bytes_max,
+    };
+    past.looked = archive.each(std::slice::from_ref(id), |archived| {
         let event = &archived.event.event;
         let is_meant = if is_event {
             event.event_id == *id
@@ -61,71 +68,86 @@ pub fn look_back(folder: &Folder, wanted: &Wanted) -> anyhow::Result<Past> {
         return Ok(past);
     };
     past.events = match found.family_id.clone() {
-        Some(family) => around(folder, &[family, id.clone()], &found, &*canonical)?,
+        Some(family) => archive.around(&[family, id.clone()], &found)?,
         None => vec![found],
     };
     Ok(past)
 }
 
-/// The last events of a family up to the one that was found, and a few after it.
-fn around(
-    folder: &Folder,
-    ids: &[Text; 2],
-    found: &Archived,
-    canonical: &dyn Decoder,
-) -> io::Result<Vec<Archived>> {
-    let (mut after, mut until, mut is_met) = (VecDeque::new(), Vec::new(), false);
-    let mut seen = BTreeSet::new();
-    each(folder, ids, canonical, |archived| {
-        let event = &archived.event.event;
-        is_met |= event.event_id == found.event.event.event_id;
-        let is_of_it = ids.iter().any(|id| names(&archived, id));
-        // A source may repeat itself, and so may an archive after a crash.
-        if (is_of_it || is_met && until.is_empty()) && seen.insert(event.event_id.clone()) {
-            if is_met {
-                until.push(archived);
-            } else {
-                after.push_front(archived);
-                after.truncate(AFTER);
-            }
-        }
-        if until.len() >= ARCHIVE_EVENTS_SHOWN {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    })?;
-    let mut events: Vec<Archived> = until.into_iter().rev().chain(after).collect();
-    // Files are in order of arrival.
-    events.sort_by_key(|archived| archived.event.event.time);
-    Ok(events)
+/// The archive, and how much of it is read.
+struct Archive<'a> {
+    folder: &'a Folder,
+    canonical: &'a dyn Decoder,
+    bytes_max: u64,
 }
 
-/// Shows every event whose line holds one of the ids, newest first.
-fn each(
-    folder: &Folder,
-    ids: &[Text],
-    canonical: &dyn Decoder,
-    mut look: impl FnMut(Archived) -> ControlFlow<()>,
-) -> io::Result<Looked> {
-    let quoted = |id: &Text| serde_json::to_string(&**id).unwrap_or_default();
-    let quoted: Vec<String> = ids.iter().map(quoted).collect();
-    let is_in = |text: &str| quoted.iter().any(|id| text.contains(id));
-    newest_first(folder, ARCHIVE_SEARCHED_BYTES, |lines| {
-        if is_in(lines) {
-            for line in lines.lines().rev().filter(|line| is_in(line)) {
-                if let Some(archived) = Archived::read(line, canonical) {
-                    look(archived)?;
+impl Archive<'_> {
+    /// The last events of a family up to the one that was found, and a few after it.
+    fn around(&self, ids: &[Text; 2], found: &Archived) -> io::Result<Vec<Archived>> {
+        let (mut after, mut until, mut is_met) = (VecDeque::new(), Vec::new(), false);
+        let mut seen = BTreeSet::new();
+        self.each(ids, |archived| {
+            let event = &archived.event.event;
+            is_met |= event.event_id == found.event.event.event_id;
+            let is_of_it = ids.iter().any(|id| names(&archived, id));
+            // A source may repeat itself, and so may an archive after a crash.
+            if (is_of_it || is_met && until.is_empty()) && seen.insert(event.event_id.clone()) {
+                if is_met {
+                    until.push(archived);
+                } else {
+                    after.push_front(archived);
+                    after.truncate(AFTER);
                 }
             }
-        }
-        ControlFlow::Continue(())
-    })
+            if until.len() >= ARCHIVE_EVENTS_SHOWN {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
+        let mut events: Vec<Archived> = until.into_iter().rev().chain(after).collect();
+        // Files are in order of arrival.
+        events.sort_by_key(|archived| archived.event.event.time);
+        Ok(events)
+    }
+
+    /// Shows every event whose line holds one of the ids, newest first.
+    fn each(
+        &self,
+        ids: &[Text],
+        mut look: impl FnMut(Archived) -> ControlFlow<()>,
+    ) -> io::Result<Looked> {
+        let quoted = |id: &Text| serde_json::to_string(&**id).unwrap_or_default();
+        let quoted: Vec<String> = ids.iter().map(quoted).collect();
+        let is_in = |text: &str| quoted.iter().any(|id| text.contains(id));
+        newest_first(self.folder, self.bytes_max, |lines| {
+            if is_in(lines) {
+                for line in lines.lines().rev().filter(|line| is_in(line)) {
+                    if let Some(archived) = Archived::read(line, self.canonical) {
+                        look(archived)?;
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        })
+    }
 }
 
 fn names(archived: &Archived, id: &Text) -> bool {
     let event = &archived.event.event;
     [&archived.family_id, &event.token_id, &event.new_token_id].contains(&&Some(id.clone()))
+}
+
+/// What a family went through up to an event, for a notification; nothing where the archive's newest part does not hold it.
+pub fn story_until(folder: &Folder, event_id: &Text) -> anyhow::Result<Vec<Evidence>> {
+    let wanted = Wanted::Event(event_id.clone());
+    let past = look_back(folder, &wanted, ARCHIVE_SEARCHED_FOR_NOTICE_BYTES)?;
+    let is_meant = |archived: &Archived| archived.event.event.event_id == *event_id;
+    let Some(last) = past.events.iter().position(is_meant) else {
+        return Ok(Vec::new());
+    };
+    let first = (last + 1).saturating_sub(NOTICE_STORY_MAX);
+    Ok(past.events[first..=last].iter().map(story_line).collect())
 }
 
 /// An event as a line of a family's story.

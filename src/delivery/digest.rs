@@ -19,6 +19,11 @@ pub trait Memory: Send + Sync {
         &self,
         families: Vec<(Target, Timestamp)>,
     ) -> BoxFuture<'_, Vec<Option<Afterwards>>>;
+
+    /// What the family of an event went through up to it, oldest first; nothing where that is not kept.
+    fn story(&self, _event_id: Text) -> BoxFuture<'_, Vec<Evidence>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
 }
 
 /// Remembers nothing: every fate is unknown.

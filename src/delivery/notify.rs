@@ -3,8 +3,8 @@
 //! What comes too late to be news by itself is held, and told with others in one summary (see the file `bulletins`).
 
 use crate::actions::{Notification, Remark};
-use crate::model::limits::{NOTIFICATION_DETECTIONS_MAX, OUTCOME_WAIT};
-use crate::model::{Action, Bulletin, NoEffect, Text};
+use crate::model::limits::{NOTIFICATION_DETECTIONS_MAX, OUTCOME_WAIT, STORY_WAIT_MAX};
+use crate::model::{Action, Bulletin, Detection, NoEffect, Text, Value};
 use crate::store::{Finish, FinishState, IncidentDetails, LeasedAction, StoreError};
 
 use super::Performers;
@@ -12,6 +12,9 @@ use super::perform::too_old;
 use super::reminders::{AGAIN, NEEDED};
 use super::tell::Message;
 use super::worker::{Worker, later};
+
+/// The member of a finding's evidence that lists presentations.
+const TIMELINE: &str = "timeline";
 
 impl Worker {
     pub(super) async fn notify(
@@ -51,7 +54,8 @@ impl Worker {
                 .finish(leased, Finish::new(action, FinishState::Parked, why))
                 .await;
         };
-        let notification = compose(leased, details, performers);
+        let mut notification = compose(leased, details, performers);
+        self.tell_the_story(&mut notification.detections).await;
         let mut receivers = performers.routes.of(&notification, &performers.names());
         if let Some(said) = self.leave_out_the_told(leased, &mut receivers).await? {
             return self.finish(leased, said).await;
@@ -59,6 +63,28 @@ impl Worker {
         let message = Message::Incident(&notification);
         self.tell_all(leased, message, receivers, performers, as_of)
             .await
+    }
+
+    /// The gravest finding about a family gets the family's last presentations, where no finding brings them itself.
+    async fn tell_the_story(&self, detections: &mut [Detection]) {
+        if detections
+            .iter()
+            .any(|it| it.evidence.get(TIMELINE).is_some())
+        {
+            return;
+        }
+        let of_families = detections.iter_mut().filter(|it| it.family_id.is_some());
+        let Some(gravest) = of_families.max_by_key(|it| it.severity) else {
+            return;
+        };
+        let story = self.options.memory.story(gravest.event_id.clone());
+        // A mail without it beats a mail that waits.
+        let story = tokio::time::timeout(STORY_WAIT_MAX, story).await;
+        let lines: Vec<Value> = story.into_iter().flatten().map(Value::Map).collect();
+        if !lines.is_empty() {
+            let evidence = std::mem::take(&mut gravest.evidence);
+            gravest.evidence = evidence.with(TIMELINE, lines);
+        }
     }
 
     /// A notice says how all stands when it is sent. Who was sent another one of the incident since this one was put in has

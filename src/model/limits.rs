@@ -481,5 +481,11 @@ pub const ARCHIVE_WAIT_MAX: Duration = Duration::from_secs(5);
 pub const ARCHIVE_EVENTS_REMEMBERED: usize = 2 * COMMIT_RECORDS_MAX;
 /// What `explain` reads of the archive, packed, newest first: some tens of millions of events, below a minute.
 pub const ARCHIVE_SEARCHED_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// What a notification reads of it, packed, newest first: about a second.
+pub const ARCHIVE_SEARCHED_FOR_NOTICE_BYTES: u64 = 32 * 1024 * 1024;
+/// Events of one family that a notification shows from it.
+pub const NOTICE_STORY_MAX: usize = 8;
+/// A notification waits so long for them.
+pub const STORY_WAIT_MAX: Duration = Duration::from_secs(3);
 /// Events of one family that are shown from the archive.
 pub const ARCHIVE_EVENTS_SHOWN: usize = 40;

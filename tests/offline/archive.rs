@@ -258,6 +258,50 @@ async fn what_cannot_be_written_is_counted_and_told_and_judged_all_the_same() {
     daemon.stop().await;
 }
 
+/// The finding itself names no presentation before it: the mail shows those that the archive has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_tells_what_its_family_went_through_before() {
+    let receivers = "receivers: [{ name: oncall, email: { to: a@example.com, from: tw@example.com, folder: mails } }]\n";
+    let home = Home::new(&format!(
+        "{}{receivers}",
+        CONFIG.replace("observe", "alert")
+    ));
+    fs::create_dir(home.path().join("mails")).unwrap();
+    let granted = |n: u32, scope: &str| {
+        let tokens = json!({"token_id": format!("t{n}"), "new_token_id": format!("t{}", n + 1), "scope": scope});
+        event("a", 10 * i64::from(n), tokens)
+    };
+    let mut events = vec![event("b", 3, json!({"type": "login"}))];
+    events.push(event(
+        "a",
+        0,
+        json!({"type": "issue", "new_token_id": "t1", "scope": "profile"}),
+    ));
+    events.extend((1..=9).map(|n| granted(n, "profile")));
+    events.push(granted(10, "profile payments"));
+    home.write("events.jsonl", &lines(&events));
+    let mut daemon = home.start_ready().await;
+    let mail = daemon
+        .wait("the mail", async |_| {
+            let file = fs::read_dir(home.path().join("mails")).unwrap().next()?;
+            let mail = fs::read_to_string(file.unwrap().path()).unwrap();
+            mail.contains("scope-widening").then_some(mail)
+        })
+        .await;
+    daemon.stop().await;
+    let text = mail.split("text/html").next().unwrap();
+    let (_, story) = text
+        .split_once("timeline:")
+        .unwrap_or_else(|| panic!("{text}"));
+    let tokens: Vec<String> = (1..=10).map(|n| format!(" t{n} ")).collect();
+    let told: Vec<bool> = tokens
+        .iter()
+        .map(|token| story.contains(&**token))
+        .collect();
+    assert_eq!(told, [[false; 2].as_slice(), &[true; 8]].concat(), "{text}");
+    assert!(!story.contains("user of b"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_old_goes_at_the_start_and_two_daemons_need_two_folders() {
     let home = Home::new(CONFIG);

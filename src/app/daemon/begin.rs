@@ -7,8 +7,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Daemon;
-use crate::app::adapters::{EngineMemory, InboxOf, OwnEvents, StoreClaims};
+use crate::app::adapters::{InboxOf, OwnEvents, Remembered, StoreClaims};
 use crate::app::ahead::Restored;
+use crate::app::archive;
 use crate::app::board::Board;
 use crate::app::chores;
 use crate::app::watch::{Deliveries, Watch};
@@ -175,7 +176,10 @@ impl Daemon {
     ) {
         let mut options = Options::new(owner, self.controls.grace_period(), clock::now);
         options.withheld = self.controls.withheld.clone();
-        options.memory = Arc::new(EngineMemory(self.controls.control.clone()));
+        options.memory = Arc::new(Remembered {
+            engine: self.controls.control.clone(),
+            archive: archive::folder(&self.controls.config()),
+        });
         options.mandate = mandate;
         let delivery = Delivery::new(
             self.store.clone(),

@@ -12,6 +12,7 @@ use crate::archive::Folder;
 use crate::config::Config;
 use crate::decode::Archived;
 use crate::model::Evidence;
+use crate::model::limits::ARCHIVE_SEARCHED_BYTES;
 
 /// Tells what is in the archive, where there is one; `false` where nothing is.
 pub(super) fn tell(
@@ -24,7 +25,7 @@ pub(super) fn tell(
         return Ok(false);
     };
     let folder = Folder::new(&archive.path);
-    let past = look_back(&folder, wanted)?;
+    let past = look_back(&folder, wanted, ARCHIVE_SEARCHED_BYTES)?;
     match form {
         Form::Text => print(&past, wanted, terminal.out)?,
         Form::Json => {
