@@ -105,6 +105,7 @@ impl Policy {
         self.state.storms.forget(&end);
         self.state.spent.forget_person(&end);
         self.state.spent_mildly.forget_person(&end);
+        self.state.silences.forget(user_id);
     }
 
     /// How many findings of a rule the exception has covered: none for long, and it may be removed.

@@ -57,6 +57,14 @@ impl Silences {
         }
     }
 
+    /// Those about the user, or that name the user where they say why.
+    pub(super) fn forget(&mut self, user_id: &str) {
+        self.0.retain(|silence| {
+            let is_about = silence.matchers.user_id.as_deref() == Some(user_id);
+            !is_about && !silence.comment.contains(user_id)
+        });
+    }
+
     /// Why nobody is told of a detection, if so.
     pub(super) fn covering(&self, detection: &Detection) -> Option<Text> {
         let silence = self.0.iter().find(|silence| silence.covers(detection))?;

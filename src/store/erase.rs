@@ -25,7 +25,7 @@ pub struct Erased {
     pub detections: u64,
     pub incidents: u64,
     pub actions: u64,
-    /// Events of our own, records that could not be read, and what webhooks sent.
+    /// Events of our own, records that could not be read, what webhooks sent, silences, and what receivers were told.
     pub records: u64,
     pub renamed: u64,
     /// Entries of the audit log that are empty now.
@@ -50,6 +50,16 @@ const SINGLE: [Table; 3] = [
     Table("reject", "seq"),
     Table("inbox", "id"),
 ];
+
+/// Tables of few rows that go when they name the user: a silence about the user, what a receiver was told of an incident.
+const TOLD: [Told; 2] = [
+    Told("silence", "id", "body"),
+    Told("followed", "incident_id", "memo"),
+];
+
+/// A table, its key, and where it names somebody.
+#[derive(Clone, Copy)]
+struct Told(&'static str, &'static str, &'static str);
 
 /// A table with a `body`, and its key.
 #[derive(Clone, Copy)]
@@ -86,6 +96,10 @@ impl Store {
             renamed.extend(self.naming(table, &names, rename).await?);
         }
         let bulletins = self.bulletins_naming(&names).await?;
+        let mut told = Vec::new();
+        for table in TOLD {
+            told.extend(self.keys_naming(table, &names).await?);
+        }
 
         let mut transaction = self.begin().await?;
         let mut erased = Erased::default();
@@ -96,6 +110,7 @@ impl Store {
             }
         }
         erased.remove_rows(&mut transaction, &doomed).await?;
+        erased.remove_told(&mut transaction, &told).await?;
         erased
             .rename(&mut transaction, &renamed, &bulletins)
             .await?;
@@ -161,6 +176,26 @@ impl Store {
                 && let Some(body) = names.without(&body)
             {
                 found.push((row.try_get("id")?, body));
+            }
+        }
+        Ok(found)
+    }
+
+    /// They are few: open incidents, and what people silenced.
+    async fn keys_naming(
+        &self,
+        table: Told,
+        names: &Names,
+    ) -> Result<Vec<(Told, String)>, StoreError> {
+        let Told(name, key, body) = table;
+        let statement = format!("SELECT {key} AS key, {body} AS body FROM {name}");
+        let rows = sqlx::query(AssertSqlSafe(statement))
+            .fetch_all(self.reader())
+            .await?;
+        let mut found = Vec::new();
+        for row in &rows {
+            if names.are_in(row.try_get("body")?) {
+                found.push((table, row.try_get("key")?));
             }
         }
         Ok(found)
@@ -269,6 +304,22 @@ impl Erased {
             .bind(at)
             .execute(&mut *connection)
             .await?;
+            self.records += removed.rows_affected();
+        }
+        Ok(())
+    }
+
+    async fn remove_told(
+        &mut self,
+        connection: &mut AnyConnection,
+        told: &[(Told, String)],
+    ) -> Result<(), StoreError> {
+        for (Told(name, key, _), at) in told {
+            let statement = format!("DELETE FROM {name} WHERE {key} = $1");
+            let removed = sqlx::query(AssertSqlSafe(statement))
+                .bind(&**at)
+                .execute(&mut *connection)
+                .await?;
             self.records += removed.rows_affected();
         }
         Ok(())

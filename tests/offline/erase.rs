@@ -11,8 +11,8 @@ use tokenwarden::app::Daemon;
 use tokenwarden::archive::{Folder, newest_first};
 use tokenwarden::cli::{Exit, Terminal};
 use tokenwarden::config::Config;
-use tokenwarden::model::Timestamp;
-use tokenwarden::store::{DetectionFilter, Page};
+use tokenwarden::model::{By, Matchers, Silence, Timestamp};
+use tokenwarden::store::{DetectionFilter, Page, Store};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const ALICE: &str = "alice@example.com";
@@ -120,6 +120,13 @@ async fn a_person_is_forgotten_beside_a_running_daemon() {
     })
     .await;
 
+    silence(&daemon.store, ALICE).await;
+    silence(&daemon.store, BOB).await;
+    wait("the silences to be heard of", async || {
+        is_known(&daemon, &silenced(ALICE)).await && is_known(&daemon, &silenced(BOB)).await
+    })
+    .await;
+
     let path = folder.path().to_owned();
     let erased = tokio::task::spawn_blocking(move || erase(&path, ALICE)).await;
     let (exit, text) = erased.unwrap();
@@ -159,6 +166,31 @@ async fn a_person_is_forgotten_beside_a_running_daemon() {
     assert_eq!(exit, Exit::Success, "{text}");
     assert!(text.contains("archive: 2 events"), "{text}");
     assert_eq!(archived(folder.path()), "");
+}
+
+fn silenced(user: &str) -> String {
+    format!("new laptop of {user}")
+}
+
+/// Somebody does not want to hear of the user for a while.
+async fn silence(store: &Store, user: &str) {
+    let now = Timestamp::now();
+    let silence = Silence {
+        id: format!("silence of {}", user.len()).into(),
+        matchers: Matchers {
+            user_id: Some(user.into()),
+            ..Matchers::default()
+        },
+        author: "eve".into(),
+        comment: silenced(user).into(),
+        created_at: now,
+        ends_at: now + Duration::from_hours(1),
+    };
+    let by = By {
+        who: "eve".into(),
+        why: "new laptop".into(),
+    };
+    store.silence(&silence, &by).await.unwrap();
 }
 
 /// All that the archive holds.
