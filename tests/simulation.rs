@@ -21,6 +21,8 @@
     reason = "a test whose set-up fails has failed; the model is naive on purpose"
 )]
 
+#[path = "simulation/clock.rs"]
+mod clock;
 #[path = "simulation/outbox.rs"]
 mod outbox;
 #[path = "simulation/reference.rs"]
@@ -41,6 +43,7 @@ use tokenwarden::engine::Found;
 use tokenwarden::model::Value;
 use tokenwarden::simulate::Random;
 
+use clock::Rest;
 use reference::{Sentence, Verdict};
 use world::World;
 
@@ -169,9 +172,6 @@ fn what_happened_decides_and_never_how_it_was_delivered() {
     check(seeds);
 }
 
-/// So many worlds side by side as there is little to do in each but wait.
-const SIDE_BY_SIDE: usize = 12;
-
 /// Findings that come twice, servers that fail, answers that are lost, a daemon that dies, a clock that jumps: whatever
 /// happens, each action ends once, within its budget, and somebody is told, but not of the same again.
 #[test]
@@ -179,21 +179,26 @@ fn every_action_ends_once_and_somebody_is_told_whatever_fails() {
     let rules = runs::rules();
     let rule = rules.rules.iter().find(|it| &*it.name == "token-reuse");
     let rule = rule.expect("a shipped rule");
-    let seeds = seeds(24);
+    let seeds = seeds(120);
     println!("worlds that fail, seeds {seeds:?}");
-    let (_folder, template) = runtime().block_on(outbox::template());
+    let side_by_side = std::thread::available_parallelism().map_or(1, usize::from);
+    let (_folder, template) = Rest::runtime().0.block_on(outbox::template());
     let (next, wrong) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
-        for _ in 0..SIDE_BY_SIDE {
+        for _ in 0..side_by_side {
             scope.spawn(|| {
-                let runtime = runtime();
+                let (runtime, rest) = Rest::runtime();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds.end || wrong.lock().unwrap().len() >= 5 {
                         return;
                     }
-                    let faults =
-                        runtime.block_on(outbox::faults(seed, Arc::clone(rule), &template));
+                    let faults = runtime.block_on(outbox::faults(
+                        seed,
+                        Arc::clone(rule),
+                        &template,
+                        rest.clone(),
+                    ));
                     if !faults.is_empty() {
                         println!("seed {seed}:\n  {}", faults.join("\n  "));
                         wrong.lock().unwrap().push(seed);
@@ -203,11 +208,6 @@ fn every_action_ends_once_and_somebody_is_told_whatever_fails() {
         }
     });
     assert_eq!(*wrong.lock().unwrap(), [0_u64; 0], "seeds fail");
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().build().expect("a runtime")
 }
 
 /// `TOKENWARDEN_SEEDS` as N or N..M, or the first so many.

@@ -57,7 +57,7 @@ impl Worker {
             }
             tokio::select! {
                 () = cancel.cancelled() => {}
-                () = tokio::time::sleep(self.options.look_every) => {}
+                () = self.sleep(self.options.look_every) => {}
             }
         }
     }

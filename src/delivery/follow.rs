@@ -62,7 +62,7 @@ pub(super) async fn follow_up(worker: &Arc<Worker>, cancel: &CancellationToken) 
         }
         tokio::select! {
             () = cancel.cancelled() => {}
-            () = tokio::time::sleep(worker.options.look_every) => {}
+            () = worker.sleep(worker.options.look_every) => {}
         }
     }
 }
@@ -123,10 +123,10 @@ impl Worker {
         };
         let timeout = self.options.notification_timeout;
         let call = self.while_leading(notifier.follow(told));
-        let attempt = match tokio::time::timeout(timeout, call).await {
-            Ok(Ok(answered)) => answered,
-            Ok(Err(error)) => failed(error.to_string()),
-            Err(_) => failed(format!("no answer within {} s", timeout.as_secs())),
+        let attempt = match self.within(timeout, call).await {
+            Some(Ok(answered)) => answered,
+            Some(Err(error)) => failed(error.to_string()),
+            None => failed(format!("no answer within {} s", timeout.as_secs())),
         };
         pass.answered(&first.incident_id, &attempt, self.now());
         self.report.followed(name, result_of(&attempt));

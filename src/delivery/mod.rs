@@ -39,6 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +107,8 @@ pub struct Options {
     pub revocation_timeout: Duration,
     pub notification_timeout: Duration,
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// Ends when so much time has passed: on this machine, or where time is simulated too.
+    pub sleep: Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
     /// Revokers that must not act for now.
     pub withheld: Withheld,
     /// Tells the digest what became of families.
@@ -123,6 +126,7 @@ impl Options {
             revocation_timeout: REVOCATION_TIMEOUT,
             notification_timeout: NOTIFICATION_TIMEOUT,
             now: Arc::new(now),
+            sleep: Arc::new(|duration| Box::pin(tokio::time::sleep(duration))),
             withheld: Withheld::default(),
             memory: Arc::new(()),
             mandate: Mandate::default(),
@@ -195,7 +199,7 @@ impl Delivery {
                 () = cancel.cancelled() => {}
                 Some(ended) = running.join_next(), if !running.is_empty() => report_panic(ended),
                 _ = arrivals.changed(), if !full => {}
-                () = tokio::time::sleep(pause), if !full => {}
+                () = self.worker.sleep(pause), if !full => {}
             }
         }
         self.drain(running).await;
@@ -243,10 +247,8 @@ impl Delivery {
                 report_panic(ended);
             }
         };
-        if tokio::time::timeout(self.worker.options.grace_period, ends)
-            .await
-            .is_err()
-        {
+        let grace_period = self.worker.options.grace_period;
+        if self.worker.within(grace_period, ends).await.is_none() {
             tracing::warn!(
                 left = running.len(),
                 "Tries at actions were still running at the end of the grace period; they will be made again"

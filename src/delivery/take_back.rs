@@ -40,7 +40,7 @@ impl Worker {
             let pause: Duration = self.options.look_every * LOOKS;
             tokio::select! {
                 () = cancel.cancelled() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = self.sleep(pause) => {}
             }
         }
     }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
 
 use crate::actions::Attempt;
 use crate::model::limits::{ATTEMPTS_MAX, LEAD_LOOK_EVERY, LEASE, LEASE_RENEWAL};
@@ -35,6 +35,24 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn now(&self) -> Timestamp {
         (self.options.now)()
+    }
+
+    /// Waits until so much time has passed, as time passes here.
+    pub(super) fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        (self.options.sleep)(duration)
+    }
+
+    /// What comes of it, if it does within the time.
+    pub(super) async fn within<T>(
+        &self,
+        duration: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.sleep(duration) => None,
+        }
     }
 
     /// Another name for each lease: a try that outlived its lease must not end that of the try after it.
@@ -189,7 +207,7 @@ impl Worker {
     ) -> Result<Attempt, StoreError> {
         let begun = tokio::time::Instant::now();
         let attempt = tokio::select! {
-            answered = tokio::time::timeout(timeout, self.while_leading(call)) => answered.unwrap_or_else(|_| Ok(Attempt::Retry {
+            answered = self.within(timeout, self.while_leading(call)) => answered.unwrap_or_else(|| Ok(Attempt::Retry {
                 reason: format!("{performer}: no answer within {} s; it may have worked all the same", timeout.as_secs()).into(),
                 after: None,
             }))?,
@@ -211,10 +229,11 @@ impl Worker {
         call: impl Future<Output = T>,
     ) -> Result<T, StoreError> {
         let mut call = pin!(call);
-        let mut look = tokio::time::interval(LEAD_LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = self.sleep(LEAD_LOOK_EVERY);
         poll_fn(|context| {
-            while look.poll_tick(context).is_ready() {}
+            while look.as_mut().poll(context).is_ready() {
+                look = self.sleep(LEAD_LOOK_EVERY);
+            }
             if self.options.mandate.holds() {
                 return call.as_mut().poll(context).map(Ok);
             }
@@ -228,7 +247,7 @@ impl Worker {
     /// Ends only when the lease is lost; a store that cannot be reached now may be back before it ends.
     async fn keep_lease(&self, leased: &LeasedAction) -> StoreError {
         loop {
-            tokio::time::sleep(LEASE_RENEWAL).await;
+            self.sleep(LEASE_RENEWAL).await;
             let until = later(self.now(), LEASE);
             if let Err(lost @ StoreError::LeaseLost { .. }) = self
                 .store

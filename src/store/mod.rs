@@ -118,6 +118,13 @@ impl Store {
         }
     }
 
+    /// Nobody uses a connection at the moment: where time is simulated, it passes only then.
+    pub fn is_at_rest(&self) -> bool {
+        let pools = [&self.inner.writer, &self.inner.reader];
+        let is_idle = |pool: &&Pool<Any>| usize::try_from(pool.size()) == Ok(pool.num_idle());
+        pools.iter().all(is_idle)
+    }
+
     /// A transaction of who may write: only that of a daemon that leads goes on to its end.
     async fn begin(&self) -> Result<Transaction<'static, Any>, StoreError> {
         let begin = match self.inner.backend {

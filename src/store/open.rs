@@ -93,7 +93,7 @@ async fn open_sqlite(path: &Path, open_as: OpenAs) -> Result<Store, OpenError> {
         OpenAs::Daemon | OpenAs::Helper => WRITER_PRAGMAS,
         OpenAs::Reader => READER_PRAGMAS,
     };
-    let writer = pool(1, settings)
+    let writer = file_pool(1, settings)
         .connect_with(options.clone())
         .await
         .map_err(OpenError::failed(&name, "opening the file"))?;
@@ -104,7 +104,7 @@ async fn open_sqlite(path: &Path, open_as: OpenAs) -> Result<Store, OpenError> {
             .await
             .map_err(OpenError::failed(&name, "freeing leases"))?;
     }
-    let reader = pool(SQLITE_READERS, READER_PRAGMAS).connect_lazy_with(options);
+    let reader = file_pool(SQLITE_READERS, READER_PRAGMAS).connect_lazy_with(options);
     let pools = Pools {
         writer,
         reader,
@@ -202,6 +202,11 @@ const POSTGRES_SETTINGS: &str = "SET statement_timeout = '60s'; SET idle_in_tran
 const DAEMON_SETTINGS: &str = "SET statement_timeout = '60s'; SET idle_in_transaction_session_timeout = '5s'; SET timezone = 'UTC'";
 /// What is not answered in this time is asked again.
 const LEAD_SETTINGS: &str = "SET statement_timeout = '3s'; SET timezone = 'UTC'";
+
+/// A server may have gone since a connection was last used; a file has not, and to ask costs two changes of thread.
+fn file_pool(connections_max: u32, settings: &'static str) -> AnyPoolOptions {
+    pool(connections_max, settings).test_before_acquire(false)
+}
 
 fn pool(connections_max: u32, settings: &'static str) -> AnyPoolOptions {
     AnyPoolOptions::new()

@@ -28,7 +28,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::servers::{Clock, Idp, Mail, Servers};
+use super::clock::{Clock, Rest};
+use super::servers::{Idp, Mail, Servers};
 
 const START: i64 = 1_795_000_000_000;
 /// Somebody whom nobody may ever touch.
@@ -37,6 +38,11 @@ const PAGE: Page = Page {
     before: None,
     limit: 1000,
 };
+/// Between looks of the loop at what nobody calls it for.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// With nothing due only reminders and expiry can come, which wait for hours.
+const NOTHING_DUE: Duration = Duration::from_mins(125);
+const MILLI: Duration = Duration::from_millis(1);
 /// More than any world needs until all is over; by turns of the loop, not by time.
 const TURNS_MAX: usize = 1500;
 /// How long nobody is told the same again, less what the clock may go back.
@@ -53,6 +59,7 @@ const BUDGET: Budget = Budget {
 struct World {
     random: Random,
     clock: Arc<Clock>,
+    rest: Arc<Rest>,
     servers: Arc<Servers>,
     /// Absent while nobody has it: the file is locked.
     store: Option<Store>,
@@ -68,8 +75,13 @@ struct World {
 }
 
 /// What is wrong at the end of a seed, if anything.
-pub(crate) async fn faults(seed: u64, rule: Arc<Rule>, template: &Path) -> Vec<String> {
-    let mut world = World::new(seed, rule, template).await;
+pub(crate) async fn faults(
+    seed: u64,
+    rule: Arc<Rule>,
+    template: &Path,
+    rest: Arc<Rest>,
+) -> Vec<String> {
+    let mut world = World::new(seed, rule, template, rest).await;
     let mut findings = world.findings();
     while let Some(found) = findings.pop() {
         world.found(found).await;
@@ -127,7 +139,7 @@ fn policy() -> Policy {
 }
 
 impl World {
-    async fn new(seed: u64, rule: Arc<Rule>, template: &Path) -> Self {
+    async fn new(seed: u64, rule: Arc<Rule>, template: &Path, rest: Arc<Rest>) -> Self {
         let folder = folder();
         let path = folder.path().join("warden.db");
         std::fs::copy(template, &path).expect("a copy");
@@ -145,6 +157,7 @@ impl World {
         let mut world = Self {
             random: Random::new(seed),
             clock,
+            rest,
             servers,
             store: Some(open(&path).await.expect("a store")),
             folder,
@@ -162,13 +175,13 @@ impl World {
 
     fn start(&mut self) {
         self.starts += 1;
-        let clock = self.clock.clone();
+        let (clock, sleeping) = (self.clock.clone(), self.clock.clone());
+        self.rest.watch(self.store.clone());
         let options = Options {
             owner: format!("daemon {}", self.starts).into(),
-            look_every: Duration::from_millis(4),
-            revocation_timeout: Duration::from_millis(60),
-            notification_timeout: Duration::from_millis(60),
+            look_every: LOOK_EVERY,
             now: Arc::new(move || clock.look()),
+            sleep: Arc::new(move |duration| sleeping.sleep(duration)),
             ..Options::new("", Duration::from_secs(1), || Timestamp::UNIX_EPOCH)
         };
         let performers = self.performers.subscribe();
@@ -182,6 +195,7 @@ impl World {
             running.abort();
             running.await.ok();
         }
+        self.rest.watch(None);
         if let Some(store) = self.store.take() {
             store.close().await;
         }
@@ -313,7 +327,7 @@ impl World {
 
     fn jump(&mut self, least: i64, most: i64) {
         let seconds = self.random.from_to(least, most).unsigned_abs();
-        self.clock.advance(Duration::from_secs(seconds));
+        self.clock.elapse(Duration::from_secs(seconds));
     }
 
     async fn somebody_decides(&mut self) {
@@ -351,12 +365,12 @@ impl World {
 
     /// Lets the loop look at the world as it is now; dies with it where a server says so.
     async fn turn(&mut self) {
-        let seen = self.clock.looks();
-        while self.clock.looks() < seen + 12 {
-            if self.servers.died.swap(false, Ordering::SeqCst) {
-                self.restart().await;
+        loop {
+            self.rest.reached().await;
+            if !self.servers.died.swap(false, Ordering::SeqCst) {
+                break;
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            self.restart().await;
         }
         let now = self.clock.now();
         let since = now - limits::HELD_EXPIRES;
@@ -386,8 +400,11 @@ impl World {
                 (_, Some(since)) if is_over && now > since + limits::REMIND_FOR => {
                     return Vec::new();
                 }
-                (Some(due), _) => self.clock.set(now.max(due).as_millisecond()),
-                (None, _) => self.clock.advance(Duration::from_mins(20)),
+                (Some(due), _) if due > now => self
+                    .clock
+                    .elapse(Duration::try_from(due.duration_since(now)).expect("later") + MILLI),
+                (Some(_), _) => self.clock.elapse(self.clock.next().unwrap_or(MILLI)),
+                (None, _) => self.clock.elapse(NOTHING_DUE),
             }
             over_since = over_since.or_else(|| is_over.then_some(now));
             self.turn().await;

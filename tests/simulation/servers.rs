@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,42 +13,7 @@ use tokenwarden::actions::{Attempt, Claim, Notification, Notifier, Revoker};
 use tokenwarden::model::{Action, ActionKind, Bulletin, Evidence, News, Text, Timestamp, limits};
 use tokenwarden::simulate::Random;
 
-/// Wall time of the simulated machine; knows how often it was looked at, which tells that a loop has had a turn.
-#[derive(Default)]
-pub(crate) struct Clock {
-    millis: AtomicI64,
-    looks: AtomicU64,
-}
-
-impl Clock {
-    pub(crate) fn set(&self, millis: i64) {
-        self.millis.store(millis, Ordering::SeqCst);
-    }
-
-    pub(crate) fn advance(&self, by: Duration) {
-        let by = i64::try_from(by.as_millis()).expect("days");
-        self.millis.fetch_add(by, Ordering::SeqCst);
-    }
-
-    pub(crate) fn back(&self, by: Duration) {
-        let by = i64::try_from(by.as_millis()).expect("minutes");
-        self.millis.fetch_sub(by, Ordering::SeqCst);
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_millisecond(self.millis.load(Ordering::SeqCst)).expect("a time")
-    }
-
-    pub(crate) fn look(&self) -> Timestamp {
-        self.looks.fetch_add(1, Ordering::SeqCst);
-        self.advance(Duration::from_millis(1));
-        self.now()
-    }
-
-    pub(crate) fn looks(&self) -> u64 {
-        self.looks.load(Ordering::SeqCst)
-    }
-}
+use super::clock::Clock;
 
 /// How one try goes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -165,8 +130,8 @@ impl Servers {
                 std::future::pending().await
             }
             Fate::Slow => {
-                self.clock.advance(limits::LEASE + Duration::from_secs(1));
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                self.clock.ahead(limits::LEASE + Duration::from_secs(1));
+                self.clock.sleep(Duration::from_secs(1)).await;
             }
         }
         Attempt::Done {

@@ -371,6 +371,7 @@ impl Bench {
             now: Arc::new(move || at(clock.load(Ordering::SeqCst))),
             memory: self.events.clone(),
             mandate: self.mandate.clone(),
+            ..Options::new("", Duration::ZERO, || Timestamp::UNIX_EPOCH)
         };
         let delivery = Delivery::new(
             self.store.clone(),
