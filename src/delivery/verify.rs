@@ -77,14 +77,20 @@ impl Worker {
         Ok(())
     }
 
-    /// What was answered since the last look, or lately where there was none.
+    /// What was answered since the last look; where there was none, lately, or at any time and nothing has shown it.
     async fn take_answered(&self, watch: &mut Watch) -> Result<(), StoreError> {
         let oldest = earlier(self.now(), VERIFY_FOR);
         // Answers of one millisecond may become visible one after the other.
         let overlap = |taken: Timestamp| earlier(taken, Duration::from_secs(1));
-        let since = watch.taken.map_or(oldest, overlap).max(oldest);
+        let shown_since = watch.taken.map_or(oldest, overlap).max(oldest);
+        // One whose day was over while nobody ran this has to end too.
+        let open_since = watch.taken.map_or(Timestamp::MIN, overlap);
         let limit = u32::try_from(VERIFIED_MAX).unwrap_or(u32::MAX);
-        for watched in self.store.answered_since(since, limit).await? {
+        for watched in self
+            .store
+            .answered_since(open_since, shown_since, limit)
+            .await?
+        {
             watch.taken = watch.taken.max(Some(watched.answered_at));
             watch.of.insert(watched.action.id.clone(), watched);
         }

@@ -49,8 +49,8 @@ impl Consequence {
 const ANSWERED: &str = "
     SELECT id, body, state, finished_at, no_effects, COALESCE((SELECT MAX(started_at) FROM action_attempt
         WHERE action_attempt.action_id = action.id AND result = 'done'), finished_at) AS started_at
-    FROM action WHERE state IN ('answered', 'done') AND kind IN ('revoke_family', 'revoke_user', 'lock_user') AND finished_at >= $1
-    ORDER BY finished_at LIMIT $2";
+    FROM action WHERE ((state = 'answered' AND finished_at >= $1) OR (state = 'done' AND finished_at >= $2))
+    AND kind IN ('revoke_family', 'revoke_user', 'lock_user') ORDER BY finished_at LIMIT $3";
 
 const VERIFY: &str = "
     UPDATE action SET state = 'done', verified_at = $1, verified_by = $2, outcome = $3
@@ -73,14 +73,17 @@ const SUPERSEDE: &str = "
     RETURNING id, body";
 
 impl Store {
-    /// Revocations answered since then, the oldest first.
+    /// Revocations answered since then, the oldest first: those that nothing has shown yet since `open_since`, the others since
+    /// `shown_since`.
     pub async fn answered_since(
         &self,
-        since: Timestamp,
+        open_since: Timestamp,
+        shown_since: Timestamp,
         limit: u32,
     ) -> Result<Vec<Watched>, StoreError> {
         let rows = sqlx::query(ANSWERED)
-            .bind(sql::ms(since))
+            .bind(sql::ms(open_since))
+            .bind(sql::ms(shown_since))
             .bind(i64::from(limit))
             .fetch_all(self.reader())
             .await?;

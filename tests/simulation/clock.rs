@@ -75,6 +75,11 @@ impl Clock {
         Some(until.saturating_sub(sleepers.passed))
     }
 
+    /// Since the world began, whatever the wall clock showed.
+    pub(crate) fn passed(&self) -> Duration {
+        self.sleepers.lock().expect("sleepers").passed
+    }
+
     pub(crate) fn sleep(self: &Arc<Self>, duration: Duration) -> BoxFuture<'static, ()> {
         let clock = Arc::clone(self);
         let mut place: Option<Place> = None;

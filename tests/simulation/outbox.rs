@@ -2,8 +2,7 @@
 //! findings that come twice and out of order, servers that fail (see `servers`), a clock that jumps, a daemon that dies, and
 //! people who decide.
 //!
-//! Checked at the end: every action ended exactly once; nothing went beyond its budget; nobody was touched who never may
-//! be; of every incident somebody was told or is about to see that nobody could be; and nobody was told the same twice.
+//! What is checked at the end stands in `verdicts`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,24 +11,28 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokenwarden::actions::Revokers;
-use tokenwarden::config::{Budget, Clients, Response, Secret, Shared, StoreConfig, Tenants};
-use tokenwarden::delivery::{Delivery, Options, Performers};
+use tokenwarden::actions::{Notifier, Revoker, Revokers};
+use tokenwarden::config::{
+    Budget, Clients, Response, Secret, Shared, StoreConfig, TargetLimits, Tenants,
+};
+use tokenwarden::delivery::{Delivery, Options, Performers, TargetKind};
 use tokenwarden::engine::{Found, stable_id};
 use tokenwarden::model::{
-    Action, ActionKind, ActionRecord, ActionState, By, Commit, Decision, Detection, Evidence, Mode,
-    Output, OwnEvent, OwnEventKind, Severity, Subject, Text, Timestamp, limits,
+    ActionKind, ActionRecord, ActionState, By, Commit, Detection, Evidence, Mode, NoEffect, Output,
+    Severity, Subject, Text, Timestamp, limits,
 };
 use tokenwarden::respond::{Allowed, Policy};
 use tokenwarden::rules::{Ask, Rule};
 use tokenwarden::simulate::Random;
-use tokenwarden::store::{ActionFilter, OpenAs, OpenError, Page, Queue, Ruling, Store, Taken};
+use tokenwarden::store::{ActionFilter, OpenAs, OpenError, Page, Queue, Row, Ruling, Store, Taken};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::{Clock, Rest};
+use super::logins::Logins;
 use super::servers::{Idp, Mail, Servers};
+use super::verdicts;
 
 const START: i64 = 1_795_000_000_000;
 /// Somebody whom nobody may ever touch.
@@ -45,22 +48,36 @@ const NOTHING_DUE: Duration = Duration::from_mins(125);
 const MILLI: Duration = Duration::from_millis(1);
 /// More than any world needs until all is over; by turns of the loop, not by time.
 const TURNS_MAX: usize = 1500;
-/// How long nobody is told the same again, less what the clock may go back.
-const SAME_AGAIN: Duration = Duration::from_mins(4 * 60 - 10);
-
-const BUDGET: Budget = Budget {
+pub(crate) const ACT_WITHIN: Duration = Duration::from_mins(15);
+pub(crate) const BUDGET: Budget = Budget {
     per_client: 3,
-    per_rule: 5,
-    per_tenant: 5,
-    global: 5,
+    per_rule: 6,
+    per_tenant: 4,
+    global: 6,
     per_10000_families: 100,
 };
 
-struct World {
+/// Revokers, one for a tenant, and receivers: some may be asked little, or one at a time.
+const TARGETS: [(&str, TargetLimits); 4] = [
+    ("idp a", limits_of(1, 2)),
+    ("idp b", limits_of(2, 20)),
+    ("mail", limits_of(4, 20)),
+    ("chat", limits_of(1, 1)),
+];
+
+const fn limits_of(concurrency: u32, per_second: u32) -> TargetLimits {
+    TargetLimits {
+        concurrency,
+        per_second,
+    }
+}
+
+pub(crate) struct World {
     random: Random,
     clock: Arc<Clock>,
     rest: Arc<Rest>,
-    servers: Arc<Servers>,
+    pub(crate) logins: Arc<Logins>,
+    pub(crate) servers: Arc<Servers>,
     /// Absent while nobody has it: the file is locked.
     store: Option<Store>,
     folder: TempDir,
@@ -69,9 +86,14 @@ struct World {
     rule: Arc<Rule>,
     running: Option<JoinHandle<()>>,
     starts: u32,
-    /// Whom a person answers for: no budget holds these.
-    approved: BTreeSet<Text>,
-    incidents: BTreeSet<Text>,
+    /// Up to which own event the policy has heard.
+    heard: i64,
+    /// Whom nobody may touch, and from which call on.
+    pub(crate) forbidden: BTreeMap<Text, usize>,
+    /// For whom a person answers: no budget holds these.
+    pub(crate) approved: BTreeSet<Text>,
+    /// Of which somebody has to be told.
+    pub(crate) incidents: BTreeSet<Text>,
 }
 
 /// What is wrong at the end of a seed, if anything.
@@ -91,7 +113,7 @@ pub(crate) async fn faults(
         }
     }
     let mut faults = world.run_out().await;
-    faults.extend(world.judged().await);
+    faults.extend(verdicts::of(&world).await);
     world.stop().await;
     faults
 }
@@ -124,18 +146,18 @@ async fn open(path: &Path) -> Result<Store, OpenError> {
     Store::open(&config, OpenAs::Daemon).await
 }
 
-fn policy() -> Policy {
-    Policy::new(Allowed {
+fn allowed(never_act_on: Vec<Text>) -> Allowed {
+    Allowed {
         mode: Mode::Enforce,
         clients: Clients::default(),
         tenants: Tenants::default(),
         response: Response {
             budget: BUDGET,
-            never_act_on: vec![BREAK_GLASS.into()],
+            never_act_on,
             ..Response::default()
         },
         shared: Shared::default(),
-    })
+    }
 }
 
 impl World {
@@ -145,27 +167,26 @@ impl World {
         std::fs::copy(template, &path).expect("a copy");
         let clock = Arc::new(Clock::default());
         clock.set(START);
-        let servers = Arc::new(Servers::new(seed, clock.clone()));
-        let performers = Performers {
-            revokers: Revokers::from_list(vec![Arc::new(Idp(servers.clone(), "idp".into()))]),
-            notifiers: vec![Arc::new(Mail(servers.clone(), "oncall".into()))],
-            act_within: Duration::from_mins(15),
-            budget: BUDGET,
-            never_act_on: vec![BREAK_GLASS.into()],
-            ..Performers::default()
-        };
+        let logins = Arc::<Logins>::default();
+        let servers = Servers::new(seed, clock.clone(), logins.clone(), &TARGETS);
+        let servers = Arc::new(servers);
+        let forbidden = BTreeMap::from([(BREAK_GLASS.into(), 0)]);
+        let performers = watch::Sender::new(Arc::new(performers(&servers, &forbidden)));
         let mut world = Self {
             random: Random::new(seed),
             clock,
             rest,
+            logins,
             servers,
             store: Some(open(&path).await.expect("a store")),
             folder,
-            performers: watch::Sender::new(Arc::new(performers)),
-            policy: policy(),
+            performers,
+            policy: Policy::new(allowed(vec![BREAK_GLASS.into()])),
             rule,
             running: None,
             starts: 0,
+            heard: 0,
+            forbidden,
             approved: BTreeSet::new(),
             incidents: BTreeSet::new(),
         };
@@ -182,6 +203,7 @@ impl World {
             look_every: LOOK_EVERY,
             now: Arc::new(move || clock.look()),
             sleep: Arc::new(move |duration| sleeping.sleep(duration)),
+            memory: self.logins.clone(),
             ..Options::new("", Duration::from_secs(1), || Timestamp::UNIX_EPOCH)
         };
         let performers = self.performers.subscribe();
@@ -195,19 +217,24 @@ impl World {
             running.abort();
             running.await.ok();
         }
+        self.servers.forget();
         self.rest.watch(None);
         if let Some(store) = self.store.take() {
             store.close().await;
         }
     }
 
-    fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         self.store.as_ref().expect("an open store")
     }
 
     /// Another process on the same store.
     async fn restart(&mut self) {
         self.stop().await;
+        self.begin_again().await;
+    }
+
+    async fn begin_again(&mut self) {
         let path = self.folder.path().join("warden.db");
         self.store = loop {
             if let Ok(store) = open(&path).await {
@@ -225,11 +252,15 @@ impl World {
         let (mut at, thefts) = (START, 2 + self.random.below(9));
         for n in 0..thefts {
             at += i64::from(self.random.below(90_000));
+            // Some have several logins.
             let user = match self.random.below(12) {
                 0 => BREAK_GLASS.to_owned(),
+                1..=3 => "u0".to_owned(),
                 _ => format!("u{n}"),
             };
             let client = *self.random.pick(&["web", "web", "app"]);
+            let family = format!("f{n}").into();
+            self.logins.begin(&family, &user.as_str().into());
             if self.random.below(4) == 0 {
                 findings.push(self.finding(&user, n, client, at - 30_000, Severity::Medium));
             }
@@ -260,7 +291,7 @@ impl World {
                 event_id: "e".into(),
                 subject: Subject::Family(family.as_str().into()),
                 issuer: "idp".into(),
-                tenant: None,
+                tenant: Some(tenant_of(user).into()),
                 user_id: Some(user.into()),
                 client_id: Some(client.into()),
                 family_id: Some(family.as_str().into()),
@@ -283,15 +314,16 @@ impl World {
 
     /// Decides and commits as the pipeline does; it may die before the commit, and do it again, or after it, and do it twice.
     async fn found(&mut self, found: Found) {
-        let now = self.clock.now().as_millisecond();
-        let at = found.detection.time.as_millisecond();
-        self.clock.set(now.max(at));
+        let ahead = found.detection.time.duration_since(self.clock.now());
+        if let Ok(ahead) = Duration::try_from(ahead) {
+            self.elapse(ahead).await;
+        }
         let before = self.policy.snapshot();
         let dies = self.random.below(8) == 0;
         let mut output = Output::default();
         self.policy.decide(found.clone(), &mut output);
         if dies {
-            self.policy = policy();
+            self.policy = Policy::new(self.allowed());
             assert!(self.policy.restore(&before), "a snapshot of this version");
             output = Output::default();
             self.policy.decide(found, &mut output);
@@ -301,6 +333,11 @@ impl World {
             .iter()
             .filter(|it| it.severity >= Severity::Medium);
         self.incidents.extend(grave.map(|it| it.id.clone()));
+        self.commit(output).await;
+    }
+
+    /// It may die before it hears that it was done, and does it twice.
+    async fn commit(&mut self, output: Output) {
         let commit = Commit {
             output,
             ..Commit::default()
@@ -311,23 +348,98 @@ impl World {
         }
     }
 
+    /// The policy hears of revocations without effect, as the pipeline has it hear; it too may die before the commit.
+    async fn step_up(&mut self) {
+        for row in self.own_events(self.heard).await {
+            self.heard = row.id;
+            let Ok(failed) = serde_json::from_slice::<NoEffect>(&row.payload) else {
+                continue;
+            };
+            let before = self.policy.snapshot();
+            let mut output = Output::default();
+            self.policy
+                .step_up(&failed, Some(self.rule.mode), &mut output);
+            if self.random.below(8) == 0 {
+                self.policy = Policy::new(self.allowed());
+                assert!(self.policy.restore(&before), "a snapshot of this version");
+                output = Output::default();
+                self.policy
+                    .step_up(&failed, Some(self.rule.mode), &mut output);
+            }
+            self.commit(output).await;
+        }
+    }
+
+    pub(crate) async fn own_events(&self, after: i64) -> Vec<Row> {
+        let rows = self.store().own_events_after(after, 10_000).await;
+        rows.expect("own events")
+    }
+
+    fn allowed(&self) -> Allowed {
+        allowed(self.forbidden.keys().cloned().collect())
+    }
+
+    /// The configuration is read again, with one more whom nobody may touch.
+    fn forbid(&mut self) {
+        let user = format!("u{}", self.random.below(10)).into();
+        let calls = self.servers.begun.lock().expect("begun").len();
+        self.forbidden.entry(user).or_insert(calls);
+        let performers = performers(&self.servers, &self.forbidden);
+        self.performers.send_replace(Arc::new(performers));
+        self.policy.replace(self.allowed());
+    }
+
+    /// Somebody goes on with a login, whatever became of it; and the daemon looks.
+    async fn somebody_goes_on(&mut self) {
+        let families = self.logins.families();
+        let family = self.random.pick(&families);
+        self.logins.present(family, self.clock.now());
+        self.elapse(LOOK_EVERY).await;
+        self.turn().await;
+    }
+
+    /// Nobody runs it for hours.
+    async fn outage(&mut self) {
+        self.settle().await;
+        self.stop().await;
+        let hours = self.random.from_to(1, 40).unsigned_abs();
+        self.clock.ahead(Duration::from_hours(hours));
+        self.begin_again().await;
+    }
+
     async fn something_happens(&mut self) {
-        match self.random.below(14) {
-            0..=3 => self.jump(1, 20),
-            4 | 5 => self.jump(20, 400),
-            6 => self.jump(600, 5000),
-            7 => self
+        match self.random.below(40) {
+            0..=9 => self.leap(1, 19).await,
+            10..=13 => self.leap(20, 400).await,
+            14 | 15 => self.leap(600, 5000).await,
+            16 | 17 => self
                 .clock
                 .back(Duration::from_secs(u64::from(self.random.below(300)))),
-            8 => self.restart().await,
-            9 | 10 => self.somebody_decides().await,
+            18 | 19 => {
+                self.settle().await;
+                self.restart().await;
+            }
+            20..=25 => self.somebody_decides().await,
+            26..=33 => self.somebody_goes_on().await,
+            34 => self.outage().await,
+            35 => self.forbid(),
             _ => {}
         }
     }
 
-    fn jump(&mut self, least: i64, most: i64) {
+    /// Time goes on at once, as for a process that was stopped meanwhile.
+    async fn leap(&mut self, least: i64, most: i64) {
         let seconds = self.random.from_to(least, most).unsigned_abs();
-        self.clock.elapse(Duration::from_secs(seconds));
+        self.elapse(Duration::from_secs(seconds)).await;
+    }
+
+    /// What is under way goes as far as it can before.
+    async fn elapse(&mut self, by: Duration) {
+        self.settle().await;
+        if by + limits::LEASE_RENEWAL >= limits::LEASE {
+            self.servers.stalls.fetch_add(1, Ordering::SeqCst);
+        }
+        self.clock.elapse(by);
     }
 
     async fn somebody_decides(&mut self) {
@@ -363,8 +475,8 @@ impl World {
         }
     }
 
-    /// Lets the loop look at the world as it is now; dies with it where a server says so.
-    async fn turn(&mut self) {
+    /// Until all wait for time to pass; dies where a server says so.
+    async fn settle(&mut self) {
         loop {
             self.rest.reached().await;
             if !self.servers.died.swap(false, Ordering::SeqCst) {
@@ -372,15 +484,21 @@ impl World {
             }
             self.restart().await;
         }
+    }
+
+    /// Lets the loop look at the world as it is now.
+    async fn turn(&mut self) {
+        self.settle().await;
         let now = self.clock.now();
         let since = now - limits::HELD_EXPIRES;
         self.store()
             .expire_held(since, now)
             .await
             .expect("an answer");
+        self.step_up().await;
     }
 
-    async fn actions(&self) -> Vec<ActionRecord> {
+    pub(crate) async fn actions(&self) -> Vec<ActionRecord> {
         let actions = self.store().actions(&ActionFilter::default(), PAGE).await;
         actions.expect("a list").items
     }
@@ -390,186 +508,77 @@ impl World {
         let mut over_since: Option<Timestamp> = None;
         for _ in 0..TURNS_MAX {
             let now = self.clock.now();
-            let mut due = None;
-            for queue in [Queue::Revocations, Queue::Notifications] {
-                let next = self.store().next_due(queue).await.expect("an answer");
-                due = [due, next].into_iter().flatten().min();
-            }
             let is_over = self.actions().await.iter().all(|it| it.state.is_final());
-            match (due, over_since) {
-                (_, Some(since)) if is_over && now > since + limits::REMIND_FOR => {
-                    return Vec::new();
-                }
-                (Some(due), _) if due > now => self
-                    .clock
-                    .elapse(Duration::try_from(due.duration_since(now)).expect("later") + MILLI),
-                (Some(_), _) => self.clock.elapse(self.clock.next().unwrap_or(MILLI)),
-                (None, _) => self.clock.elapse(NOTHING_DUE),
+            over_since = over_since.filter(|_| is_over).or(is_over.then_some(now));
+            if over_since.is_some_and(|since| now > since + limits::REMIND_FOR) {
+                return Vec::new();
             }
-            over_since = over_since.or_else(|| is_over.then_some(now));
+            if !is_over && self.random.below(4) == 0 {
+                self.somebody_goes_on().await;
+            }
+            let pause = self.until_something_is_due().await;
+            self.elapse(pause).await;
             self.turn().await;
         }
         let left = self.actions().await;
         let left = left.iter().filter(|it| !it.state.is_final());
         left.map(|it| {
-            format!(
-                "never ends: {} {} {}",
-                it.action.kind, it.action.id, it.state
-            )
+            let it = (&it.action.kind, &it.action.id, &it.state, &it.outcome);
+            format!("never ends: {it:?}")
         })
         .collect()
     }
 
-    async fn judged(&self) -> Vec<String> {
-        let actions = self.actions().await;
-        let mut faults = self.ends(&actions).await;
-        faults.extend(self.budgets());
-        faults.extend(self.untouched());
-        faults.extend(self.somebody_was_told(&actions));
-        faults.extend(self.nobody_was_told_the_same());
-        faults
+    /// Calls take their time; where none is under way and nothing is due, hours pass.
+    async fn until_something_is_due(&self) -> Duration {
+        let now = self.clock.now();
+        let mut due = None;
+        for queue in [Queue::Revocations, Queue::Notifications] {
+            let next = self.store().next_due(queue).await.expect("an answer");
+            due = [due, next].into_iter().flatten().min();
+        }
+        let pause = due.map(|due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
+        match pause {
+            Some(pause) if !pause.is_zero() && !self.servers.is_busy() => pause + MILLI,
+            Some(_) => self.clock.next().unwrap_or(MILLI),
+            None => NOTHING_DUE,
+        }
     }
+}
 
-    /// The own events tell of an end exactly where there was one; a person who has it tried again has one more of them.
-    async fn ends(&self, actions: &[ActionRecord]) -> Vec<String> {
-        let rows = self
-            .store()
-            .own_events_after(0, 10_000)
-            .await
-            .expect("events");
-        let mut ends: BTreeMap<Text, Vec<OwnEventKind>> = BTreeMap::new();
-        for row in rows {
-            if let Ok(event) = serde_json::from_slice::<OwnEvent>(&row.payload)
-                && event.kind != OwnEventKind::Attempted
-            {
-                ends.entry(event.action_id).or_default().push(event.kind);
-            }
-        }
-        let mut faults = Vec::new();
-        for record in actions {
-            let id = &record.action.id;
-            let told = ends.get(id).map_or(&[][..], Vec::as_slice);
-            let done = told.iter().filter(|it| **it == OwnEventKind::Done).count();
-            let parked = told
-                .iter()
-                .filter(|it| **it == OwnEventKind::Parked)
-                .count();
-            let fits = match record.state {
-                ActionState::Done => done == 1,
-                ActionState::Parked => done == 0 && parked >= 1,
-                _ => done == 0,
-            };
-            let once = parked <= 1 || self.approved.contains(id);
-            if !fits || !once {
-                faults.push(format!(
-                    "{} {id} is {}, told {told:?}",
-                    record.action.kind, record.state
-                ));
-            }
-        }
-        let worked: BTreeSet<Text> = {
-            let done = self.servers.done.lock().expect("done");
-            done.iter().map(|it| it.action.id.clone()).collect()
+fn tenant_of(user: &str) -> &'static str {
+    if user.ends_with(['1', '3', '5', '7', '9']) {
+        "b"
+    } else {
+        "a"
+    }
+}
+
+fn performers(servers: &Arc<Servers>, forbidden: &BTreeMap<Text, usize>) -> Performers {
+    let idp = |tenant: &str| -> Arc<dyn Revoker> {
+        Arc::new(Idp {
+            servers: servers.clone(),
+            name: format!("idp {tenant}").into(),
+            tenant: tenant.into(),
+        })
+    };
+    let receiver =
+        |name: &str| -> Arc<dyn Notifier> { Arc::new(Mail(servers.clone(), name.into())) };
+    let limits = TARGETS.iter().map(|(name, limits)| {
+        let kind = if name.starts_with("idp") {
+            TargetKind::Revoker
+        } else {
+            TargetKind::Receiver
         };
-        for record in actions.iter().filter(|it| it.state == ActionState::Done) {
-            let is_ours = !matches!(record.action.kind, ActionKind::Notify | ActionKind::Review);
-            if is_ours && !worked.contains(&record.action.id) {
-                faults.push(format!(
-                    "{} counts as done and was never done",
-                    record.action.id
-                ));
-            }
-        }
-        faults
-    }
-
-    /// First calls of what nobody approved, in any ten minutes of wall time.
-    fn budgets(&self) -> Vec<String> {
-        let begun = self.servers.begun.lock().expect("begun");
-        let mut first: BTreeMap<&Text, (Timestamp, &Action)> = BTreeMap::new();
-        for deed in begun.iter() {
-            let (id, at) = (&deed.action.id, (deed.at, &deed.action));
-            if !self.approved.contains(id) {
-                first.entry(id).or_insert(at);
-            }
-        }
-        let mut faults = Vec::new();
-        for (from, action) in first.values() {
-            let to = *from + Duration::from_mins(10);
-            let within = first.values().filter(|(at, _)| at >= from && *at < to);
-            let client = &action.target.client_id;
-            let of_client = within
-                .clone()
-                .filter(|(_, it)| it.target.client_id == *client);
-            for (whose, number, most) in [
-                ("the client", of_client.count(), BUDGET.per_client),
-                ("all", within.count(), BUDGET.global),
-            ] {
-                if number > most as usize {
-                    faults.push(format!(
-                        "{number} calls of {whose} within 10 min from {from}"
-                    ));
-                }
-            }
-        }
-        faults
-    }
-
-    fn untouched(&self) -> Vec<String> {
-        let begun = self.servers.begun.lock().expect("begun");
-        let of_root = begun
-            .iter()
-            .filter(|it| it.action.target.user_id.as_deref() == Some(BREAK_GLASS));
-        of_root
-            .map(|it| format!("{} was asked for {BREAK_GLASS}", it.action.kind))
-            .collect()
-    }
-
-    /// By a message, in a summary of what came too late, or visibly not: the notice was given up and says why.
-    fn somebody_was_told(&self, actions: &[ActionRecord]) -> Vec<String> {
-        let told = self.servers.told.lock().expect("told");
-        let told: BTreeSet<&Text> = told.iter().map(|it| &it.incident).collect();
-        let is_told = |incident: &Text| {
-            let notices = actions.iter().filter(|it| {
-                it.action.kind == ActionKind::Notify
-                    && it.action.decision == Decision::Execute
-                    && it.action.incident_id == *incident
-            });
-            let mut notices = notices.peekable();
-            notices.peek().is_some()
-                && (told.contains(incident)
-                    || notices.any(|it| {
-                        let summed_up = self.servers.summed_up.load(Ordering::SeqCst) > 0;
-                        it.state == ActionState::Parked
-                            || (summed_up && it.state != ActionState::Done)
-                    }))
-        };
-        let untold = self.incidents.iter().filter(|incident| !is_told(incident));
-        untold
-            .map(|incident| format!("nobody was told of incident {incident}"))
-            .collect()
-    }
-
-    /// Two messages of one incident say different things, unless people are reminded after hours.
-    fn nobody_was_told_the_same(&self) -> Vec<String> {
-        let told = self.servers.told.lock().expect("told");
-        let mut faults = Vec::new();
-        let heard: Vec<_> = told.iter().filter(|it| it.heard).collect();
-        for (n, one) in heard.iter().enumerate() {
-            let mut before = heard.iter().take(n);
-            let same = before.find(|it| {
-                it.incident == one.incident
-                    && it.id != one.id
-                    && it.said == one.said
-                    && one.at < it.at + SAME_AGAIN
-            });
-            if let Some(same) = same {
-                faults.push(format!(
-                    "told the same by {} and {}: {}",
-                    same.id, one.id, one.said
-                ));
-            }
-        }
-        faults
+        ((kind, Text::from(*name)), *limits)
+    });
+    Performers {
+        revokers: Revokers::from_list(vec![idp("a"), idp("b")]),
+        notifiers: vec![receiver("mail"), receiver("chat")],
+        act_within: ACT_WITHIN,
+        budget: BUDGET,
+        never_act_on: forbidden.keys().cloned().collect(),
+        limits: limits.collect(),
+        ..Performers::default()
     }
 }

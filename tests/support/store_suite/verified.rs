@@ -41,7 +41,7 @@ async fn again(store: &Store, now: i64) -> Watched {
         .finish(&finish("revoke u1", FinishState::Answered), "a", at(now))
         .await
         .unwrap();
-    let mut watched = store.answered_since(at(now), 10).await.unwrap();
+    let mut watched = store.answered_since(at(now), at(now), 10).await.unwrap();
     assert_eq!(watched.len(), 1);
     watched.remove(0)
 }
@@ -91,7 +91,7 @@ pub(crate) async fn answered_is_done_when_shown(store: Store) {
     let rows = store.own_events_after(0, 10).await.unwrap();
     let told = String::from_utf8(rows.last().unwrap().payload.clone()).unwrap();
     assert!(told.contains("\"verified\""), "{told}");
-    let watched = store.answered_since(at(0), 10).await.unwrap();
+    let watched = store.answered_since(at(0), at(0), 10).await.unwrap();
     assert!(!watched[0].is_open, "it is still watched");
 }
 
