@@ -87,17 +87,24 @@ impl Worker {
         }
     }
 
-    /// A notice says how all stands when it is sent. Who was sent another one of the incident since this one was put in has
-    /// read what this one would say; tells so when that is everybody.
+    /// A notice says how all stands when it is sent. Who was sent another one of the incident since this one was put in, or since
+    /// there has been what it is about, has read what this one would say; tells so when that is everybody.
     async fn leave_out_the_told(
         &self,
         leased: &LeasedAction,
         receivers: &mut Vec<Text>,
     ) -> Result<Option<Finish>, StoreError> {
+        let action = &leased.action;
+        let needed = if *action.reason == *NEEDED {
+            self.store.needed_since(&action.incident_id).await?
+        } else {
+            None
+        };
+        let since = needed.map_or(leased.ready_since, |it| it.min(leased.ready_since));
         let mut said = None;
         let mut left = Vec::new();
         for receiver in std::mem::take(receivers) {
-            match self.store.told_since(leased, &receiver).await? {
+            match self.store.told_since(action, &receiver, since).await? {
                 Some(notice) => said = Some(notice),
                 None => left.push(receiver),
             }

@@ -1,11 +1,11 @@
 //! What is left for a person to do of incidents that people were told of, and the notice that says so once more.
 
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::model::{Action, IncidentState, Text, Timestamp, limits};
 
 use super::commit::{decided_state, insert_actions};
-use super::{LeasedAction, Store, StoreError, audit, sql};
+use super::{Store, StoreError, audit, sql};
 
 /// An incident of which something is left for a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,14 +28,17 @@ pub struct LastTold {
     pub pending: bool,
 }
 
+/// An action that a person has to see to.
+const NEEDS: &str = "(action.state = 'held' AND action.kind NOT IN ('notify', 'review')
+    OR action.state IN ('parked', 'expired') AND action.kind IN ('revoke_family', 'revoke_user', 'lock_user'))";
+
 const LEFT: &str = "
     SELECT incident.id AS id, incident.state AS state, COUNT(*) AS actions,
         MIN(COALESCE(action.finished_at, action.created_at)) AS first_at, MAX(COALESCE(action.finished_at, action.created_at)) AS last_at,
         MAX(action.id) AS action_id
     FROM action JOIN incident ON incident.id = action.incident_id
-    WHERE action.created_at >= $1 AND action.kind NOT IN ('notify', 'review') AND action.too_old_at IS NULL AND incident.state <> 'closed'
-    AND (action.no_effect_at IS NULL OR action.no_effect_at <= $3)
-    AND (action.state = 'held' OR (action.state IN ('parked', 'expired') AND action.kind IN ('revoke_family', 'revoke_user', 'lock_user')))
+    WHERE action.created_at >= $1 AND action.too_old_at IS NULL AND incident.state <> 'closed'
+    AND (action.no_effect_at IS NULL OR action.no_effect_at <= $3) AND {NEEDS}
     GROUP BY incident.id, incident.state ORDER BY MAX(COALESCE(action.finished_at, action.created_at)) LIMIT $2";
 
 const LAST_TOLD: &str = "
@@ -53,17 +56,29 @@ const TOLD_SINCE: &str = "
     AND action_attempt.performer = $3 AND action_attempt.result = 'done' AND action_attempt.started_at > $4 LIMIT 1";
 
 impl Store {
-    /// Another notice of the same incident that a receiver took after this one was put in: it says as much.
+    /// Since when the last of what a person has to see to waits or has failed.
+    pub async fn needed_since(&self, incident_id: &str) -> Result<Option<Timestamp>, StoreError> {
+        let row = sqlx::query(AssertSqlSafe(format!(
+            "SELECT MAX(COALESCE(finished_at, created_at)) AS last_at FROM action WHERE incident_id = $1 AND {NEEDS}"
+        )))
+        .bind(incident_id)
+        .fetch_one(self.reader())
+        .await?;
+        Ok(row.try_get::<Option<i64>, _>("last_at")?.map(sql::time))
+    }
+
+    /// Another notice of the same incident that a receiver took since then: it says as much.
     pub async fn told_since(
         &self,
-        notice: &LeasedAction,
+        notice: &Action,
         receiver: &Text,
+        since: Timestamp,
     ) -> Result<Option<Text>, StoreError> {
         let row = sqlx::query(TOLD_SINCE)
-            .bind(notice.action.incident_id.as_ref())
-            .bind(notice.action.id.as_ref())
+            .bind(notice.incident_id.as_ref())
+            .bind(notice.id.as_ref())
             .bind(receiver.as_ref())
-            .bind(sql::ms(notice.ready_since))
+            .bind(sql::ms(since))
             .fetch_optional(self.reader())
             .await?;
         let id = row.map(|row| row.try_get::<String, _>("id")).transpose()?;
@@ -80,7 +95,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Left>, StoreError> {
         let settled = now.checked_sub(limits::STEP_UP_SETTLES);
-        let rows = sqlx::query(LEFT)
+        let rows = sqlx::query(AssertSqlSafe(LEFT.replace("{NEEDS}", NEEDS)))
             .bind(sql::ms(since))
             .bind(i64::from(limit))
             .bind(sql::ms(settled.unwrap_or(Timestamp::MIN)))

@@ -83,6 +83,8 @@ pub(crate) struct Servers {
     pub(crate) overlaps: Mutex<Vec<String>>,
     /// How often the clock has gone on so far at once that a lease may have run out.
     pub(crate) stalls: AtomicU64,
+    /// When a call's clock last went on so: what was leased for another call just before begins under a lease that has run out.
+    stalled_at: Mutex<Option<Duration>>,
     pub(crate) begun: Mutex<Vec<Deed>>,
     pub(crate) answers: Mutex<Vec<Answer>>,
     pub(crate) told: Mutex<Vec<Told>>,
@@ -122,6 +124,7 @@ impl Servers {
             busy: Mutex::default(),
             overlaps: Mutex::default(),
             stalls: AtomicU64::new(0),
+            stalled_at: Mutex::default(),
             begun: Mutex::default(),
             answers: Mutex::default(),
             told: Mutex::default(),
@@ -226,16 +229,19 @@ impl Servers {
     /// The clock goes on at once; what was leased may be somebody else's then.
     pub(crate) fn stall(&self, by: Duration) {
         self.stalls.fetch_add(1, Ordering::SeqCst);
+        *self.stalled_at.lock().expect("stalled at") = Some(self.clock.passed());
         self.clock.ahead(by);
     }
 
     fn begin<'a>(&'a self, target: &'a Text, id: &Text, subject: Option<&Text>) -> Call<'a> {
-        let stalls = self.stalls.load(Ordering::SeqCst);
+        let just_stalled =
+            *self.stalled_at.lock().expect("stalled at") == Some(self.clock.passed());
+        let stalls = self.stalls.load(Ordering::SeqCst) - u64::from(just_stalled);
         // What only knocks at a receiver is nobody's lane.
         let subject = subject.map_or_else(|| format!("{target} {id}").into(), Text::clone);
         let mut busy = self.busy.lock().expect("busy");
         let calls = busy.entry(subject.clone()).or_default();
-        if calls.contains(&stalls) {
+        if calls.contains(&stalls) && !just_stalled {
             let overlap = format!("two calls at once about {subject}, the second for {id}");
             self.overlaps.lock().expect("overlaps").push(overlap);
         }
