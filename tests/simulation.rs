@@ -185,7 +185,7 @@ fn every_action_ends_once_and_somebody_is_told_whatever_fails() {
     let rules = runs::rules();
     let rule = rules.rules.iter().find(|it| &*it.name == "token-reuse");
     let rule = rule.expect("a shipped rule");
-    let seeds = seeds(24);
+    let seeds = seeds(60);
     println!("worlds that fail, seeds {seeds:?}");
     let side_by_side = std::thread::available_parallelism().map_or(1, usize::from);
     let (_folder, template) = Rest::runtime().0.block_on(outbox::template());

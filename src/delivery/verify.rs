@@ -79,9 +79,13 @@ impl Worker {
 
     /// What was answered since the last look; where there was none, lately, or at any time and nothing has shown it.
     async fn take_answered(&self, watch: &mut Watch) -> Result<(), StoreError> {
-        let oldest = earlier(self.now(), VERIFY_FOR);
-        // Answers of one millisecond may become visible one after the other.
-        let overlap = |taken: Timestamp| earlier(taken, Duration::from_secs(1));
+        let now = self.now();
+        let oldest = earlier(now, VERIFY_FOR);
+        // Answers of one millisecond may become visible one after the other, and where the clock was set back those that come
+        // now are older than those that were taken.
+        watch.taken = watch.taken.map(|taken| taken.min(now));
+        let since_look = self.options.look_every + Duration::from_secs(1);
+        let overlap = |taken: Timestamp| earlier(taken, since_look);
         let shown_since = watch.taken.map_or(oldest, overlap).max(oldest);
         // One whose day was over while nobody ran this has to end too.
         let open_since = watch.taken.map_or(Timestamp::MIN, overlap);
