@@ -2,16 +2,18 @@
 //!
 //! What comes too late to be news by itself is held, and told with others in one summary (see the file `bulletins`).
 
+use std::time::Duration;
+
 use crate::actions::{Notification, Remark};
 use crate::model::limits::{NOTIFICATION_DETECTIONS_MAX, OUTCOME_WAIT, STORY_WAIT_MAX};
-use crate::model::{Action, Bulletin, Detection, NoEffect, Text, Value};
+use crate::model::{Action, Bulletin, Detection, NoEffect, Text, Timestamp, Value};
 use crate::store::{Finish, FinishState, IncidentDetails, LeasedAction, StoreError};
 
 use super::Performers;
 use super::perform::too_old;
 use super::reminders::{AGAIN, NEEDED};
 use super::tell::Message;
-use super::worker::{Worker, later};
+use super::worker::{Worker, earlier, later};
 
 /// The member of a finding's evidence that lists presentations.
 const TIMELINE: &str = "timeline";
@@ -42,7 +44,9 @@ impl Worker {
         if let Some(until) = self.wait_for_outcome(leased).await? {
             return self.store.await_outcome(leased, until, self.now()).await;
         }
-        let as_of = self.now();
+        // What it shows was told, also where that came in this moment, or the clock was set back since.
+        let needed = self.store.needed_since(&action.incident_id).await?;
+        let as_of = needed.map_or(self.now(), |it| it.max(self.now()));
         let detections_max = u32::try_from(NOTIFICATION_DETECTIONS_MAX).unwrap_or(u32::MAX);
         let Some(details) = self
             .store
@@ -57,7 +61,10 @@ impl Worker {
         let mut notification = compose(leased, details, performers);
         self.tell_the_story(&mut notification.detections).await;
         let mut receivers = performers.routes.of(&notification, &performers.names());
-        if let Some(said) = self.leave_out_the_told(leased, &mut receivers).await? {
+        if let Some(said) = self
+            .leave_out_the_told(leased, needed, &mut receivers)
+            .await?
+        {
             return self.finish(leased, said).await;
         }
         let message = Message::Incident(&notification);
@@ -92,15 +99,13 @@ impl Worker {
     async fn leave_out_the_told(
         &self,
         leased: &LeasedAction,
+        needed: Option<Timestamp>,
         receivers: &mut Vec<Text>,
     ) -> Result<Option<Finish>, StoreError> {
         let action = &leased.action;
-        let needed = if *action.reason == *NEEDED {
-            self.store.needed_since(&action.incident_id).await?
-        } else {
-            None
-        };
-        let since = needed.map_or(leased.ready_since, |it| it.min(leased.ready_since));
+        let needed = needed.filter(|_| *action.reason == *NEEDED);
+        let before = needed.map(|needed| earlier(needed, Duration::from_millis(1)));
+        let since = before.map_or(leased.ready_since, |it| it.min(leased.ready_since));
         let mut said = None;
         let mut left = Vec::new();
         for receiver in std::mem::take(receivers) {
@@ -147,7 +152,7 @@ impl Worker {
     async fn wait_for_outcome(
         &self,
         leased: &LeasedAction,
-    ) -> Result<Option<crate::model::Timestamp>, StoreError> {
+    ) -> Result<Option<Timestamp>, StoreError> {
         let until = later(leased.ready_since, OUTCOME_WAIT);
         if leased.attempts > 0
             || self.now() >= until

@@ -16,10 +16,14 @@ use crate::store::{Consequence, StoreError, Watched};
 
 use super::worker::{Worker, earlier, later};
 
+/// Every so many looks all answers of a day are taken again.
+const LOOKS_AT_SOME: u64 = 15;
+
 /// Revocations under watch.
 #[derive(Default)]
 struct Watch {
     of: BTreeMap<Text, Watched>,
+    looks: u64,
     /// Up to when answers were taken from the store.
     taken: Option<Timestamp>,
     /// Up to which id they were asked about: each has its turn.
@@ -79,13 +83,14 @@ impl Worker {
 
     /// What was answered since the last look; where there was none, lately, or at any time and nothing has shown it.
     async fn take_answered(&self, watch: &mut Watch) -> Result<(), StoreError> {
-        let now = self.now();
-        let oldest = earlier(now, VERIFY_FOR);
-        // Answers of one millisecond may become visible one after the other, and where the clock was set back those that come
-        // now are older than those that were taken.
-        watch.taken = watch.taken.map(|taken| taken.min(now));
-        let since_look = self.options.look_every + Duration::from_secs(1);
-        let overlap = |taken: Timestamp| earlier(taken, since_look);
+        let oldest = earlier(self.now(), VERIFY_FOR);
+        // Where the clock was set back, what is answered now is older than what was taken.
+        if watch.looks.is_multiple_of(LOOKS_AT_SOME) {
+            watch.taken = None;
+        }
+        watch.looks += 1;
+        // Answers of one millisecond may become visible one after the other.
+        let overlap = |taken: Timestamp| earlier(taken, Duration::from_secs(1));
         let shown_since = watch.taken.map_or(oldest, overlap).max(oldest);
         // One whose day was over while nobody ran this has to end too.
         let open_since = watch.taken.map_or(Timestamp::MIN, overlap);
