@@ -133,8 +133,17 @@ token_key_file: token.key
         let graver = incidents
             .iter()
             .filter(|incident| incident["severity"] != "info");
-        let actions = daemon.list("actions").await;
-        let detections = daemon.list("detections").await;
+        let mut actions = daemon.list("actions").await;
+        let (suspicions, detections): (Vec<_>, Vec<_>) =
+            (daemon.list("detections").await.into_iter()).partition(is_suspicion);
+        let is_of_suspicions = |record: &Value| {
+            let ids = record["action"]["detection_ids"].as_array().unwrap();
+            let mut found = ids
+                .iter()
+                .map(|id| suspicions.iter().any(|it| it["id"] == *id));
+            !ids.is_empty() && found.all(|is_suspicion| is_suspicion)
+        };
+        actions.retain(|record| !is_of_suspicions(record));
         Outcome {
             incidents: graver
                 .map(|incident| (text(&incident["id"]), text(&incident["severity"])))
@@ -209,6 +218,12 @@ impl Outcome {
         differ("detections", &self.detections, &expected.detections);
         self.assert_same_deeds(expected);
     }
+}
+
+/// Whether a theft is a suspicion first depends on how far apart two partitions are read: what comes hours late, as traffic
+/// of yesterday that is written piece by piece does, has no settling time left in which the other record could still come.
+fn is_suspicion(detection: &Value) -> bool {
+    detection["evidence"]["verdict"] == "suspected"
 }
 
 fn users_revoked(actions: &[Value]) -> Vec<String> {
