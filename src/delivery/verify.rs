@@ -186,13 +186,15 @@ impl Watch {
     }
 }
 
-/// What is to be remembered; a little before the try, since the server's clock may go after ours.
+/// What is to be remembered; a little before the try, since the server's clock may go after ours, and ours may have been set
+/// back while it answered.
 fn question(watched: &Watched) -> (Target, Timestamp) {
     let mut target = watched.action.target.clone();
     if watched.action.kind != ActionKind::RevokeFamily {
         (target.family_id, target.session_id) = (None, None);
     }
-    (target, earlier(watched.begun_at, REVOCATION_PROPAGATES))
+    let begun = watched.begun_at.min(watched.answered_at);
+    (target, earlier(begun, REVOCATION_PROPAGATES))
 }
 
 fn judge(watched: &Watched, seen: Option<&Afterwards>, now: Timestamp) -> Verdict {
