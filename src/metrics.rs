@@ -191,6 +191,11 @@ metrics! {
         commit_duration_seconds: Histogram in WORK_S,
         /// Statements on the store that failed.
         store_errors_total: IntCounter,
+        /// Unix time at which a canary last arrived: a record that the daemon sends itself every five minutes, on the way of all
+        /// others from a source through the engine and a transaction to the outbox.
+        canary_last_success_timestamp_seconds: Gauge,
+        /// Seconds that a canary took from the source to the outbox.
+        canary_duration_seconds: Histogram in LATENCY_S,
         /// Unix time at which the state was last saved.
         snapshot_last_success_timestamp_seconds: Gauge,
         /// Size of the state when it was last saved.

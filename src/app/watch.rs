@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::board::Board;
 use crate::clock;
 use crate::delivery::{self, PutOff, TargetKind};
@@ -11,8 +13,8 @@ use crate::engine::{Counters, Sizes};
 use crate::metrics::top::Top;
 use crate::metrics::{Metrics, Names, Refreshes};
 use crate::model::{
-    ActionKind, ActionState, BreakerReport, Commit, Incident, Output, RawBatch, ShownBy, Text,
-    Timestamp,
+    ActionKind, ActionState, BreakerReport, CANARY_SOURCE, Commit, Incident, Output, RawBatch,
+    ShownBy, Text, Timestamp,
 };
 use crate::pipeline::{Observer, Reload, Taken};
 use crate::store::{AttemptResult, CommitReport, Consequence};
@@ -52,7 +54,7 @@ impl Watch {
 
 impl Observer for Watch {
     fn batch(&mut self, batch: &RawBatch, taken: &Taken, took: Duration) {
-        if batch.records.is_empty() {
+        if batch.records.is_empty() || &*batch.partition.source == CANARY_SOURCE {
             return;
         }
         if !self.taken.contains(&batch.partition.source) {
@@ -204,24 +206,28 @@ fn opened(output: &Output) -> impl Iterator<Item = &Incident> {
 }
 
 /// The delivery loop's reporter.
-pub(super) struct Deliveries(pub(super) Metrics);
+pub(super) struct Deliveries {
+    pub(super) metrics: Metrics,
+    /// When the newest canary that has arrived was sent; whoever sends them waits for it.
+    pub(super) arrived: watch::Sender<Option<Timestamp>>,
+}
 
 impl Deliveries {
     fn finished(&self, kind: ActionKind, state: ActionState) {
-        self.0
+        self.metrics
             .actions_finished_total
             .with_label_values(&[kind.as_str(), state.as_str()])
             .inc();
     }
 
     fn told(&self, receiver: &Text, result: AttemptResult) {
-        self.0
+        self.metrics
             .notifications_total
             .with_label_values(&[&**receiver, outcome_of(result)])
             .inc();
         if result == AttemptResult::Done {
             let last = self
-                .0
+                .metrics
                 .notification_last_success_timestamp_seconds
                 .with_label_values(&[receiver]);
             last.set(clock::seconds(clock::now()));
@@ -243,11 +249,11 @@ impl delivery::Report for Deliveries {
         let outcome = outcome_of(result);
         // Nothing was attempted where there was no room.
         if result != AttemptResult::Capped {
-            self.0
+            self.metrics
                 .action_attempts_total
                 .with_label_values(&[performer, kind.as_str(), outcome])
                 .inc();
-            self.0
+            self.metrics
                 .action_duration_seconds
                 .with_label_values(&[kind.as_str()])
                 .observe(took.as_secs_f64());
@@ -262,21 +268,21 @@ impl delivery::Report for Deliveries {
     }
 
     fn circuit(&self, kind: TargetKind, target: &Text, is_open: bool) {
-        self.0
+        self.metrics
             .delivery_circuit_open
             .with_label_values(&[kind.as_str(), target])
             .set(i64::from(is_open));
     }
 
     fn put_off(&self, kind: TargetKind, target: &Text, why: PutOff) {
-        self.0
+        self.metrics
             .delivery_put_off_total
             .with_label_values(&[kind.as_str(), target, why.as_str()])
             .inc();
     }
 
     fn verified(&self, kind: ActionKind, by: ShownBy, is_new: bool) {
-        self.0
+        self.metrics
             .revocations_verified_total
             .with_label_values(&[by.as_str()])
             .inc();
@@ -287,7 +293,7 @@ impl delivery::Report for Deliveries {
     }
 
     fn without_effect(&self, consequence: Consequence) {
-        self.0
+        self.metrics
             .revocations_without_effect_total
             .with_label_values(&[consequence.as_str()])
             .inc();
@@ -302,14 +308,24 @@ impl delivery::Report for Deliveries {
             ActionKind::RevokeFamily | ActionKind::RevokeUser | ActionKind::LockUser
         );
         if revoked && matches!(state, ActionState::Done | ActionState::Answered) {
-            self.0
+            self.metrics
                 .containment_latency_seconds
                 .observe(since_event.as_secs_f64());
         }
     }
 
+    fn canary(&self, sent_at: Timestamp, took: Duration) {
+        self.metrics
+            .canary_last_success_timestamp_seconds
+            .set(clock::seconds(clock::now()));
+        self.metrics
+            .canary_duration_seconds
+            .observe(took.as_secs_f64());
+        self.arrived.send_replace(Some(sent_at));
+    }
+
     fn store_failed(&self) {
-        self.0.store_errors_total.inc();
+        self.metrics.store_errors_total.inc();
     }
 }
 

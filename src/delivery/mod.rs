@@ -229,6 +229,7 @@ impl Delivery {
                 let worker = worker.clone();
                 running.spawn(async move { worker.deliver(action).await });
             }
+            worker.pass_canary(queue).await?;
         }
         let due = worker.store.next_due(queue).await?;
         let pause = due.map(|due| due.duration_since(worker.now()));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{ActionKind, ActionState, ShownBy, Text};
+use crate::model::{ActionKind, ActionState, ShownBy, Text, Timestamp};
 use crate::store::{AttemptResult, Consequence};
 
 /// What actions are performed by.
@@ -64,6 +64,9 @@ pub trait Report: Send + Sync {
 
     /// An action has come to an end, or waits for a person. `since_event` is the time since the proof was complete.
     fn ended(&self, kind: ActionKind, state: ActionState, since_event: Duration);
+
+    /// A canary has gone the whole way, in that time.
+    fn canary(&self, _sent_at: Timestamp, _took: Duration) {}
 
     /// The store could not say what is due.
     fn store_failed(&self);

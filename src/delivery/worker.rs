@@ -15,7 +15,7 @@ use crate::model::limits::{ATTEMPTS_MAX, LEAD_LOOK_EVERY, LEASE, LEASE_RENEWAL};
 use crate::model::{
     Action, ActionKind, ActionState, OwnEvent, OwnEventKind, ShownBy, Text, Timestamp,
 };
-use crate::store::{AttemptResult, Finish, FinishState, LeasedAction, Store, StoreError};
+use crate::store::{AttemptResult, Finish, FinishState, LeasedAction, Queue, Store, StoreError};
 
 use super::gates::{Gates, Later};
 use super::schedule::{self, Failure, Next};
@@ -62,6 +62,17 @@ impl Worker {
             self.options.owner,
             self.leases.fetch_add(1, Ordering::Relaxed)
         )
+    }
+
+    /// Takes our canary on its way, as far as a look that has just leased what is due can.
+    pub(super) async fn pass_canary(&self, queue: Queue) -> Result<(), StoreError> {
+        let passed = self.store.pass_canary(queue, &self.options.owner).await?;
+        if let Some(sent_at) = passed {
+            let took = self.now().duration_since(sent_at);
+            let took = Duration::try_from(took).unwrap_or_default();
+            self.report.canary(sent_at, took);
+        }
+        Ok(())
     }
 
     /// Takes a leased action as far as it goes now.

@@ -223,6 +223,8 @@ pub const CIRCUIT_PAUSE_MAX: Duration = Duration::from_mins(1);
 pub const PUT_OFF_MAX: Duration = Duration::from_mins(1);
 /// Whether an action is for a revoker may have to be asked of its server; one that does not answer must not hold up the others.
 pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Between two canaries, which show that records get from a source to the outbox. The alert about missing ones waits for three.
+pub const CANARY_EVERY: Duration = Duration::from_mins(5);
 /// How often delivery looks when nothing has called it: what a second daemon or a person put into the store.
 pub const DELIVERY_LOOK_EVERY: Duration = Duration::from_secs(1);
 

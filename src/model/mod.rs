@@ -10,6 +10,7 @@ mod audit;
 mod batch;
 mod breaker;
 mod bulletin;
+mod canary;
 mod client;
 mod clue;
 mod detection;
@@ -37,6 +38,7 @@ pub use bulletin::{
     Afterwards, Bulletin, ClientDay, Digest, Fate, Fates, LastRead, ListedIncident, More, News,
     Performed, Rejected, RuleDay, TooLate, Waiting,
 };
+pub use canary::{CANARY_SOURCE, Canary};
 pub use client::{ClientType, Rotation};
 pub use clue::Clue;
 pub use detection::{Detection, Severity, Subject};

@@ -1,6 +1,6 @@
 //! What one stretch of input caused, and what must become durable with it.
 
-use super::{Action, Detection, Incident, Position, Reject, SourcePartition, Text};
+use super::{Action, Canary, Detection, Incident, Position, Reject, SourcePartition, Text};
 
 /// What the engine and the response policy made of some input, in the order in which it came about.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Commit {
     pub fences: Vec<(SourcePartition, u64)>,
     pub output: Output,
     pub rejects: Vec<Reject>,
+    /// The canary that came with it, for the outbox.
+    pub canary: Option<Canary>,
 }
 
 /// How far one partition has been read, under which ownership.

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::worker::OWN_SOURCE;
-use crate::model::{Claim, Position, RawBatch, SourcePartition, StartAt, Text, limits};
+use crate::model::{
+    CANARY_SOURCE, Claim, Position, RawBatch, SourcePartition, StartAt, Text, limits,
+};
 
 /// How far the state stands for every partition that it knows, ours or not: restored, read, or handed over since.
 ///
@@ -107,6 +109,9 @@ impl Partitions {
 
     /// The batch, unless it has to wait or somebody else owns its partition by now.
     pub(super) fn admit(&mut self, batch: RawBatch) -> Option<Next> {
+        if is_canary(&batch.partition) {
+            return self.in_turn(batch);
+        }
         if !self.is_ours(&batch.partition, batch.epoch) && !is_everybodys(&batch.partition) {
             return None;
         }
@@ -203,7 +208,8 @@ impl Partitions {
             let batch = self.held_back.pop_front()?;
             self.records_held_back -= weight(&batch);
             let owned = self.owned.get(&batch.partition);
-            if owned.is_some_and(|owned| owned.epoch == batch.epoch) {
+            let is_ours = owned.is_some_and(|owned| owned.epoch == batch.epoch);
+            if is_ours || is_canary(&batch.partition) {
                 return Some(Next {
                     batch,
                     again: false,
@@ -309,6 +315,11 @@ impl Partitions {
 /// What was done is for every daemon to know, whoever says how far it was read.
 fn is_everybodys(partition: &SourcePartition) -> bool {
     &*partition.source == OWN_SOURCE
+}
+
+/// The canary has no position, so that nobody owns it and no state stands for it; it waits with what is new.
+fn is_canary(partition: &SourcePartition) -> bool {
+    &*partition.source == CANARY_SOURCE
 }
 
 /// The last word of a partition that was taken away. It says nothing new about how far it was read.
@@ -510,6 +521,22 @@ mod tests {
         let next = partitions.admit(own).unwrap();
         assert_eq!(partitions.applied(&next), None);
         assert!(!partitions.needs_saving(), "its position waits for nothing");
+    }
+
+    #[test]
+    fn a_canary_waits_in_turn_and_leaves_no_trace() {
+        let mut partitions = known(&["a"]);
+        partitions.claimed(resumed("a", 5, 8));
+        let mut canary = batch("canary", &[false], 0);
+        canary.partition.source = CANARY_SOURCE.into();
+        assert!(partitions.admit(canary).is_none(), "a is read again");
+        partitions.admit(batch("a", &[true], 8)).unwrap();
+        let next = partitions.released().unwrap();
+        assert_eq!(&*next.batch.partition.source, CANARY_SOURCE);
+        assert_eq!(partitions.applied(&next), None);
+        assert!(!partitions.needs_saving());
+        assert_eq!(partitions.positions().len(), 1);
+        assert!(!partitions.lost(&partition("a"), 1), "nothing is left");
     }
 
     fn ended(name: &str, position: u32) -> RawBatch {

@@ -108,6 +108,7 @@ impl Pending {
             positions: self.progress.into_iter().map(progress).collect(),
             output: self.taken.output,
             rejects: self.taken.rejects,
+            canary: self.taken.canary,
         };
         (commit, self.caused)
     }

@@ -10,8 +10,9 @@ use crate::decode::Decoder;
 use crate::engine::{Engine, Found};
 use crate::enrich::{Enricher, Tables};
 use crate::model::{
-    ActionKind, Decision, Enriched, Event, Input, NoEffect, Output, OwnEvent, PersonEvent,
-    RawBatch, RawRecord, Reject, RejectReason, SourcePartition, Text, Timestamp, limits,
+    ActionKind, CANARY_SOURCE, Canary, Decision, Enriched, Event, Input, NoEffect, Output,
+    OwnEvent, PersonEvent, RawBatch, RawRecord, Reject, RejectReason, SourcePartition, Text,
+    Timestamp, limits,
 };
 use crate::respond::Policy;
 
@@ -39,6 +40,7 @@ pub const OWN_SOURCE: &str = "tokenwarden-own";
 pub struct Taken {
     pub output: Output,
     pub rejects: Vec<Reject>,
+    pub canary: Option<Canary>,
     /// For metrics: what was decoded.
     pub seen: Vec<Seen>,
 }
@@ -196,6 +198,11 @@ impl Worker {
                 let output = muted.unwrap_or(&mut taken.output);
                 self.policy.step_up(&failed, rule, output);
             }
+            return;
+        }
+        if &*batch.partition.source == CANARY_SOURCE {
+            // One that cannot be read does not arrive, which is what it tells.
+            taken.canary = serde_json::from_slice(&record.payload).ok();
             return;
         }
         let Some(form) = self.forms.get(&batch.partition.source).cloned() else {

@@ -32,6 +32,7 @@ sources! {
     file = "JSON lines or a server's log, followed through rotation and truncation",
     webhook = "HTTP POST of one object, an array or JSON lines, kept in the inbox before it is answered",
     sql = "tables and queries of PostgreSQL, MySQL or MariaDB, and SQLite, as a reader of a table that it does not own",
+    canary = "a record of our own now and then, which shows that the way to the outbox is open",
     own_table = "a table of our own: the webhooks' inbox, and what was done",
 }
 

@@ -10,6 +10,7 @@ use crate::model::{
     Reject, SourcePartition, Text, Timestamp,
 };
 
+use super::canary::put_canary;
 use super::sql::{self, Cell, Insert};
 use super::{Store, StoreError, audit};
 
@@ -32,8 +33,11 @@ impl Store {
         let (report, decided) = insert_output(&mut transaction, &commit.output, now).await?;
         insert_rejects(&mut transaction, &commit.rejects, now).await?;
         audit::append(&mut transaction, &decided, now).await?;
+        if let Some(canary) = &commit.canary {
+            put_canary(&mut transaction, canary).await?;
+        }
         transaction.commit().await?;
-        if report.actions_new > 0 {
+        if report.actions_new > 0 || commit.canary.is_some() {
             self.ring();
         }
         Ok(report)

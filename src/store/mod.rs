@@ -10,6 +10,7 @@
 mod attempt;
 pub mod audit;
 mod bulletin;
+mod canary;
 mod claim;
 mod commit;
 mod digest;

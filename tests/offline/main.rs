@@ -24,6 +24,7 @@ mod invariants;
 
 mod archive;
 mod audit;
+mod canary;
 #[path = "../support/daemon.rs"]
 mod daemon;
 mod delivery;

@@ -29,7 +29,7 @@ use crate::store_suite::{ALL, at, partition};
 const TRIES: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(20);
 
-struct Nobody;
+pub(crate) struct Nobody;
 
 impl Observer for Nobody {
     fn rule_errors(&mut self, _: &Text, _: u64) {}
@@ -42,7 +42,7 @@ impl Observer for Nobody {
     fn reloaded(&mut self, _: &Reload) {}
 }
 
-fn worker() -> Worker {
+pub(crate) fn worker() -> Worker {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     let rules = tokenwarden::rules::load(&[folder], &[]).unwrap();
     let clients = Clients {

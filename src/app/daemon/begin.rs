@@ -16,9 +16,9 @@ use crate::app::watch::{Deliveries, Watch};
 use crate::clock::{self, Mandate};
 use crate::config::{Source as SourceConfig, SourceKind};
 use crate::delivery::{Delivery, Options, Performers};
-use crate::metrics::Metrics;
 use crate::model::{Text, limits};
 use crate::pipeline::{Ingest, OWN_SOURCE, Standing};
+use crate::sources::canary::Canaries;
 use crate::sources::kafka::{self, Kafka};
 use crate::sources::own_table::TableTail;
 use crate::sources::{Context, Source, file::FileTail, sql::SqlTail};
@@ -86,8 +86,13 @@ impl Daemon {
                 Ok(())
             });
         }
-        self.spawn_sources(&context);
-        self.spawn_delivery(owner, mandate, waiting.performers, &waiting.metrics);
+        let (arrived, arrivals) = watch::channel(None);
+        self.spawn_sources(&context, Canaries::new(owner.clone(), arrivals));
+        let report = Deliveries {
+            metrics: waiting.metrics,
+            arrived,
+        };
+        self.spawn_delivery(owner, mandate, waiting.performers, report);
         self.spawn_chores();
         Ok(())
     }
@@ -118,7 +123,7 @@ impl Daemon {
         });
     }
 
-    fn spawn_sources(&mut self, context: &Context) {
+    fn spawn_sources(&mut self, context: &Context, canaries: Canaries) {
         let mut sources: Vec<Box<dyn Source>> = self
             .controls
             .config()
@@ -130,6 +135,7 @@ impl Daemon {
             OWN_SOURCE.into(),
             Arc::new(OwnEvents(self.store.clone())),
         )));
+        sources.push(Box::new(canaries));
         for source in sources {
             let (context, name) = (context.clone(), source.name().clone());
             let cancelled = context.cancel.clone();
@@ -172,7 +178,7 @@ impl Daemon {
         owner: Text,
         mandate: Mandate,
         performers: watch::Receiver<Arc<Performers>>,
-        metrics: &Metrics,
+        report: Deliveries,
     ) {
         let mut options = Options::new(owner, self.controls.grace_period(), clock::now);
         options.withheld = self.controls.withheld.clone();
@@ -181,12 +187,7 @@ impl Daemon {
             archive: archive::folder(&self.controls.config()),
         });
         options.mandate = mandate;
-        let delivery = Delivery::new(
-            self.store.clone(),
-            performers,
-            Arc::new(Deliveries(metrics.clone())),
-            options,
-        );
+        let delivery = Delivery::new(self.store.clone(), performers, Arc::new(report), options);
         let cancel = self.rest.clone();
         self.parts.spawn(async move {
             delivery.run(cancel).await;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use tokenwarden::model::{
-    ActionState, Commit, Incident, IncidentState, Member, Output, Position, Reject, RejectReason,
-    Severity, StartAt,
+    ActionState, Canary, Commit, Incident, IncidentState, Member, Output, Position, Reject,
+    RejectReason, Severity, StartAt, Timestamp,
 };
-use tokenwarden::store::{DetectionFilter, FinishState, IncidentFilter, Store, StoreError};
+use tokenwarden::store::{DetectionFilter, FinishState, IncidentFilter, Queue, Store, StoreError};
 
 use super::{
     ALL, at, claim, detection, finish, incident, lease, partition, progress, state, theft,
@@ -99,9 +99,11 @@ pub(crate) async fn fenced_commit_leaves_nothing(store: Store) {
     let commit = Commit {
         positions: vec![progress(&other[0], "3"), progress(&old, "7")],
         output: theft("u1"),
+        canary: Some(canary("a", 1)),
         ..Commit::default()
     };
     assert!(store.commit(&commit, at(1)).await.is_err());
+    assert_eq!(passed(&store, "a").await, [None, None]);
     assert_eq!(store.positions().await.unwrap(), BTreeMap::new());
     assert!(
         store
@@ -112,6 +114,46 @@ pub(crate) async fn fenced_commit_leaves_nothing(store: Store) {
             .is_empty()
     );
     assert!(lease(&store, 1, "a").await.is_empty());
+}
+
+fn canary(sender: &str, sent_at: i64) -> Canary {
+    Canary {
+        sender: sender.into(),
+        sent_at: at(sent_at),
+    }
+}
+
+/// What comes out of a look of each half of the outbox.
+async fn passed(store: &Store, sender: &str) -> [Option<Timestamp>; 2] {
+    let sender = sender.into();
+    let first = store.pass_canary(Queue::Revocations, &sender).await;
+    let second = store.pass_canary(Queue::Notifications, &sender).await;
+    [first.unwrap(), second.unwrap()]
+}
+
+pub(crate) async fn canary_passes_both_queues(store: Store) {
+    let sends = async |sender, sent_at| {
+        let commit = Commit {
+            canary: Some(canary(sender, sent_at)),
+            ..Commit::default()
+        };
+        store.commit(&commit, at(sent_at)).await.unwrap();
+    };
+    sends("a", 1).await;
+    let early = store.pass_canary(Queue::Notifications, &"a".into()).await;
+    assert_eq!(early.unwrap(), None, "the revocations come first");
+    assert_eq!(passed(&store, "b").await, [None, None], "it is not b's");
+    assert_eq!(passed(&store, "a").await, [None, Some(at(1))]);
+    assert_eq!(passed(&store, "a").await, [None, None], "it is out");
+
+    sends("a", 2).await;
+    sends("b", 3).await;
+    assert_eq!(
+        passed(&store, "a").await,
+        [None, None],
+        "b's took its place"
+    );
+    assert_eq!(passed(&store, "b").await, [None, Some(at(3))]);
 }
 
 pub(crate) async fn repeated_commit_changes_nothing(store: Store) {

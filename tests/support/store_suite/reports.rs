@@ -203,7 +203,7 @@ pub(crate) async fn digest_counts_the_rest(store: Store) {
         output,
         rejects: vec![reject],
         positions: vec![progress(&claim, "7")],
-        fences: vec![],
+        ..Commit::default()
     };
     store.commit(&commit, at(10)).await.unwrap();
     let held = action("hold u3", ActionKind::RevokeFamily, "u3", Decision::Hold);
