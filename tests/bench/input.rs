@@ -108,12 +108,21 @@ const AGENTS: [&str; 8] = [
     "DesktopSync/2.4 (Windows 11)",
 ];
 
+/// Five families belong to four users.
+fn user_number(family: u32) -> u64 {
+    u64::from(family) * 4 / 5
+}
+
+/// The user id in the records of a family.
+pub(crate) fn user_of(family: u32) -> String {
+    id(&[2, user_number(family)])
+}
+
 /// Appends the record to `line`, without an end of line.
 pub(crate) fn write_record(p: &Presentation, line: &mut String) -> std::fmt::Result {
     let generation = u64::from(p.generation);
     let family = u64::from(p.family);
-    // Five families belong to four users.
-    let user = family * 4 / 5;
+    let user = user_number(p.family);
     let (kind, outcome, issued) = match p.kind {
         Kind::Issue => ("issue", "success", 0),
         Kind::Refresh => ("refresh", "success", generation + 1),
@@ -124,7 +133,7 @@ pub(crate) fn write_record(p: &Presentation, line: &mut String) -> std::fmt::Res
         line,
         r#"{{"event_id":"{}","time":"{time}","type":"{kind}","outcome":"{outcome}","issuer":"https://id.example.com/shop","user_id":"{}","client_id":"{}","session_id":"{}","ip_address":"{}","user_agent":"{}","scope":"openid email""#,
         id(&[1, family, generation, p.kind as u64]),
-        id(&[2, user]),
+        user_of(p.family),
         one_of(&CLIENTS, family),
         id(&[3, family]),
         address(p, user),

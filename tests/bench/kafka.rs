@@ -24,9 +24,9 @@ use crate::machine::{Stopwatch, Turn};
 use crate::table::{self, Path as Measured};
 use crate::world::World;
 
-const PARTITIONS: u32 = 2;
+pub(crate) const PARTITIONS: u32 = 2;
 /// Nothing here takes this long on a machine that works.
-const PATIENCE: Duration = Duration::from_mins(5);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(broker: &str, events: u32, families: u32, runs: u32) -> anyhow::Result<()> {
@@ -65,7 +65,7 @@ fn turns(
 }
 
 /// The properties that decide about speed as the daemon sets them.
-fn client(broker: &str) -> ClientConfig {
+pub(crate) fn client(broker: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", broker)
@@ -78,7 +78,7 @@ fn client(broker: &str) -> ClientConfig {
     config
 }
 
-async fn make_topic(broker: &str, topic: &str) -> anyhow::Result<()> {
+pub(crate) async fn make_topic(broker: &str, topic: &str) -> anyhow::Result<()> {
     let admin: AdminClient<DefaultClientContext> = client(broker).create()?;
     let new = NewTopic::new(
         topic,
@@ -94,7 +94,7 @@ async fn make_topic(broker: &str, topic: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn delete_topic(broker: &str, topic: &str) {
+pub(crate) async fn delete_topic(broker: &str, topic: &str) {
     let admin: Result<AdminClient<DefaultClientContext>, _> = client(broker).create();
     if let Ok(admin) = admin {
         // What stays behind has a name of its own and is in nobody's way.
@@ -133,11 +133,7 @@ fn produce(broker: &str, topic: &str, events: u32, families: u32) -> anyhow::Res
 
 fn consume(broker: &str, topic: &str, events: u32) -> anyhow::Result<Turn> {
     let consumer: BaseConsumer = client(broker).create()?;
-    let mut assignment = TopicPartitionList::new();
-    for partition in 0..i32::try_from(PARTITIONS)? {
-        assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
-    }
-    consumer.assign(&assignment)?;
+    consumer.assign(&all_partitions(topic)?)?;
     let mut watch = None;
     let (mut read, mut bytes) = (0, 0);
     let begun = Instant::now();
@@ -155,6 +151,31 @@ fn consume(broker: &str, topic: &str, events: u32) -> anyhow::Result<Turn> {
     }
     std::hint::black_box(bytes);
     Ok(watch.context("there was nothing to read")?.stop(events))
+}
+
+/// From their beginnings.
+pub(crate) fn all_partitions(topic: &str) -> anyhow::Result<TopicPartitionList> {
+    let mut assignment = TopicPartitionList::new();
+    for partition in 0..i32::try_from(PARTITIONS)? {
+        assignment.add_partition_offset(topic, partition, Offset::Beginning)?;
+    }
+    Ok(assignment)
+}
+
+/// Events a second that the daemon reads where they all wait for it.
+pub(crate) fn daemon_rate(
+    runtime: &tokio::runtime::Runtime,
+    broker: &str,
+    events: u32,
+    families: u32,
+) -> anyhow::Result<f64> {
+    let topic = format!("tokenwarden-rate-{}", std::process::id());
+    runtime.block_on(make_topic(broker, &topic))?;
+    let measured = produce(broker, &topic, events, families)
+        .and_then(|_| runtime.block_on(watch_daemon(broker, &topic, events)));
+    runtime.block_on(delete_topic(broker, &topic));
+    let turn = measured?;
+    Ok(f64::from(turn.events) / turn.wall.as_secs_f64())
 }
 
 async fn watch_daemon(broker: &str, topic: &str, events: u32) -> anyhow::Result<Turn> {

@@ -86,6 +86,13 @@ pub(crate) fn median(sorted: &[f64]) -> f64 {
         .unwrap_or(0.0)
 }
 
+/// Of sorted values: the smallest that so many in a hundred do not exceed.
+pub(crate) fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    let value = sorted.get(rank.saturating_sub(1));
+    value.copied().unwrap_or(0.0)
+}
+
 pub(crate) fn first(sorted: &[f64]) -> f64 {
     sorted.first().copied().unwrap_or(0.0)
 }

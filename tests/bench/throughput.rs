@@ -1,6 +1,7 @@
 //! First numbers: what the daemon costs beside a bare loop that reads the same input in the same run.
 //!
-//! `cargo bench --bench throughput -- replay` (or `rules`, `archive`, `kafka --broker HOST:PORT`, `families`, `all`)
+//! `cargo bench --bench throughput -- replay` (or `rules`, `archive`, `kafka --broker HOST:PORT`, `latency --broker HOST:PORT`,
+//! `families`, `all`)
 //!
 //! Absolute rates say more of the machine and its other work than of the program, so every path is measured beside its
 //! baselines, turn by turn, and the ratio of the medians is what to compare. CPU seconds count every thread of the
@@ -10,6 +11,8 @@ mod archive;
 mod families;
 mod input;
 mod kafka;
+mod latency;
+mod listeners;
 mod machine;
 mod replay;
 mod rules;
@@ -24,7 +27,7 @@ use clap::{Parser, ValueEnum};
 struct Arguments {
     #[arg(value_enum, default_value_t = Subject::All)]
     subject: Subject,
-    /// Events of one turn of `replay`, `rules`, `archive` and `kafka`.
+    /// Events of one turn of `replay`, `rules`, `archive` and `kafka`, and those of `latency`.
     #[arg(long, default_value = "500000")]
     events: NonZeroU32,
     /// Turns of each path.
@@ -33,7 +36,7 @@ struct Arguments {
     /// Families among which the events are spread: fewer where that would leave less than five events to each.
     #[arg(long, default_value = "100000")]
     families: NonZeroU32,
-    /// A Kafka broker, HOST:PORT; `all` leaves Kafka out without one.
+    /// A Kafka broker, HOST:PORT; `all` leaves `kafka` and `latency` out without one.
     #[arg(long)]
     broker: Option<String>,
     /// `memory`: refreshes of each family after its issue.
@@ -50,6 +53,7 @@ enum Subject {
     Rules,
     Archive,
     Kafka,
+    Latency,
     Families,
     All,
     /// One measurement of `families`, in a process of its own.
@@ -75,11 +79,18 @@ fn main() -> anyhow::Result<()> {
     if wanted(Subject::Archive) {
         archive::run(events, families, runs)?;
     }
-    if wanted(Subject::Kafka) {
+    if wanted(Subject::Kafka) || wanted(Subject::Latency) {
         match &args.broker {
-            Some(broker) => kafka::run(broker, events, families, runs)?,
+            Some(broker) => {
+                if wanted(Subject::Kafka) {
+                    kafka::run(broker, events, families, runs)?;
+                }
+                if wanted(Subject::Latency) {
+                    latency::run(broker, events, families)?;
+                }
+            }
             None if args.subject == Subject::All => {
-                table::line("kafka: left out, name a broker with --broker HOST:PORT")?;
+                table::line("kafka and latency: left out, name a broker with --broker HOST:PORT")?;
             }
             None => {
                 anyhow::bail!("name a broker with --broker HOST:PORT; tests/servers starts one")

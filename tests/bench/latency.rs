@@ -1,0 +1,276 @@
+//! How long after a record can be read its finding is durable, the revocation is called and the mail is handed over.
+//!
+//! At half of what the daemon reads at most, which is measured first, in the same run. All that is timed happens in this
+//! process and at its broker, the writing of the traffic too, so that the cores are shared by more than the daemon. The bare
+//! consumer beside it tells what the broker and the machine take of each time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{anyhow, bail, ensure};
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use tokenwarden::app::{Daemon, StartError};
+use tokenwarden::model::{Severity, Timestamp};
+use tokenwarden::store::{DetectionFilter, Page, Store};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::input::{Kind, Presentation, Traffic, user_of, write_record};
+use crate::kafka::{self, PARTITIONS, PATIENCE};
+use crate::listeners::{self, Mark, Marks};
+use crate::table::{self, first, last, line, median, sorted};
+use crate::world::World;
+
+/// Between two thefts: revocations and mails are far below what their targets may be asked a second.
+const THEFT_EVERY: Duration = Duration::from_millis(125);
+/// Between the owner's use of a token and the thief's.
+const STOLEN_AFTER: u32 = 16;
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// The writer wakes so often, and then writes what is due.
+const SLICE: Duration = Duration::from_millis(5);
+/// Until the last mail is out.
+const QUIET: Duration = Duration::from_mins(1);
+
+pub(crate) fn run(broker: &str, events: u32, families: u32) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let most = kafka::daemon_rate(&runtime, broker, events, families)?;
+    let half = most / 2.0;
+    let topic = format!("tokenwarden-latency-{}", std::process::id());
+    runtime.block_on(kafka::make_topic(broker, &topic))?;
+    let measured = runtime.block_on(measure(broker, &topic, events, families, half));
+    runtime.block_on(kafka::delete_topic(broker, &topic));
+    let (marks, stolen) = measured?;
+    line("")?;
+    line(&format!(
+        "latency: {half:.0} events/s, half of the daemon's most in this run ({most:.0}); {families} families, {stolen} thefts"
+    ))?;
+    line(
+        "| from the record's sending | thefts | ms: median | p99 | most | median, of the first |",
+    )?;
+    line("|---|---|---|---|---|---|")?;
+    let from_sending = [
+        ("a bare consumer has the record", Mark::Readable),
+        ("the finding is durable", Mark::Durable),
+        ("the revocation is called", Mark::Revoked),
+        ("a mail is handed over", Mark::Mailed),
+    ];
+    let mut base = None;
+    for (what, mark) in from_sending {
+        let times = sorted(marks.between(Mark::Sent, mark).into_iter());
+        row(what, &times, *base.get_or_insert(median(&times)))?;
+    }
+    for (what, from, to) in [
+        (
+            "of this, from readable to durable",
+            Mark::Readable,
+            Mark::Durable,
+        ),
+        ("from readable to the call", Mark::Readable, Mark::Revoked),
+        ("from the call to the mail", Mark::Revoked, Mark::Mailed),
+    ] {
+        row(
+            what,
+            &sorted(marks.between(from, to).into_iter()),
+            base.unwrap_or(1.0),
+        )?;
+    }
+    Ok(())
+}
+
+fn row(what: &str, times: &[f64], base: f64) -> anyhow::Result<()> {
+    ensure!(first(times).is_finite());
+    line(&format!(
+        "| {what} | {} | {:.1} | {:.1} | {:.1} | {:.2} |",
+        times.len(),
+        median(times),
+        table::percentile(times, 99),
+        last(times),
+        median(times) / base.max(0.001),
+    ))?;
+    Ok(())
+}
+
+async fn measure(
+    broker: &str,
+    topic: &str,
+    events: u32,
+    families: u32,
+    rate: f64,
+) -> anyhow::Result<(Marks, u32)> {
+    let marks = Marks::default();
+    let lasts = Duration::from_secs_f64(f64::from(events) / rate);
+    let thefts = u32::try_from(lasts.as_millis() / THEFT_EVERY.as_millis())?;
+    // A family of each user's own, beyond those of the traffic.
+    let victims: Vec<u32> = (0..thefts).map(|n| (families / 5 + 1 + n) * 5).collect();
+    let users = Arc::new(victims.iter().map(|family| user_of(*family)).collect());
+    let api = listeners::revocations(marks.clone()).await?;
+    let mail = listeners::mails(marks.clone(), users).await?;
+    let world = World::new()?;
+    let config = world.config(&format!(
+        "sources:\n  - name: bench\n    kafka: {{ brokers: [\"{broker}\"], topics: [{topic}], group: \"{topic}-daemon\" }}\n    \
+         format: tokenwarden\n    start: earliest\n    warm_up: 0s\n\
+         revokers: [{{ name: api, http: {{ actions: [revoke_family], method: POST, url: \"http://{api}/revoke/{{{{ target.user_id }}}}\" }} }}]\n\
+         receivers:\n  - name: oncall\n    email: {{ to: [oncall@example.com], from: tokenwarden@example.com, \
+         smtp: {{ host: 127.0.0.1, port: {port}, tls: none }} }}\n    digest: off\n    per_hour_max: unlimited\n\
+         response: {{ budget: {{ per_client: {MANY}, per_rule: {MANY}, per_tenant: {MANY}, global: {MANY}, per_10000_families: {MANY} }} }}\n\
+         overrides: {{ reuse-storm: {{ mode: off }} }}\n\
+         http: {{ ops: {{ listen: \"127.0.0.1:0\" }}, api: {{ listen: \"127.0.0.1:0\", token: bench-token-bench-token }} }}\n",
+        port = mail.port(),
+    ))?;
+    let daemon = Daemon::start(config).await.map_err(|error| match error {
+        StartError::Faults(faults) => anyhow!("{faults:?}"),
+        StartError::Failed(error) => error,
+    })?;
+    let looking = tokio::spawn(look(daemon.store.clone(), marks.clone()));
+    let looking = AbortOnDropHandle::new(looking);
+    let over = CancellationToken::new();
+    let consumer = consumer(broker, topic)?;
+    let listening = {
+        let (marks, over) = (marks.clone(), over.clone());
+        tokio::task::spawn_blocking(move || listen(&consumer, &marks, &over))
+    };
+    let writing = {
+        let producer = kafka::client(broker).set("linger.ms", "1").create()?;
+        let (topic, marks) = (topic.to_owned(), marks.clone());
+        tokio::task::spawn_blocking(move || {
+            write(&producer, &topic, events, families, rate, &victims, &marks)
+        })
+    };
+    let written = writing.await?;
+    let begun = Instant::now();
+    while marks.count(Mark::Mailed) < marks.count(Mark::Sent) && begun.elapsed() < QUIET {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    over.cancel();
+    listening.await??;
+    drop(looking);
+    daemon.stop().await?;
+    written?;
+    for mark in [Mark::Readable, Mark::Durable, Mark::Revoked, Mark::Mailed] {
+        let (count, sent) = (marks.count(mark), marks.count(Mark::Sent));
+        ensure!(count == sent, "{mark:?}: {count} of {sent} thefts");
+    }
+    Ok((marks, thefts))
+}
+
+/// No budget is to hold what is measured.
+const MANY: u32 = 10_000;
+
+fn consumer(broker: &str, topic: &str) -> anyhow::Result<BaseConsumer> {
+    let consumer: BaseConsumer = kafka::client(broker).create()?;
+    consumer.assign(&kafka::all_partitions(topic)?)?;
+    Ok(consumer)
+}
+
+/// Thefts have their user as the key of their record, and nothing else has one.
+fn listen(consumer: &BaseConsumer, marks: &Marks, over: &CancellationToken) -> anyhow::Result<()> {
+    while !over.is_cancelled() {
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else {
+            continue;
+        };
+        if let Some(user) = message?.key() {
+            marks.note(std::str::from_utf8(user)?, Mark::Readable);
+        }
+    }
+    Ok(())
+}
+
+async fn look(store: Store, marks: Marks) {
+    let grave = DetectionFilter {
+        rule: Some("token-reuse".into()),
+        severity_min: Some(Severity::Critical),
+        ..DetectionFilter::default()
+    };
+    let page = Page {
+        before: None,
+        limit: 20,
+    };
+    loop {
+        if let Ok(found) = store.detections(&grave, page).await {
+            for detection in found.items {
+                let user = detection.user_id.unwrap_or_default();
+                marks.note(&user, Mark::Durable);
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Writes the traffic at an even rate, as of now, and a theft every so often.
+fn write(
+    producer: &BaseProducer,
+    topic: &str,
+    events: u32,
+    families: u32,
+    rate: f64,
+    victims: &[u32],
+    marks: &Marks,
+) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let mut traffic = Traffic::new(families, Timestamp::now());
+    let (mut sent, mut stage) = (0_u32, 0_u32);
+    while sent < events {
+        let passed = begun.elapsed();
+        let due = (passed.as_secs_f64() * rate).min(f64::from(events));
+        while f64::from(sent) < due {
+            let Some(next) = traffic.next() else {
+                bail!("traffic has no end");
+            };
+            send(producer, topic, next, None)?;
+            sent += 1;
+        }
+        // Every so often another family begins, the one of some turns ago is used, and one before that stolen.
+        while THEFT_EVERY * stage <= passed {
+            for (kind, turns) in [
+                (Kind::Issue, 0),
+                (Kind::Refresh, STOLEN_AFTER),
+                (Kind::Theft, 2 * STOLEN_AFTER),
+            ] {
+                let victim = stage
+                    .checked_sub(turns)
+                    .and_then(|at| victims.get(at as usize));
+                if let Some(family) = victim {
+                    let theft = Presentation {
+                        time_ms: 0,
+                        family: *family,
+                        generation: 0,
+                        kind,
+                    };
+                    send(producer, topic, theft, Some(marks))?;
+                }
+            }
+            stage += 1;
+        }
+        producer.poll(Duration::ZERO);
+        std::thread::sleep(SLICE);
+    }
+    producer.flush(PATIENCE)?;
+    Ok(())
+}
+
+fn send(
+    producer: &BaseProducer,
+    topic: &str,
+    presentation: Presentation,
+    marks: Option<&Marks>,
+) -> anyhow::Result<()> {
+    let now = Presentation {
+        time_ms: Timestamp::now().as_millisecond(),
+        ..presentation
+    };
+    let mut text = String::new();
+    write_record(&now, &mut text)?;
+    let user = user_of(now.family);
+    let mut record = BaseRecord::<str, str>::to(topic)
+        .partition(i32::try_from(now.family % PARTITIONS)?)
+        .payload(&text);
+    if let Some(marks) = marks.filter(|_| now.kind == Kind::Theft) {
+        marks.note(&user, Mark::Sent);
+        record = record.key(&user);
+    }
+    producer.send(record).map_err(|(error, _)| anyhow!(error))
+}
