@@ -16,7 +16,7 @@ use super::control::Controls;
 use super::loaded::Loaded;
 use super::parts;
 use crate::model::{Position, SourcePartition};
-use crate::pipeline::{Worker, restore};
+use crate::pipeline::{Restorable, Worker, restore};
 use crate::store::{Snapshot, Store};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -28,8 +28,8 @@ pub(super) struct Restored {
     pub(super) worker: Worker,
     /// What the worker's state stands for.
     pub(super) positions: BTreeMap<SourcePartition, Position>,
-    /// It was saved before, and is not an empty one.
-    from_saved: bool,
+    /// What of it was saved before.
+    knows: Restorable,
 }
 
 /// What is loaded ahead: locked while it is being loaded.
@@ -105,13 +105,22 @@ impl Ahead {
             Some(kept) => kept.restored,
             None => self.restored(store, loaded).await?,
         };
-        if restored.from_saved {
+        if restored.knows == Restorable::All {
             let sizes = restored.worker.engine.sizes();
             tracing::info!(
                 families = sizes.families,
                 users = sizes.users,
                 "Restored the state"
             );
+        } else {
+            // An incident of before is not begun a second time: its notices would be taken for told.
+            let next = store
+                .greatest_closed_episode()
+                .await?
+                .map_or(0, |it| it.saturating_add(1));
+            restored.worker.policy.begin_episodes_at(next);
+        }
+        if restored.knows != Restorable::Nothing {
             let judged = store.detections_since_snapshot().await?;
             restored.worker.judged_before(judged);
         }
@@ -123,7 +132,7 @@ impl Ahead {
         let empty = |worker| Restored {
             worker,
             positions: BTreeMap::new(),
-            from_saved: false,
+            knows: Restorable::Nothing,
         };
         let worker = self.worker(loaded);
         let Some(snapshot) = store.load_snapshot().await? else {
@@ -131,13 +140,18 @@ impl Ahead {
         };
         // A large one takes seconds, and the lead has to be renewed meanwhile.
         let restored = tokio::task::spawn_blocking(move || from_snapshot(worker, snapshot)).await;
-        if let Some(restored) = restored.context("restoring the state broke")? {
-            return Ok(restored);
+        let restored = restored.context("restoring the state broke")?;
+        match restored.knows {
+            Restorable::All => {}
+            Restorable::Policy => tracing::warn!(
+                "What is known of tokens and users was saved by another version, in a form that this one does not know: it is learnt anew. \
+                 What people decided and were told is known"
+            ),
+            Restorable::Nothing => tracing::warn!(
+                "The saved state has a form that this version does not know; it goes on from the committed positions without it"
+            ),
         }
-        tracing::warn!(
-            "The saved state has a form that this version does not know; it goes on from the committed positions without it"
-        );
-        Ok(empty(self.worker(loaded)))
+        Ok(restored)
     }
 
     fn worker(&self, loaded: &Loaded) -> Worker {
@@ -158,10 +172,15 @@ impl Ahead {
     }
 }
 
-fn from_snapshot(mut worker: Worker, snapshot: Snapshot) -> Option<Restored> {
-    restore(&mut worker, &snapshot).then_some(Restored {
+fn from_snapshot(mut worker: Worker, snapshot: Snapshot) -> Restored {
+    let knows = restore(&mut worker, &snapshot);
+    let positions = match knows {
+        Restorable::Nothing => BTreeMap::new(),
+        Restorable::All | Restorable::Policy => snapshot.positions,
+    };
+    Restored {
         worker,
-        positions: snapshot.positions,
-        from_saved: true,
-    })
+        positions,
+        knows,
+    }
 }

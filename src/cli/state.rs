@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Held};
 use crate::enrich::Tables;
 use crate::model::limits;
-use crate::pipeline::{Worker, restore};
+use crate::pipeline::{Restorable, Worker, restore};
 use crate::rules::RuleSet;
 use crate::store::{SavedState, Snapshot};
 
@@ -85,7 +85,7 @@ fn held(config: &Config, snapshot: &Snapshot) -> Option<Vec<Held>> {
     );
     let tables = Arc::new(Tables::default());
     let mut worker = Worker::new(HashMap::new(), tables, engine, parts::policy(config));
-    restore(&mut worker, snapshot).then(|| worker.engine.held())
+    (restore(&mut worker, snapshot) == Restorable::All).then(|| worker.engine.held())
 }
 
 fn tell(

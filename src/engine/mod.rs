@@ -95,7 +95,7 @@ pub struct Held {
 /// What is older than this is swept out; tokens that live longer begin a new ledger when they wake.
 const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
 const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
-/// Version of the snapshot's form; another one is not read, and the state is rebuilt.
+/// Version of the snapshot's form; another one is not read: what it held is learnt anew.
 const SNAPSHOT_VERSION: u32 = 12;
 
 fn millis(duration: Duration) -> i64 {

@@ -98,23 +98,37 @@ pub enum IngestError {
     Store(StoreError),
 }
 
-/// Restores engine and policy; `false` when there is nothing that can be used.
-pub fn restore(worker: &mut Worker, snapshot: &Snapshot) -> bool {
-    if snapshot.format != SNAPSHOT_FORMAT {
-        return false;
+/// What of a saved state this version can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restorable {
+    All,
+    /// What people were told, decided and silenced; what the engine knew of tokens has another version's form.
+    Policy,
+    Nothing,
+}
+
+/// Restores engine and policy; what cannot be used is left as it was.
+pub fn restore(worker: &mut Worker, snapshot: &Snapshot) -> Restorable {
+    let Some((engine, policy)) = parts(snapshot) else {
+        return Restorable::Nothing;
+    };
+    if !worker.policy.restore(policy) {
+        return Restorable::Nothing;
     }
-    let Some((length, rest)) = snapshot.state.split_first_chunk::<8>() else {
-        return false;
-    };
-    let Ok(length) = usize::try_from(u64::from_le_bytes(*length)) else {
-        return false;
-    };
-    let Some((engine, policy)) = rest.split_at_checked(length) else {
-        return false;
-    };
-    let restored = worker.engine.restore(engine) && worker.policy.restore(policy);
+    if !worker.engine.restore(engine) {
+        return Restorable::Policy;
+    }
     worker.engine.expect_none();
-    restored
+    Restorable::All
+}
+
+fn parts(snapshot: &Snapshot) -> Option<(&[u8], &[u8])> {
+    if snapshot.format != SNAPSHOT_FORMAT {
+        return None;
+    }
+    let (length, rest) = snapshot.state.split_first_chunk::<8>()?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+    rest.split_at_checked(length)
 }
 
 impl Ingest {

@@ -12,7 +12,7 @@ mod pending;
 mod worker;
 
 pub use archiving::{ArchiveControl, ArchiveReport, Archiving, Scribe, archived_key};
-pub use ingest::{Control, Ingest, IngestError, Reload, restore};
+pub use ingest::{Control, Ingest, IngestError, Reload, Restorable, restore};
 pub use observer::Observer;
 pub use owned::Standing;
 pub use worker::{OWN_SOURCE, Seen, Taken, Worker};

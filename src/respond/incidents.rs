@@ -167,6 +167,12 @@ impl Incidents {
         *next = open.incident.episode.saturating_add(1);
     }
 
+    /// Also those of subjects whose incidents are known to be closed: of them too there may have been more.
+    pub(super) fn begin_episodes_at(&mut self, episode: u32) {
+        self.next_episode = self.next_episode.max(episode);
+        self.closed = Ageing::default();
+    }
+
     /// Incidents closed, and closed ones forgotten, before their time.
     pub(super) const fn evicted(&self) -> u64 {
         self.evicted

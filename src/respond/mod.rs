@@ -130,6 +130,11 @@ impl Policy {
         }
     }
 
+    /// What is known of closed incidents is not all there was: those begun from now on get this episode at least.
+    pub fn begin_episodes_at(&mut self, episode: u32) {
+        self.state.incidents.begin_episodes_at(episode);
+    }
+
     /// Incidents, closed incidents, storms and suppressions that were forgotten before their time, because there were too many.
     pub const fn evicted(&self) -> u64 {
         let State {

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 use sqlx::{Any, Pool, Row as _};
 
-use crate::model::{Position, SourcePartition, Text, Timestamp, limits};
+use crate::model::{Incident, Position, SourcePartition, Text, Timestamp, limits};
 
 use super::{Backend, Store, StoreError, sql};
 
@@ -17,6 +17,9 @@ use super::{Backend, Store, StoreError, sql};
 const CHUNK_BYTES: usize = 1024 * 1024;
 /// Two daemons on one store may disagree about the time by so much.
 const CLOCKS_APART_MS: i64 = 60_000;
+const CLOSED_AFTER: &str =
+    "SELECT seq, id, body FROM incident WHERE state = 'closed' AND seq > $1 ORDER BY seq LIMIT $2";
+const CLOSED_AT_ONCE: i64 = 1000;
 
 #[expect(clippy::cast_possible_wrap, reason = "an hour")]
 const WRITING_MAX_MS: i64 = limits::SNAPSHOT_WRITING_MAX.as_secs() as i64 * 1000;
@@ -149,6 +152,27 @@ impl Store {
         rows.iter()
             .map(|row| Ok(row.try_get::<String, _>("id")?.into()))
             .collect()
+    }
+
+    /// The greatest episode of the incidents that are closed, for a daemon that has forgotten them.
+    pub async fn greatest_closed_episode(&self) -> Result<Option<u32>, StoreError> {
+        let (mut greatest, mut after) = (None, 0_i64);
+        loop {
+            let rows = sqlx::query(CLOSED_AFTER)
+                .bind(after)
+                .bind(CLOSED_AT_ONCE)
+                .fetch_all(self.reader())
+                .await?;
+            for row in &rows {
+                after = row.try_get("seq")?;
+                let id = row.try_get("id")?;
+                let incident: Incident = sql::from_json("incident", id, row.try_get("body")?)?;
+                greatest = greatest.max(Some(incident.episode));
+            }
+            if rows.is_empty() {
+                return Ok(greatest);
+            }
+        }
     }
 
     /// How many there are, complete or not.

@@ -41,6 +41,7 @@ mod own_table;
 #[path = "../support/source_harness.rs"]
 mod source_harness;
 mod taken_over;
+mod upgraded;
 mod webhook;
 
 mod actions;
