@@ -10,12 +10,16 @@ use std::time::Duration;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use crate::config::Budget;
-use crate::model::{Action, OwnEvent, Text, Timestamp, limits};
+use crate::model::{Action, ActionKind, OwnEvent, Text, Timestamp, limits};
 
 use super::attempt::begin;
 use super::{AttemptId, LeasedAction, Store, StoreError, sql};
 
 const WINDOW: Duration = Duration::from_mins(10);
+/// What came of the try before this one. A first try is charged, and the first after an answer, which did not hold; what is
+/// only tried again is charged already.
+const ANSWER_BEFORE: &str = "(SELECT earlier.result FROM action_attempt AS earlier
+    WHERE earlier.action_id = try.action_id AND earlier.seq < try.seq ORDER BY earlier.seq DESC LIMIT 1)";
 /// Of so many kinds of what was begun; a budget beyond it is none.
 const GROUPS_MAX: i64 = 10_000;
 
@@ -46,7 +50,7 @@ impl Store {
             sqlx::query("UPDATE sequence SET last = last WHERE name = 'own_event'")
                 .execute(&mut *transaction)
                 .await?;
-            let begun = begun_lately(&mut transaction, action, now).await?;
+            let begun = begun_lately(&mut transaction, action.kind, now).await?;
             if let Some(why) = used_up(&begun, &of(action), budget) {
                 return Ok(Err(why));
             }
@@ -69,11 +73,11 @@ impl Store {
 
 async fn begun_lately(
     connection: &mut AnyConnection,
-    action: &Action,
+    kind: ActionKind,
     now: Timestamp,
 ) -> Result<Vec<Begun>, StoreError> {
     // What only gets in somebody's way uses up nothing of what revocations need.
-    let kinds = if action.kind.ends_something() {
+    let kinds = if kind.ends_something() {
         "IN ('revoke_family', 'revoke_user', 'lock_user')"
     } else {
         "IN ('challenge', 'throttle', 'block_ip')"
@@ -81,14 +85,14 @@ async fn begun_lately(
     let statement = format!(
         "SELECT issuer, COALESCE(tenant, '-') AS tenant, COALESCE(client_id, '-') AS client, rule,
             COALESCE(user_id, family_id, '-') AS person, COUNT(*) AS actions
-         FROM action WHERE begun_at > $1 AND id <> $2 AND kind {kinds}
+         FROM action JOIN action_attempt AS try ON try.action_id = action.id
+         WHERE begun_at > $1 AND try.started_at > $1 AND kind {kinds} AND COALESCE({ANSWER_BEFORE}, 'done') = 'done'
          GROUP BY issuer, COALESCE(tenant, '-'), COALESCE(client_id, '-'), rule, COALESCE(user_id, family_id, '-')
          ORDER BY issuer, tenant, client, rule, person LIMIT {GROUPS_MAX}"
     );
     let since = now.checked_sub(WINDOW).unwrap_or(Timestamp::MIN);
     let rows = sqlx::query(AssertSqlSafe(statement))
         .bind(sql::ms(since))
-        .bind(action.id.as_ref())
         .fetch_all(connection)
         .await?;
     rows.iter()

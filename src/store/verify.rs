@@ -58,7 +58,7 @@ const VERIFY: &str = "
 
 /// Tried once more it is charged and told anew, and its cause is the use that showed it to be needed.
 const RETRY: &str = "
-    UPDATE action SET state = 'ready', due_at = $1, ready_since = $1, attempts = 0, begun_at = NULL, finished_at = NULL,
+    UPDATE action SET state = 'ready', due_at = $1, ready_since = $1, attempts = 0, finished_at = NULL,
         verified_at = NULL, verified_by = NULL, no_effects = no_effects + 1, no_effect_at = $1, outcome = $2, event_time = $3, body = $4
     WHERE id = $5 AND state IN ('answered', 'done') AND no_effects = $6 RETURNING incident_id";
 

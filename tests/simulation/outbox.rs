@@ -49,6 +49,8 @@ const MILLI: Duration = Duration::from_millis(1);
 /// More than any world needs until all is over; by turns of the loop, not by time.
 const TURNS_MAX: usize = 1500;
 pub(crate) const ACT_WITHIN: Duration = Duration::from_mins(15);
+/// In milliseconds: a little less than makes it too late to act.
+const BACKLOG: i64 = 14 * 60_000;
 pub(crate) const BUDGET: Budget = Budget {
     per_client: 3,
     per_rule: 6,
@@ -84,6 +86,8 @@ pub(crate) struct World {
     performers: watch::Sender<Arc<Performers>>,
     policy: Policy,
     rule: Arc<Rule>,
+    /// What is found lies in the past, and comes at once.
+    has_backlog: bool,
     running: Option<JoinHandle<()>>,
     starts: u32,
     /// Up to which own event the policy has heard.
@@ -107,7 +111,7 @@ pub(crate) async fn faults(
     let mut findings = world.findings();
     while let Some(found) = findings.pop() {
         world.found(found).await;
-        for _ in 0..world.random.below(3) {
+        for _ in 0..world.pause() {
             world.something_happens().await;
             world.turn().await;
         }
@@ -172,8 +176,10 @@ impl World {
         let servers = Arc::new(servers);
         let forbidden = BTreeMap::from([(BREAK_GLASS.into(), 0)]);
         let performers = watch::Sender::new(Arc::new(performers(&servers, &forbidden)));
+        let mut random = Random::new(seed);
         let mut world = Self {
-            random: Random::new(seed),
+            has_backlog: random.below(4) == 0,
+            random,
             clock,
             rest,
             logins,
@@ -246,12 +252,25 @@ impl World {
         self.start();
     }
 
-    /// What is going to be found, the last first: out of order, and some of it twice.
+    /// How many things happen until the next finding.
+    fn pause(&mut self) -> u32 {
+        match self.random.below(3) {
+            1 | 2 if self.has_backlog && self.random.below(8) > 0 => 0,
+            things => things,
+        }
+    }
+
+    /// What is going to be found, the last first: out of order, and some of it twice. A backlog is older than the time for
+    /// which budgets count, so that what was allowed by event time has to be held by wall time.
     fn findings(&mut self) -> Vec<Found> {
         let mut findings = Vec::new();
-        let (mut at, thefts) = (START, 2 + self.random.below(9));
+        let (mut at, thefts, apart) = if self.has_backlog {
+            (START - BACKLOG, 6 + self.random.below(7), 150_000)
+        } else {
+            (START, 2 + self.random.below(9), 90_000)
+        };
         for n in 0..thefts {
-            at += i64::from(self.random.below(90_000));
+            at += i64::from(self.random.below(apart));
             // Some have several logins.
             let user = match self.random.below(12) {
                 0 => BREAK_GLASS.to_owned(),
@@ -380,7 +399,9 @@ impl World {
     }
 
     /// The configuration is read again, with one more whom nobody may touch.
-    fn forbid(&mut self) {
+    async fn forbid(&mut self) {
+        // What is begun has been looked at before.
+        self.settle().await;
         let user = format!("u{}", self.random.below(10)).into();
         let calls = self.servers.begun.lock().expect("begun").len();
         self.forbidden.entry(user).or_insert(calls);
@@ -412,9 +433,12 @@ impl World {
             0..=9 => self.leap(1, 19).await,
             10..=13 => self.leap(20, 400).await,
             14 | 15 => self.leap(600, 5000).await,
-            16 | 17 => self
-                .clock
-                .back(Duration::from_secs(u64::from(self.random.below(300)))),
+            16 | 17 => {
+                // What is begun has looked at the clock before.
+                self.settle().await;
+                let seconds = u64::from(self.random.below(300));
+                self.clock.back(Duration::from_secs(seconds));
+            }
             18 | 19 => {
                 self.settle().await;
                 self.restart().await;
@@ -422,7 +446,7 @@ impl World {
             20..=25 => self.somebody_decides().await,
             26..=33 => self.somebody_goes_on().await,
             34 => self.outage().await,
-            35 => self.forbid(),
+            35 => self.forbid().await,
             _ => {}
         }
     }

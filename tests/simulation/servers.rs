@@ -3,7 +3,7 @@
 //! So a seed fails in the same way whatever runs side by side. What they did is kept, also where nobody heard of it. Each has
 //! a watchman, who sees how it is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -83,14 +83,22 @@ pub(crate) struct Servers {
     pub(crate) overlaps: Mutex<Vec<String>>,
     /// How often the clock has gone on so far at once that a lease may have run out.
     pub(crate) stalls: AtomicU64,
-    /// When a call's clock last went on so: what was leased for another call just before begins under a lease that has run out.
-    stalled_at: Mutex<Option<Duration>>,
+    /// The last time it did: what was leased for another call just before begins under a lease that has run out.
+    stalled: Mutex<Stalled>,
     pub(crate) begun: Mutex<Vec<Deed>>,
     pub(crate) answers: Mutex<Vec<Answer>>,
     pub(crate) told: Mutex<Vec<Told>>,
     /// Notices that a summary counted in place of a message.
     pub(crate) summed_up: AtomicU64,
     pub(crate) died: AtomicBool,
+}
+
+/// The clock went on at once, and no time has passed since.
+#[derive(Default)]
+struct Stalled {
+    at: Option<Duration>,
+    /// Whose call under an older lease has begun since: of each there can be one.
+    excused: BTreeSet<Text>,
 }
 
 /// A call under way; dropped when nobody waits for it any more.
@@ -124,7 +132,7 @@ impl Servers {
             busy: Mutex::default(),
             overlaps: Mutex::default(),
             stalls: AtomicU64::new(0),
-            stalled_at: Mutex::default(),
+            stalled: Mutex::default(),
             begun: Mutex::default(),
             answers: Mutex::default(),
             told: Mutex::default(),
@@ -229,19 +237,26 @@ impl Servers {
     /// The clock goes on at once; what was leased may be somebody else's then.
     pub(crate) fn stall(&self, by: Duration) {
         self.stalls.fetch_add(1, Ordering::SeqCst);
-        *self.stalled_at.lock().expect("stalled at") = Some(self.clock.passed());
+        *self.stalled.lock().expect("stalled") = Stalled {
+            at: Some(self.clock.passed()),
+            ..Stalled::default()
+        };
         self.clock.ahead(by);
     }
 
     fn begin<'a>(&'a self, target: &'a Text, id: &Text, subject: Option<&Text>) -> Call<'a> {
-        let just_stalled =
-            *self.stalled_at.lock().expect("stalled at") == Some(self.clock.passed());
-        let stalls = self.stalls.load(Ordering::SeqCst) - u64::from(just_stalled);
         // What only knocks at a receiver is nobody's lane.
         let subject = subject.map_or_else(|| format!("{target} {id}").into(), Text::clone);
         let mut busy = self.busy.lock().expect("busy");
         let calls = busy.entry(subject.clone()).or_default();
-        if calls.contains(&stalls) && !just_stalled {
+        let mut stalls = self.stalls.load(Ordering::SeqCst);
+        let mut stalled = self.stalled.lock().expect("stalled");
+        let had_a_lease = stalled.at == Some(self.clock.passed()) && calls.is_empty();
+        if had_a_lease && stalled.excused.insert(subject.clone()) {
+            stalls -= 1;
+        }
+        drop(stalled);
+        if calls.contains(&stalls) {
             let overlap = format!("two calls at once about {subject}, the second for {id}");
             self.overlaps.lock().expect("overlaps").push(overlap);
         }

@@ -38,6 +38,7 @@ struct Seen {
 
 /// It is left alone until then, and tried by one after that.
 struct Alone {
+    since: Timestamp,
     until: Timestamp,
     times: u32,
     tried_by: Option<u64>,
@@ -67,6 +68,8 @@ impl Watchman {
             _ if is_crowded => Some("with too many calls at once"),
             _ if is_often => Some("too often"),
             None => None,
+            // It had been let through before.
+            Some(alone) if now <= alone.since + Duration::from_secs(1) => None,
             Some(alone) if now < alone.until => Some("while it is to be left alone"),
             Some(alone) if alone.tried_by.is_some() => Some("while one tries it"),
             Some(alone) => {
@@ -115,6 +118,7 @@ impl Watchman {
         let pause = limits::CIRCUIT_PAUSE_FIRST * (1 << times.min(16));
         seen.opened += 1;
         seen.alone = Some(Alone {
+            since: now,
             until: now + asked.unwrap_or(pause.min(limits::CIRCUIT_PAUSE_MAX)),
             times: times + 1,
             tried_by: None,

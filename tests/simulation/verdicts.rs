@@ -157,15 +157,16 @@ fn stepped_up(failed: &NoEffect, actions: &[ActionRecord]) -> Option<String> {
     })
 }
 
-/// First calls of what nobody approved, in any ten minutes of wall time. Of one person only a few are charged to all.
+/// First calls of what nobody approved, in any ten minutes of wall time; what a use showed to be needed once more is called
+/// first again. Of one person only a few are charged to all.
 fn budgets(world: &World) -> Vec<String> {
     let begun = world.servers.begun.lock().expect("begun");
-    let mut first: BTreeMap<&Text, (Timestamp, &Action)> = BTreeMap::new();
+    let mut first: BTreeMap<(&Text, Timestamp), (Timestamp, &Action)> = BTreeMap::new();
     for deed in begun.iter() {
-        if !world.approved.contains(&deed.action.id) {
-            first
-                .entry(&deed.action.id)
-                .or_insert((deed.at, &deed.action));
+        let action = &deed.action;
+        if !world.approved.contains(&action.id) {
+            let need = (&action.id, action.event_time);
+            first.entry(need).or_insert((deed.at, action));
         }
     }
     let mut faults = Vec::new();
