@@ -12,7 +12,7 @@ use crate::store::{Finish, FinishState, IncidentDetails, LeasedAction, StoreErro
 use super::Performers;
 use super::perform::too_old;
 use super::reminders::{AGAIN, NEEDED};
-use super::tell::Message;
+use super::tell::{AsOf, Message};
 use super::worker::{Worker, earlier, later};
 
 /// The member of a finding's evidence that lists presentations.
@@ -46,7 +46,7 @@ impl Worker {
         }
         // What it shows was told, also where that came in this moment, or the clock was set back since.
         let needed = self.store.needed_since(&action.incident_id).await?;
-        let as_of = needed.map_or(self.now(), |it| it.max(self.now()));
+        let time = needed.map_or(self.now(), |it| it.max(self.now()));
         let detections_max = u32::try_from(NOTIFICATION_DETECTIONS_MAX).unwrap_or(u32::MAX);
         let Some(details) = self
             .store
@@ -57,6 +57,10 @@ impl Worker {
             return self
                 .finish(leased, Finish::new(action, FinishState::Parked, why))
                 .await;
+        };
+        let as_of = AsOf {
+            time,
+            seen: details.seen,
         };
         let mut notification = compose(leased, details, performers);
         self.tell_the_story(&mut notification.detections).await;
@@ -106,10 +110,12 @@ impl Worker {
         let needed = needed.filter(|_| *action.reason == *NEEDED);
         let before = needed.map(|needed| earlier(needed, Duration::from_millis(1)));
         let since = before.map_or(leased.ready_since, |it| it.min(leased.ready_since));
+        let is_news = needed.is_none();
         let mut said = None;
         let mut left = Vec::new();
         for receiver in std::mem::take(receivers) {
-            match self.store.told_since(action, &receiver, since).await? {
+            let told = self.store.told_since(action, &receiver, since, is_news);
+            match told.await? {
                 Some(notice) => said = Some(notice),
                 None => left.push(receiver),
             }
@@ -144,7 +150,11 @@ impl Worker {
                 .await;
         }
         let message = Message::Bulletin(bulletin);
-        self.tell_all(leased, message, receivers, performers, self.now())
+        let as_of = AsOf {
+            time: self.now(),
+            seen: None,
+        };
+        self.tell_all(leased, message, receivers, performers, as_of)
             .await
     }
 
@@ -176,6 +186,7 @@ fn compose(
         incident,
         detections,
         actions,
+        ..
     } = details;
     let mut rules: Vec<&Text> = detections
         .iter()

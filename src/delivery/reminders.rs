@@ -1,16 +1,17 @@
 //! Tells people once more when a person is needed: what was under way has failed, or still waits and nobody has taken it on.
 //!
 //! The first notification says how it stood then. One that said "under way" promised that somebody takes care; when that
-//! turns out wrong, it is said at once. What is left is said again every four hours for a day, as long as nobody has
+//! turns out wrong, it is said at once, and what fails after that soon: what fails within some minutes is told together.
+//! What is left is said again every four hours for a day, as long as nobody has
 //! acknowledged the incident; after that the digest lists it.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::limits::{REMIND_FOR, REMINDED_MAX, WAITING_NOTICE_EVERY};
+use crate::model::limits::{FAILURES_TOLD_EVERY, REMIND_FOR, REMINDED_MAX, WAITING_NOTICE_EVERY};
 use crate::model::{Action, ActionKind, Decision, IncidentState, Timestamp};
-use crate::store::{LastTold, Left, StoreError};
+use crate::store::{Left, StoreError};
 
 use super::worker::{Worker, earlier, later};
 
@@ -54,7 +55,11 @@ impl Worker {
         let since = earlier(now, REMIND_FOR);
         for left in self.store.left_to_do(since, REMINDED_MAX, now).await? {
             let told = self.store.last_told(&left.incident_id).await?;
-            let Some((at, reason)) = due(&left, told, now) else {
+            let Some(at) = told.at.filter(|_| !told.pending) else {
+                continue;
+            };
+            let broken = self.store.failed_since(&left.incident_id, at).await?;
+            let Some(reason) = due(&left, at, broken, now) else {
                 continue;
             };
             if self
@@ -69,14 +74,15 @@ impl Worker {
     }
 }
 
-/// Whether people are told once more, with when they were last told and why. Who was told nothing is not reminded.
-fn due(left: &Left, told: LastTold, now: Timestamp) -> Option<(Timestamp, &'static str)> {
-    let at = told.at.filter(|_| !told.pending)?;
-    if left.first > at {
-        return Some((at, NEEDED));
+/// Why people are told once more, if they are: they were told at a time, and perhaps of something as under way that has failed
+/// since. Who was told nothing is not reminded.
+fn due(left: &Left, told: Timestamp, has_failed: bool, now: Timestamp) -> Option<&'static str> {
+    let is_new = left.first > told;
+    if is_new || (has_failed && now >= later(told, FAILURES_TOLD_EVERY)) {
+        return Some(NEEDED);
     }
-    let is_time = now >= later(at, WAITING_NOTICE_EVERY);
-    (is_time && left.state != IncidentState::Acknowledged).then_some((at, AGAIN))
+    let is_time = now >= later(told, WAITING_NOTICE_EVERY);
+    (is_time && left.state != IncidentState::Acknowledged).then_some(AGAIN)
 }
 
 /// The id is made of what was told last: no notice comes twice.

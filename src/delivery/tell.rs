@@ -16,7 +16,7 @@ use crate::model::limits::{
 use crate::model::{Bulletin, Evidence, Text, Timestamp};
 use crate::store::{
     AttemptEnd, AttemptId, AttemptResult, Finish, FinishState, Follow, LeasedAction, Messages,
-    Settled, StoreError,
+    Seen, Settled, StoreError,
 };
 
 use super::gates::{Later, Pass, Target};
@@ -55,10 +55,16 @@ enum End {
     PutOff(Later),
 }
 
+/// As of when, and of which actions, a message says how things stand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AsOf {
+    pub(super) time: Timestamp,
+    pub(super) seen: Option<Seen>,
+}
+
 /// How far the telling has come.
 struct Told<'a> {
-    /// As of when the message says how things stand.
-    as_of: Timestamp,
+    as_of: AsOf,
     performers: &'a Performers,
     wanted: Vec<Text>,
     settled: Vec<Settled>,
@@ -74,7 +80,7 @@ impl Worker {
         message: Message<'_>,
         receivers: Vec<Text>,
         performers: &Performers,
-        as_of: Timestamp,
+        as_of: AsOf,
     ) -> Result<(), StoreError> {
         let mut told = Told {
             as_of,
@@ -164,8 +170,8 @@ impl Worker {
                 &leased.action.id,
                 &leased.lease,
                 &names,
-                None,
-                told.as_of,
+                told.as_of.seen,
+                told.as_of.time,
                 later(self.now(), LEASE),
             )
             .await?;

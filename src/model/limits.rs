@@ -102,6 +102,8 @@ pub const API_TOKENS_MAX: usize = 100;
 pub const SHARE_FAMILIES_MIN: u32 = 1000;
 /// Clients of tenants whose breakers are open at a time; beyond it the one opened longest ago is forgotten.
 pub const BREAKERS_MAX: usize = 1000;
+/// What was told as under way and fails after another failure was told: people hear of such so often at most.
+pub const FAILURES_TOLD_EVERY: Duration = Duration::from_mins(15);
 /// People are told again that revocations of an incident wait: as often as Alertmanager repeats a page by default.
 pub const WAITING_NOTICE_EVERY: Duration = Duration::from_hours(4);
 /// Addresses whose network and place are remembered per worker: hot addresses repeat, and one entry is some 200 bytes.

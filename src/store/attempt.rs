@@ -44,6 +44,10 @@ pub struct AttemptEnd {
     pub evidence: Evidence,
 }
 
+/// The newest action of an incident when it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen(pub(super) i64);
+
 /// A performer that need not be tried again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settled {
@@ -54,27 +58,26 @@ pub struct Settled {
 }
 
 impl Store {
-    /// Records, before any call is made, that the performers are about to try; the event is told with the first attempt.
+    /// Records, before any call is made, that receivers are about to be told: of the incident's actions up to `seen`.
     pub async fn begin_attempt(
         &self,
         action_id: &Text,
         owner: &str,
-        performers: &[Text],
-        first: Option<&OwnEvent>,
+        receivers: &[Text],
+        seen: Option<Seen>,
         now: Timestamp,
         lease_until: Timestamp,
     ) -> Result<Vec<AttemptId>, StoreError> {
         let mut transaction = self.begin().await?;
         let action = (action_id, owner);
-        let attempts = begin(
-            &mut transaction,
-            action,
-            performers,
-            first,
-            now,
-            lease_until,
-        )
-        .await?;
+        let attempts = begin(&mut transaction, action, receivers, None, now, lease_until).await?;
+        for attempt in &attempts {
+            sqlx::query("UPDATE action_attempt SET seen_seq = $1 WHERE seq = $2")
+                .bind(seen.map(|it| it.0))
+                .bind(attempt.0)
+                .execute(&mut *transaction)
+                .await?;
+        }
         transaction.commit().await?;
         Ok(attempts)
     }
@@ -156,7 +159,8 @@ pub(super) async fn begin(
     lease_until: Timestamp,
 ) -> Result<Vec<AttemptId>, StoreError> {
     let row = sqlx::query(
-        "UPDATE action SET attempts = attempts + 1, lease_until = $1, begun_at = COALESCE(begun_at, $4)
+        "UPDATE action SET attempts = attempts + 1, lease_until = $1,
+            begun_at = CASE WHEN attempts = 0 THEN $4 ELSE begun_at END
          WHERE id = $2 AND state = 'leased' AND lease_owner = $3 RETURNING attempts, body",
     )
     .bind(sql::ms(lease_until))

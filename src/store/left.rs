@@ -12,9 +12,8 @@ use super::{Store, StoreError, audit, sql};
 pub struct Left {
     pub incident_id: Text,
     pub state: IncidentState,
-    /// Since when a person is needed, and since when for the last of it.
+    /// Since when a person is needed.
     pub first: Timestamp,
-    pub last: Timestamp,
     /// One of the actions that wait or have failed.
     pub action: Action,
 }
@@ -34,7 +33,7 @@ const NEEDS: &str = "(action.state = 'held' AND action.kind NOT IN ('notify', 'r
 
 const LEFT: &str = "
     SELECT incident.id AS id, incident.state AS state, COUNT(*) AS actions,
-        MIN(COALESCE(action.finished_at, action.created_at)) AS first_at, MAX(COALESCE(action.finished_at, action.created_at)) AS last_at,
+        MIN(COALESCE(action.finished_at, action.created_at)) AS first_at,
         MAX(action.id) AS action_id
     FROM action JOIN incident ON incident.id = action.incident_id
     WHERE action.created_at >= $1 AND action.too_old_at IS NULL AND incident.state <> 'closed'
@@ -53,7 +52,8 @@ const LAST_TOLD: &str = "
 const TOLD_SINCE: &str = "
     SELECT action.id AS id FROM action_attempt JOIN action ON action.id = action_attempt.action_id
     WHERE action.incident_id = $1 AND action.kind = 'notify' AND action.id <> $2
-    AND action_attempt.performer = $3 AND action_attempt.result = 'done' AND action_attempt.started_at > $4 LIMIT 1";
+    AND action_attempt.performer = $3 AND action_attempt.result = 'done' AND action_attempt.started_at > $4
+    AND ($5 = 0 OR action_attempt.seen_seq >= (SELECT seq FROM action WHERE id = $2)) LIMIT 1";
 
 impl Store {
     /// Since when the last of what a person has to see to waits or has failed.
@@ -67,18 +67,38 @@ impl Store {
         Ok(row.try_get::<Option<i64>, _>("last_at")?.map(sql::time))
     }
 
-    /// Another notice of the same incident that a receiver took since then: it says as much.
+    /// Whether something of it that was under way at a time has failed since.
+    pub async fn failed_since(
+        &self,
+        incident_id: &str,
+        time: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let row = sqlx::query(AssertSqlSafe(format!(
+            "SELECT COUNT(*) AS failed FROM action WHERE incident_id = $1 AND created_at <= $2 AND finished_at > $2
+             AND too_old_at IS NULL AND {NEEDS}"
+        )))
+        .bind(incident_id)
+        .bind(sql::ms(time))
+        .fetch_one(self.reader())
+        .await?;
+        Ok(row.try_get::<i64, _>("failed")? > 0)
+    }
+
+    /// Another notice of the same incident that a receiver took since then: it says as much. One that is about what was
+    /// decided with it has to have been read too: what is committed may be seen later than its time.
     pub async fn told_since(
         &self,
         notice: &Action,
         receiver: &Text,
         since: Timestamp,
+        has_to_be_seen: bool,
     ) -> Result<Option<Text>, StoreError> {
         let row = sqlx::query(TOLD_SINCE)
             .bind(notice.incident_id.as_ref())
             .bind(notice.id.as_ref())
             .bind(receiver.as_ref())
             .bind(sql::ms(since))
+            .bind(i64::from(has_to_be_seen))
             .fetch_optional(self.reader())
             .await?;
         let id = row.map(|row| row.try_get::<String, _>("id")).transpose()?;
@@ -114,7 +134,6 @@ impl Store {
                     StoreError::unreadable("incident", id, &format!("its state is {state}"))
                 })?,
                 first: sql::time(row.try_get("first_at")?),
-                last: sql::time(row.try_get("last_at")?),
                 action: record.action,
             });
         }

@@ -35,7 +35,7 @@ mod sql;
 mod token_key;
 mod verify;
 
-pub use attempt::{AttemptEnd, AttemptId, AttemptResult, Messages, Settled};
+pub use attempt::{AttemptEnd, AttemptId, AttemptResult, Messages, Seen, Settled};
 pub use bulletin::{DigestsMade, HeldUntold};
 pub use commit::CommitReport;
 pub use digest::Doubts;

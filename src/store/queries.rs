@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 use super::sql::{self, Cell};
-use super::{Store, StoreError};
+use super::{Seen, Store, StoreError};
 
 /// Actions of one incident that are listed; a storm has more.
 const INCIDENT_ACTIONS_MAX: i64 = 1000;
@@ -79,6 +79,7 @@ pub struct IncidentDetails {
     /// Oldest first, at most as many as were asked for.
     pub detections: Vec<Detection>,
     pub actions: Vec<ActionRecord>,
+    pub seen: Option<Seen>,
 }
 
 impl Store {
@@ -170,6 +171,20 @@ impl Store {
         id: &str,
         detections_max: u32,
     ) -> Result<Option<IncidentDetails>, StoreError> {
+        // The actions first: the rest is then at least as new as what they are said to be.
+        let actions = sqlx::query("SELECT seq, id, body, state, attempts, finished_at, outcome, verified_at, verified_by FROM action WHERE incident_id = $1 ORDER BY seq LIMIT $2")
+            .bind(id)
+            .bind(INCIDENT_ACTIONS_MAX)
+            .fetch_all(self.reader())
+            .await?;
+        let detections = sqlx::query(
+            "SELECT id, body FROM detection WHERE id IN (SELECT detection_id FROM incident_member WHERE incident_id = $1)
+             ORDER BY event_time, seq LIMIT $2",
+        )
+        .bind(id)
+        .bind(i64::from(detections_max))
+        .fetch_all(self.reader())
+        .await?;
         let Some(row) = self
             .one(
                 "SELECT id, body, state, resolution, closed_at FROM incident WHERE id = $1",
@@ -179,19 +194,6 @@ impl Store {
         else {
             return Ok(None);
         };
-        let detections = sqlx::query(
-            "SELECT id, body FROM detection WHERE id IN (SELECT detection_id FROM incident_member WHERE incident_id = $1)
-             ORDER BY event_time, seq LIMIT $2",
-        )
-        .bind(id)
-        .bind(i64::from(detections_max))
-        .fetch_all(self.reader())
-        .await?;
-        let actions = sqlx::query("SELECT id, body, state, attempts, finished_at, outcome, verified_at, verified_by FROM action WHERE incident_id = $1 ORDER BY seq LIMIT $2")
-            .bind(id)
-            .bind(INCIDENT_ACTIONS_MAX)
-            .fetch_all(self.reader())
-            .await?;
         Ok(Some(IncidentDetails {
             incident: incident_of(&row)?,
             detections: detections
@@ -202,6 +204,10 @@ impl Store {
                 .iter()
                 .map(action_record)
                 .collect::<Result<_, _>>()?,
+            seen: match actions.last() {
+                Some(row) => Some(Seen(row.try_get("seq")?)),
+                None => None,
+            },
         }))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokenwarden::actions::Remark;
-use tokenwarden::model::{ActionState, Commit, Decision, IncidentState};
+use tokenwarden::model::{Action, ActionState, Commit, Decision, IncidentState};
 
 use crate::store_suite::theft;
 
@@ -79,6 +79,45 @@ async fn what_was_under_way_and_fails_is_told_at_once() {
             .count(),
         1
     );
+    bench.advance(HOUR);
+    a_while().await;
+    assert_eq!(told(&mail), 2);
+}
+
+/// Of two revocations one has failed when people are told, and the other one fails after somebody has taken it on.
+#[tokio::test]
+async fn what_fails_after_another_failure_was_told_is_told_too_but_not_each_at_once() {
+    let wait = Some(Duration::from_mins(5));
+    let lacks = || refused("403 lacks `manage-users`");
+    let keycloak = Script::new("keycloak", [lacks(), retry(wait), lacks()]);
+    let mail = Script::new("mail", []);
+    let bench = Bench::new(&[&keycloak], &[&mail]).await;
+    let mut output = theft("u1");
+    output.incidents[0].state = IncidentState::Acknowledged;
+    let other = theft("u2").actions.remove(0);
+    output.actions.push(Action {
+        incident_id: output.actions[0].incident_id.clone(),
+        ..other
+    });
+    let commit = Commit {
+        output,
+        ..Commit::default()
+    };
+    bench.commit(&commit).await;
+    until("both tries", async || keycloak.calls().len() == 2).await;
+    bench.advance(15);
+    bench.until_state("notify u1", ActionState::Done).await;
+    bench.advance(300);
+    until("the last try", async || keycloak.calls().len() == 3).await;
+    for action in ["revoke u1", "revoke u2"] {
+        bench.until_state(action, ActionState::Parked).await;
+    }
+    a_while().await;
+    assert_eq!(told(&mail), 1, "a failure was told five minutes ago");
+    bench.advance(600);
+    until("the second mail", async || told(&mail) == 2).await;
+    assert_eq!(remarks(&mail, 1), [Remark::Needed]);
+    bench.until_noted().await;
     bench.advance(HOUR);
     a_while().await;
     assert_eq!(told(&mail), 2);

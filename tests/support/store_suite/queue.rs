@@ -116,15 +116,9 @@ pub(crate) async fn attempt_and_end_tell_the_engine(store: Store) {
     let attempted = own_event(OwnEventKind::Attempted, &leased.action);
     for expected in [1, 1] {
         let attempts = store
-            .begin_attempt(
-                &id,
-                "a",
-                &["keycloak".into()],
-                Some(&attempted),
-                at(1),
-                at(31),
-            )
+            .begin_within(None, &leased, &"keycloak".into(), &attempted, at(1), at(31))
             .await
+            .unwrap()
             .unwrap();
         assert_eq!(attempts.len(), 1);
         assert_eq!(
@@ -138,15 +132,9 @@ pub(crate) async fn attempt_and_end_tell_the_engine(store: Store) {
             .unwrap();
     }
     let attempt = store
-        .begin_attempt(
-            &id,
-            "a",
-            &["keycloak".into()],
-            Some(&attempted),
-            at(1),
-            at(31),
-        )
+        .begin_within(None, &leased, &"keycloak".into(), &attempted, at(1), at(31))
         .await
+        .unwrap()
         .unwrap()[0];
     let done = own_event(OwnEventKind::Done, &leased.action);
     let finish = Finish {

@@ -4,7 +4,8 @@ use tokenwarden::model::{
     ActionKind, ActionState, Commit, Decision, Evidence, IncidentState, News, Phase, Stand, Text,
 };
 use tokenwarden::store::{
-    AttemptResult, FinishState, Follow, FollowedRow, Known, LastTold, LeasedAction, Messages, Store,
+    AttemptResult, FinishState, Follow, FollowedRow, Known, LastTold, LeasedAction, Messages, Seen,
+    Store,
 };
 
 use super::{action, at, end, finish, lease, state, theft};
@@ -199,10 +200,11 @@ pub(crate) async fn left_to_do_is_by_incident(store: Store) {
         "what was done, and what a summary tells, is not left: {left:?}"
     );
     let one = &left[0];
-    assert_eq!(
-        (&*one.incident_id, one.first, one.last),
-        ("incident of u1", at(5), at(5))
-    );
+    assert_eq!((&*one.incident_id, one.first), ("incident of u1", at(5)));
+    for (time, has_failed) in [(0, true), (4, true), (5, false)] {
+        let failed = store.failed_since("incident of u1", at(time)).await;
+        assert_eq!(failed.unwrap(), has_failed, "since {time}");
+    }
     assert_eq!(&*one.action.id, "revoke u1");
     assert!(
         store
@@ -217,4 +219,35 @@ pub(crate) async fn left_to_do_is_by_incident(store: Store) {
     assert!(store.put_notice(&notice, at(9)).await.unwrap());
     assert!(!store.put_notice(&notice, at(9)).await.unwrap());
     assert_eq!(state(&store, "again").await, ActionState::Ready);
+}
+
+/// A notice that was written before another one was put in has not told of it, whatever the clocks say.
+pub(crate) async fn told_is_what_was_read(store: Store) {
+    let commit = Commit {
+        output: theft("u1"),
+        ..Commit::default()
+    };
+    store.commit(&commit, at(0)).await.unwrap();
+    lease(&store, 1, "a").await;
+    let details = store.incident("incident of u1", 10).await.unwrap().unwrap();
+    let graver = action("graver", ActionKind::Notify, "u1", Decision::Execute);
+    assert!(store.put_notice(&graver, at(1)).await.unwrap());
+    let (id, mail): (Text, Text) = ("notify u1".into(), "mail".into());
+    for (seen, told) in [(details.seen, None), (seen_now(&store).await, Some(&id))] {
+        let names = [mail.clone()];
+        let begun = store.begin_attempt(&id, "a", &names, seen, at(2), at(31));
+        let end = end(begun.await.unwrap()[0], AttemptResult::Done);
+        store.end_attempt(&end, at(2)).await.unwrap();
+        let said = store.told_since(&graver, &mail, at(1), true).await.unwrap();
+        assert_eq!(said.as_ref(), told, "{seen:?}");
+        let since = store.told_since(&graver, &mail, at(1), false);
+        assert_eq!(since.await.unwrap().as_ref(), Some(&id));
+    }
+    let later = store.told_since(&graver, &mail, at(2), true).await.unwrap();
+    assert_eq!(later, None, "told before that");
+}
+
+async fn seen_now(store: &Store) -> Option<Seen> {
+    let details = store.incident("incident of u1", 10).await.unwrap();
+    details.unwrap().seen
 }
