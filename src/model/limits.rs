@@ -136,8 +136,8 @@ pub const WEBHOOK_REQUESTS_MAX: usize = 64;
 pub const WEBHOOK_RECORDS_MAX: usize = 10_000;
 /// A sender that takes longer to send its body is cut off, so that slow senders cannot hold all connections.
 pub const WEBHOOK_BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a sender is told to wait when the store cannot take its records.
-pub const WEBHOOK_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// What a sender or a client of the API is told to wait when the store does not answer, or another daemon leads.
+pub const ANSWER_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// What has been taken becomes durable at least this often; sooner when something was found.
 pub const COMMIT_EVERY: Duration = Duration::from_millis(50);
 /// Records that may wait for a commit.

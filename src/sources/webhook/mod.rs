@@ -88,7 +88,7 @@ impl IntoResponse for Refusal {
         let body = serde_json::json!({ "error": self.message });
         let mut response = (self.status, axum::Json(body)).into_response();
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            let seconds = HeaderValue::from(limits::WEBHOOK_RETRY_AFTER.as_secs());
+            let seconds = HeaderValue::from(limits::ANSWER_RETRY_AFTER.as_secs());
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
         response
