@@ -18,12 +18,20 @@ use crate::store::Names;
 /// Bytes of memory that the search for thousands of families may take.
 const SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Forgets a person; gives how many events that were. Nothing else may write to the archive's finished files meanwhile.
-pub fn forget(folder: &Folder, person: &Person) -> io::Result<u64> {
+/// What went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gone {
+    pub events: u64,
+    /// Frames that nobody can read, and of which nobody can say whose they were.
+    pub damaged: u64,
+}
+
+/// Forgets a person. Nothing else may write to the archive's finished files meanwhile.
+pub fn forget(folder: &Folder, person: &Person) -> io::Result<Gone> {
     let names = Names::new(&person.user_id, &named_with(folder, person)?);
     let any = any_of(names.all())?;
     let mut forgotten = 0;
-    rewrite(folder, |lines| {
+    let rewritten = rewrite(folder, |lines| {
         if !any.is_match(lines) {
             return None;
         }
@@ -38,7 +46,10 @@ pub fn forget(folder: &Folder, person: &Person) -> io::Result<u64> {
         }
         (forgotten > before).then_some(kept)
     })?;
-    Ok(forgotten)
+    Ok(Gone {
+        events: forgotten,
+        damaged: rewritten.damaged,
+    })
 }
 
 /// The person's families and sessions.
@@ -136,7 +147,7 @@ mod tests {
         let alice = Person {
             user_id: "alice \"a\" ä".into(),
         };
-        assert_eq!(forget(&folder, &alice).unwrap(), 12);
+        assert_eq!(forget(&folder, &alice).unwrap().events, 12);
         let mut left = String::new();
         newest_first(&folder, u64::MAX, |lines| {
             left.push_str(lines);
@@ -145,6 +156,6 @@ mod tests {
         .unwrap();
         let kept: Vec<&str> = left.lines().filter_map(|line| line.get(13..14)).collect();
         assert_eq!(kept, ["2", "6", "2", "6"]);
-        assert_eq!(forget(&folder, &alice).unwrap(), 0);
+        assert_eq!(forget(&folder, &alice).unwrap(), Gone::default());
     }
 }

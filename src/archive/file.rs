@@ -88,6 +88,12 @@ const MARK: [u8; 8] = [0x50, 0x2a, 0x4d, 0x18, 8, 0, 0, 0];
 const MARK_BYTES: u8 = 16;
 
 impl End {
+    /// What stands at the end.
+    pub(super) fn bytes(self) -> Vec<u8> {
+        self.word()
+            .map_or_else(Vec::new, |word| [MARK, *word].concat())
+    }
+
     const fn word(self) -> Option<&'static [u8; 8]> {
         match self {
             Self::Open => None,
@@ -98,9 +104,7 @@ impl End {
 
     /// Marks the end and makes all of it reach the disk.
     pub(super) fn mark(self, file: &mut File) -> io::Result<()> {
-        if let Some(word) = self.word() {
-            file.write_all(&[MARK, *word].concat())?;
-        }
+        file.write_all(&self.bytes())?;
         file.sync_all()
     }
 
@@ -112,10 +116,7 @@ impl End {
         }
         file.seek_relative(-i64::from(MARK_BYTES))?;
         file.read_exact(&mut mark)?;
-        let is = |end: &Self| {
-            end.word()
-                .is_some_and(|word| mark == *[MARK, *word].concat())
-        };
+        let is = |end: &Self| mark == *end.bytes();
         Ok([Self::Whole, Self::Packed]
             .into_iter()
             .find(is)

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use super::file::Name;
+use super::file::{End, Name};
 use crate::model::Timestamp;
 
 const LOCK: &str = ".lock";
@@ -71,6 +71,20 @@ impl Folder {
         }
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// Files without an end mark: one is being written, or its end could not be marked.
+    pub fn unended(&self) -> io::Result<Vec<Name>> {
+        let mut unended = Vec::new();
+        for name in self.names()? {
+            match End::of(&self.file(name)) {
+                Ok(End::Open) => unended.push(name),
+                Ok(End::Whole | End::Packed) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(unended)
     }
 
     /// How much all files take.

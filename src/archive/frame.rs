@@ -38,13 +38,13 @@ impl Opener {
         Decompressor::new().map(Self)
     }
 
-    /// The lines of a frame; none of a mark.
-    pub(super) fn open(&mut self, frame: &[u8]) -> io::Result<String> {
+    /// The lines of a frame, none of a mark; `None` where its bytes are others than were written.
+    pub(super) fn open(&mut self, frame: &[u8]) -> Option<String> {
         if !frame.starts_with(&MAGIC) {
-            return Ok(String::new());
+            return Some(String::new());
         }
-        let lines = self.0.decompress(frame, ARCHIVE_FRAME_BYTES_MAX)?;
-        String::from_utf8(lines).map_err(io::Error::other)
+        let lines = self.0.decompress(frame, ARCHIVE_FRAME_BYTES_MAX).ok()?;
+        String::from_utf8(lines).ok()
     }
 }
 

@@ -12,8 +12,10 @@
 //!   archive, also when the process is killed; after a power failure up to a second may be missing.
 //! - Killed between the two, the daemon reads the last events again. The writer remembers the last ones in the archive and leaves
 //!   them out ([`Writer::holds`]); whoever reads drops repeats by event id all the same, since a source may repeat itself.
-//! - A file without an end mark was being written when the process died. The next start cuts off what is no whole frame: it was
-//!   never committed, and is read again.
+//! - A file without an end mark was being written when the process died. The next start cuts off what is no whole frame: after a
+//!   kill that was never committed, and is read again.
+//! - A frame whose bytes changed on the disk hides no other: it is passed over and told, and goes when somebody is to be forgotten,
+//!   since nobody can say whose it is.
 //! - A file with an end mark is only ever replaced as a whole, by one that was written beside it.
 //!
 //! One stream over commits would compress better than a frame for each, but end in the middle whenever one looks. So small
@@ -27,6 +29,6 @@ mod search;
 mod writer;
 
 pub use folder::{Folder, Locked};
-pub use rewrite::{pack, rewrite};
+pub use rewrite::{Rewritten, pack, rewrite};
 pub use search::{Looked, newest_first};
 pub use writer::{Opened, Writer};

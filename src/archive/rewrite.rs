@@ -17,22 +17,35 @@ const LEVEL: i32 = 3;
 /// A file whose frames are larger on average gains little by being packed.
 const PACKED_BELOW: u64 = 32 * 1024;
 
+/// What was rewritten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rewritten {
+    pub files: u64,
+    /// Frames that could not be read, and went.
+    pub damaged: u64,
+}
+
 /// Gives the lines of each frame to `change`, which says what shall stand there instead; a file in which nothing changes is not
-/// touched. Gives how many files changed. Files that are being written are left out.
-pub fn rewrite(folder: &Folder, mut change: impl FnMut(&str) -> Option<String>) -> io::Result<u64> {
-    let mut changed = 0;
+/// touched. What cannot be read goes too: nobody can say what it holds. Files that are being written are left out.
+pub fn rewrite(
+    folder: &Folder,
+    mut change: impl FnMut(&str) -> Option<String>,
+) -> io::Result<Rewritten> {
+    let mut rewritten = Rewritten::default();
     for name in folder.names()? {
         if End::of(&folder.file(name))? != End::Open {
-            changed += u64::from(rewrite_file(folder, name, &mut change)?);
+            let changed = rewrite_file(folder, name, &mut change, &mut rewritten.damaged)?;
+            rewritten.files += u64::from(changed);
         }
     }
-    Ok(changed)
+    Ok(rewritten)
 }
 
 fn rewrite_file(
     folder: &Folder,
     name: Name,
     change: &mut impl FnMut(&str) -> Option<String>,
+    damaged: &mut u64,
 ) -> io::Result<bool> {
     let path = folder.file(name);
     let end = End::of(&path)?;
@@ -41,11 +54,18 @@ fn rewrite_file(
     let mut instead: Option<Replacement> = None;
     let mut before = 0;
     while let Some(frame) = frames.next()? {
-        let lines = opener.open(frame)?;
-        match (change(&lines), &mut instead) {
+        let lines = opener.open(frame);
+        let is_mark = lines.as_deref() == Some("");
+        let changed = if let Some(lines) = lines {
+            change(&lines)
+        } else {
+            *damaged += 1;
+            Some(String::new())
+        };
+        match (changed, &mut instead) {
             (None, None) => {}
             // The end mark is made anew.
-            (None, Some(_)) if lines.is_empty() => {}
+            (None, Some(_)) if is_mark => {}
             (None, Some(instead)) => instead.file.write_all(frame)?,
             (Some(lines), instead) => {
                 let instead = match instead {
@@ -58,6 +78,13 @@ fn rewrite_file(
             }
         }
         before = frames.offset;
+    }
+    if before < fs::metadata(&path)?.len() {
+        // Where a frame has lost its beginning, what follows cannot be found.
+        *damaged += 1;
+        if instead.is_none() {
+            instead = Some(Replacement::beginning_as(folder, name, before)?);
+        }
     }
     let changed = instead.is_some();
     if let Some(instead) = instead {
@@ -83,7 +110,8 @@ fn pack_file(folder: &Folder, name: Name) -> io::Result<bool> {
     while frames.next()?.is_some() {
         count += 1;
     }
-    if count <= 2 || frames.offset / count >= PACKED_BELOW {
+    let is_whole = frames.offset == fs::metadata(&path)?.len();
+    if count <= 2 || frames.offset / count >= PACKED_BELOW || !is_whole {
         return Ok(false);
     }
     let (mut frames, mut opener, mut press) =
@@ -91,11 +119,15 @@ fn pack_file(folder: &Folder, name: Name) -> io::Result<bool> {
     let mut instead = Replacement::beginning_as(folder, name, 0)?;
     let mut lines = String::new();
     while let Some(frame) = frames.next()? {
-        lines.push_str(&opener.open(frame)?);
-        if lines.len() >= ARCHIVE_FRAME_BYTES {
+        let opened = opener.open(frame);
+        let damaged = opened.is_none().then_some(frame);
+        lines.push_str(&opened.unwrap_or_default());
+        if lines.len() >= ARCHIVE_FRAME_BYTES || damaged.is_some() && !lines.is_empty() {
             instead.file.write_all(&press.press(lines.as_bytes())?)?;
             lines.clear();
         }
+        // It stays as it is.
+        instead.file.write_all(damaged.unwrap_or_default())?;
     }
     if !lines.is_empty() {
         instead.file.write_all(&press.press(lines.as_bytes())?)?;
@@ -187,15 +219,12 @@ mod tests {
             &["bob 1\n", "alice 2\nbob 3\n", "alice 4\n", "bob 5\n"],
         );
         let folder = writer.folder().clone();
-        assert_eq!(rewrite(&folder, without_alice).unwrap(), 0, "it is open");
+        let files = || rewrite(&folder, without_alice).unwrap().files;
+        assert_eq!(files(), 0, "it is open");
         writer.end_file().unwrap();
-        assert_eq!(rewrite(&folder, without_alice).unwrap(), 1);
+        assert_eq!(files(), 1);
         assert_eq!(frames(&folder), ["bob 1\n", "bob 3\n", "bob 5\n"]);
-        assert_eq!(
-            rewrite(&folder, without_alice).unwrap(),
-            0,
-            "nothing is left"
-        );
+        assert_eq!(files(), 0, "nothing is left");
         drop(writer);
         let (_, opened) = Writer::open(folder.lock().unwrap().unwrap(), |_| None).unwrap();
         assert_eq!(opened.mended, 0, "the mark is there again");
@@ -220,7 +249,47 @@ mod tests {
         assert!(folder.bytes().unwrap() * 5 < before);
         assert_eq!(pack(&folder).unwrap(), 0, "once is enough");
         let gone = |lines: &str| lines.contains("\"7\"").then(String::new);
-        assert_eq!(rewrite(&folder, gone).unwrap(), 1);
+        assert_eq!(rewrite(&folder, gone).unwrap().files, 1);
         assert_eq!(frames(&folder), [""; 0]);
+    }
+
+    /// The second of four frames: its checksum, or its first byte.
+    fn damaged(folder: &Folder, at_its_beginning: bool) {
+        let path = folder.file(folder.names().unwrap()[0]);
+        let mut frames = Frames::of(&path).unwrap();
+        frames.next().unwrap();
+        let begins = frames.offset;
+        frames.next().unwrap();
+        let at = if at_its_beginning {
+            begins
+        } else {
+            frames.offset - 1
+        };
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[usize::try_from(at).unwrap()] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_read_goes_with_whoever_is_forgotten_and_is_kept_by_packing() {
+        let long = "alice 23\n".repeat(1000);
+        for (at_its_beginning, kept) in [
+            (false, ["bob 1\n", "bob 5\n"].as_slice()),
+            (true, &["bob 1\n"]),
+        ] {
+            let home = tempfile::tempdir().unwrap();
+            let mut writer = written(home.path(), &["bob 1\n", &long, "alice 4\n", "bob 5\n"]);
+            let folder = writer.folder().clone();
+            writer.end_file().unwrap();
+            damaged(&folder, at_its_beginning);
+            let (bytes, is_packed) = (folder.bytes().unwrap(), !at_its_beginning);
+            assert_eq!(pack(&folder).unwrap(), u64::from(is_packed));
+            assert!(folder.bytes().unwrap() + 100 > bytes, "nothing is lost");
+            let rewritten = rewrite(&folder, without_alice).unwrap();
+            assert_eq!((rewritten.files, rewritten.damaged), (1, 1));
+            assert_eq!(frames(&folder).concat(), kept.concat());
+            let again = rewrite(&folder, without_alice).unwrap();
+            assert_eq!(again, Rewritten::default());
+        }
     }
 }

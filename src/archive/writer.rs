@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 
 use super::file::{End, Name, create};
 use super::folder::{Folder, Locked};
@@ -28,6 +28,8 @@ pub struct Opened {
     pub mended: u64,
     /// Bytes that were no whole frame.
     pub cut_bytes: u64,
+    /// Frames among the last ones that cannot be read. They stay, and what they hold may come twice.
+    pub damaged: u64,
 }
 
 struct Current {
@@ -36,6 +38,8 @@ struct Current {
     /// Up to where its frames are whole.
     bytes: u64,
     synced: bool,
+    /// Something stands behind them that could not be taken back.
+    is_torn: bool,
 }
 
 impl Writer {
@@ -53,12 +57,9 @@ impl Writer {
                 continue;
             }
             let tail = Tail::of(folder, *name)?;
-            remembered.extend(
-                tail.lines()?
-                    .iter()
-                    .flat_map(|it| it.lines())
-                    .filter_map(&key_of),
-            );
+            let (lines, damaged) = tail.lines()?;
+            remembered.extend(lines.iter().flat_map(|it| it.lines()).filter_map(&key_of));
+            opened.damaged += damaged;
             if is_open {
                 opened.mended += 1;
                 opened.cut_bytes += tail.cut(folder, *name)?;
@@ -86,15 +87,8 @@ impl Writer {
     /// error the file ends where it did before, and the next lines try again.
     pub fn write(&mut self, lines: &[u8], now: Timestamp) -> io::Result<u64> {
         let frame = self.press.press(lines)?;
-        let current = self.current(now)?;
-        if let Err(error) = current.file.write_all(&frame) {
-            self.undo();
-            return Err(error);
-        }
-        let written = frame.len() as u64;
-        current.bytes += written;
-        current.synced = false;
-        Ok(written)
+        self.current(now)?.add(&frame)?;
+        Ok(frame.len() as u64)
     }
 
     /// The file, where something was written to it since it was last asked for: whoever asks makes it reach the disk.
@@ -105,10 +99,14 @@ impl Writer {
         Some(file)
     }
 
-    /// Ends the file, so that it may be rewritten; what comes next begins another.
+    /// Ends the file, so that it may be rewritten; what comes next begins another. Where its end cannot be marked it goes on, and
+    /// is ended the next time.
     pub fn end_file(&mut self) -> io::Result<()> {
+        if let Some(current) = &mut self.current {
+            current.add(&End::Whole.bytes())?;
+        }
         match self.current.take() {
-            Some(mut current) => End::Whole.mark(&mut current.file),
+            Some(ended) => ended.file.sync_all(),
             None => Ok(()),
         }
     }
@@ -135,21 +133,35 @@ impl Writer {
             file,
             bytes: 0,
             synced: true,
+            is_torn: false,
         })
     }
+}
 
-    /// Takes back what was written of a frame. Where that fails too the file is left as it is, to be mended at the next start.
-    fn undo(&mut self) {
-        let Some(mut current) = self.current.take() else {
-            return;
-        };
-        let undone = current
-            .file
-            .set_len(current.bytes)
-            .and_then(|()| io::Seek::seek(&mut current.file, io::SeekFrom::Start(current.bytes)));
-        if undone.is_ok() {
-            self.current = Some(current);
+impl Current {
+    /// Adds a frame or a mark, all of it or nothing.
+    fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.undo()?;
+        self.is_torn = true;
+        if let Err(error) = self.file.write_all(bytes) {
+            // Where that fails too it is tried again before anything else is added, or by the next start.
+            self.undo().ok();
+            return Err(error);
         }
+        self.is_torn = false;
+        self.bytes += bytes.len() as u64;
+        self.synced = false;
+        Ok(())
+    }
+
+    /// Takes back what was written only in part.
+    fn undo(&mut self) -> io::Result<()> {
+        if self.is_torn {
+            self.file.set_len(self.bytes)?;
+            self.file.seek(SeekFrom::Start(self.bytes))?;
+            self.is_torn = false;
+        }
+        Ok(())
     }
 }
 
@@ -174,7 +186,7 @@ impl Tail {
         let mut opener = Opener::new()?;
         // A frame may have its length and not its bytes, after a power failure.
         while let Some(frame) = tail.frames.pop_back() {
-            if opener.open(&frame).is_ok() {
+            if opener.open(&frame).is_some() {
                 tail.frames.push_back(frame);
                 break;
             }
@@ -194,18 +206,22 @@ impl Tail {
         }
     }
 
-    /// What the last frames hold, newest first.
-    fn lines(&self) -> io::Result<Vec<String>> {
-        let (mut opener, mut all, mut events) = (Opener::new()?, Vec::new(), 0);
+    /// What the last frames hold, newest first, and how many of them cannot be read.
+    fn lines(&self) -> io::Result<(Vec<String>, u64)> {
+        let (mut opener, mut all, mut events, mut damaged) = (Opener::new()?, Vec::new(), 0, 0);
         for frame in self.frames.iter().rev() {
             if events >= ARCHIVE_EVENTS_REMEMBERED {
                 break;
             }
-            let lines = opener.open(frame)?;
-            events += lines.lines().count();
-            all.push(lines);
+            match opener.open(frame) {
+                Some(lines) => {
+                    events += lines.lines().count();
+                    all.push(lines);
+                }
+                None => damaged += 1,
+            }
         }
-        Ok(all)
+        Ok((all, damaged))
     }
 
     /// Cuts the file behind its last whole frame and marks its end; gives how many bytes that was.
@@ -317,5 +333,55 @@ mod tests {
         let (_, opened) = open(home.path());
         assert_eq!((opened.mended, opened.cut_bytes), (1, written));
         assert_eq!(lines(home.path()), ["1"]);
+    }
+
+    #[test]
+    fn a_damaged_frame_before_a_good_one_keeps_nobody_from_starting() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut writer, _) = open(home.path());
+        writer.write(b"1\n", at(NOW)).unwrap();
+        let long = "23\n".repeat(1000);
+        writer.write(long.as_bytes(), at(NOW)).unwrap();
+        let last = writer.write(b"4\n", at(NOW)).unwrap();
+        drop(writer);
+        let path = home.path().join(&files(home.path())[0]);
+        let mut bytes = fs::read(&path).unwrap();
+        let checksum = bytes.len() - usize::try_from(last).unwrap() - 1;
+        bytes[checksum] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        for mended in [1, 0] {
+            let (mut writer, opened) = open(home.path());
+            let expected = Opened {
+                mended,
+                cut_bytes: 0,
+                damaged: 1,
+            };
+            assert_eq!(opened, expected);
+            assert!(writer.holds(1) && writer.holds(4) && !writer.holds(23));
+        }
+        assert_eq!(lines(home.path()), ["1", "4"]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_ended_or_undone_is_ended_the_next_time() {
+        let home = tempfile::tempdir().unwrap();
+        let (mut writer, _) = open(home.path());
+        writer.write(b"1\n", at(NOW)).unwrap();
+        let path = home.path().join(&files(home.path())[0]);
+        // As on a disk that takes nothing.
+        let current = writer.current.as_mut().unwrap();
+        let good = std::mem::replace(&mut current.file, File::open(&path).unwrap());
+        writer.end_file().unwrap_err();
+        writer.write(b"2\n", at(NOW)).unwrap_err();
+        assert_eq!(writer.folder().unended().unwrap().len(), 1);
+        // ... of which something has reached the file.
+        (&good).write_all(b"half a mark").unwrap();
+        writer.current.as_mut().unwrap().file = good;
+        writer.write(b"3\n", at(NOW)).unwrap();
+        writer.end_file().unwrap();
+        assert_eq!(writer.folder().unended().unwrap(), []);
+        writer.write(b"4\n", at(NOW)).unwrap();
+        assert_eq!(lines(home.path()), ["1", "3", "4"]);
+        assert_eq!(files(home.path()).len(), 2);
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::replay::Form;
 use super::{Exit, Terminal, report};
-use crate::app::erasure;
+use crate::app::erasure::{self, Gone};
 use crate::archive::{Folder, Writer};
 use crate::clock;
 use crate::config::Config;
@@ -83,7 +83,7 @@ async fn erase(config: &Config, args: &Arguments) -> anyhow::Result<Erasure> {
 enum InArchive {
     /// There is none.
     Nothing,
-    Gone(u64),
+    Gone(Gone),
     /// A daemon writes it, and does it.
     Daemons,
 }
@@ -124,7 +124,7 @@ fn tell(
             "actions": erased.actions, "records": erased.records, "renamed": erased.renamed,
             "audit_entries": erased.audit,
             "archived": match archive {
-                InArchive::Gone(events) => json!(events),
+                InArchive::Gone(gone) => json!(gone.events),
                 InArchive::Nothing | InArchive::Daemons => json!(null),
             },
         });
@@ -142,7 +142,16 @@ fn tell(
     )?;
     match archive {
         InArchive::Nothing => {}
-        InArchive::Gone(events) => writeln!(terminal.out, "archive: {events} events")?,
+        InArchive::Gone(gone) => {
+            writeln!(terminal.out, "archive: {} events", gone.events)?;
+            if gone.damaged > 0 {
+                writeln!(
+                    terminal.out,
+                    "archive: {} damaged frames went too, as nobody can say whose they were",
+                    gone.damaged
+                )?;
+            }
+        }
         InArchive::Daemons => writeln!(
             terminal.out,
             "archive: the daemon that writes it rewrites it now"

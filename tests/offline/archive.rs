@@ -258,6 +258,31 @@ async fn what_cannot_be_written_is_counted_and_told_and_judged_all_the_same() {
     daemon.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_start_finds_at_the_end_is_told_as_it_is() {
+    let home = Home::new(CONFIG);
+    home.write("events.jsonl", &lines(&story("a")));
+    let mut daemon = home.start_ready().await;
+    wait_for_archived(&mut daemon, &home, story("a").len()).await;
+    daemon.kill();
+    let daemon = home.start_ready().await;
+    let log = daemon.log();
+    assert!(log.contains("all of it is whole"), "{log}");
+    assert!(!log.contains("Cut off"), "{log}");
+    daemon.stop().await;
+
+    let last = files(&home).pop().unwrap();
+    let mut torn = fs::File::options().append(true).open(last).unwrap();
+    std::io::Write::write_all(&mut torn, b"no frame").unwrap();
+    let daemon = home.start_ready().await;
+    let log = daemon.log();
+    assert!(
+        log.contains("Cut off") && log.contains("cut_bytes"),
+        "{log}"
+    );
+    daemon.stop().await;
+}
+
 /// The finding itself names no presentation before it: the mail shows those that the archive has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mail_tells_what_its_family_went_through_before() {

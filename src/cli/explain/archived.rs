@@ -34,11 +34,18 @@ pub(super) fn tell(
             }
         }
     }
+    if past.looked.damaged > 0 {
+        writeln!(
+            terminal.err,
+            "tokenwarden: {} damaged frames of the archive cannot be read",
+            past.looked.damaged
+        )?;
+    }
     if past.events.is_empty() && past.looked.cut_short {
         let since = past.looked.since.map(|since| since.to_string());
         writeln!(
             terminal.err,
-            "tokenwarden: the archive was looked through back to {}; what is older is found with `zstdcat {}/*.jsonl.zst`",
+            "tokenwarden: the archive was looked through back into the hour of {}; what is older is found with `zstdcat {}/*.jsonl.zst`",
             since.unwrap_or_default(),
             folder.path().display()
         )?;
