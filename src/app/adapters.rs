@@ -6,8 +6,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use super::lookback::story_until;
-use crate::archive::Folder;
+use super::stories::Stories;
 use crate::clock::{self, Mandate};
 use crate::delivery::Memory;
 use crate::model::{Afterwards, Claim, Evidence, SourcePartition, Target, Text, Timestamp, limits};
@@ -109,7 +108,7 @@ impl Inbox for StoreInbox {
 /// What became of families, asked of the thread that owns the engine; what they went through, of the archive.
 pub(super) struct Remembered {
     pub(super) engine: mpsc::Sender<Control>,
-    pub(super) archive: Option<Folder>,
+    pub(super) stories: Option<Arc<Stories>>,
 }
 
 impl Memory for Remembered {
@@ -132,18 +131,10 @@ impl Memory for Remembered {
     }
 
     fn story(&self, event_id: Text) -> BoxFuture<'_, Vec<Evidence>> {
-        let Some(folder) = self.archive.clone() else {
-            return Box::pin(std::future::ready(Vec::new()));
-        };
         Box::pin(async move {
-            let looked = tokio::task::spawn_blocking(move || story_until(&folder, &event_id)).await;
-            match looked {
-                Ok(Ok(story)) => story,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "The archive cannot be read for a notification");
-                    Vec::new()
-                }
-                Err(_) => Vec::new(),
+            match &self.stories {
+                Some(stories) => stories.until(event_id).await,
+                None => Vec::new(),
             }
         })
     }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::control::Controls;
 use super::erasure::{self, Gone};
+use super::stories::Stories;
 use crate::archive::{self, Folder, Writer};
 use crate::clock;
 use crate::config::Config;
@@ -36,19 +37,14 @@ pub(super) struct Opened {
 pub(super) struct Keeper {
     folder: Folder,
     control: ArchiveControl,
+    stories: Arc<Stories>,
     /// Whom it has forgotten.
     forgotten: Mutex<HashSet<Erasing>>,
 }
 
-/// Where the configuration has the archive, if it has one.
-pub(super) fn folder(config: &Config) -> Option<Folder> {
-    let archive = config.archive.as_ref();
-    archive.map(|it| Folder::new(&it.path))
-}
-
 /// Opens the archive, after a crash with what has to be mended.
 pub(super) fn open(config: &Config, board: &Arc<Board>) -> anyhow::Result<Opened> {
-    let Some(folder) = folder(config) else {
+    let Some(folder) = config.archive.as_ref().map(|it| Folder::new(&it.path)) else {
         return Ok(Opened::default());
     };
     let shown = folder.path().display().to_string();
@@ -63,6 +59,7 @@ pub(super) fn open(config: &Config, board: &Arc<Board>) -> anyhow::Result<Opened
     tell(&opened);
     let (archiving, control, scribe) = Archiving::new(writer, Arc::clone(board), clock::now);
     let keeper = Keeper {
+        stories: Arc::new(Stories::new(folder.clone())),
         folder,
         control,
         forgotten: Mutex::default(),
@@ -176,7 +173,14 @@ impl Keeper {
             Ok(all)
         };
         let forgotten = tokio::task::spawn_blocking(forget).await;
-        Ok(forgotten.context("the thread broke")??)
+        let gone = forgotten.context("the thread broke")??;
+        self.stories.forget().await;
+        Ok(gone)
+    }
+
+    /// What is told from it.
+    pub(super) fn stories(&self) -> Arc<Stories> {
+        Arc::clone(&self.stories)
     }
 
     /// Removes what is too old and packs what is over.
@@ -223,6 +227,7 @@ mod tests {
         let keeper = Keeper {
             folder: folder.clone(),
             control,
+            stories: Arc::new(Stories::new(folder.clone())),
             forgotten: Mutex::default(),
         };
         (archiving, keeper, scribe)

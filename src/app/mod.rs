@@ -25,6 +25,7 @@ pub mod remote;
 pub mod replay;
 mod restart;
 pub mod rule_tests;
+mod stories;
 mod watch;
 
 pub use daemon::{Daemon, StartError};

@@ -63,7 +63,6 @@ impl Worker {
             seen: details.seen,
         };
         let mut notification = compose(leased, details, performers);
-        self.tell_the_story(&mut notification.detections).await;
         let mut receivers = performers.routes.of(&notification, &performers.names());
         if let Some(said) = self
             .leave_out_the_told(leased, needed, &mut receivers)
@@ -71,6 +70,7 @@ impl Worker {
         {
             return self.finish(leased, said).await;
         }
+        self.tell_the_story(&mut notification.detections).await;
         let message = Message::Incident(&notification);
         self.tell_all(leased, message, receivers, performers, as_of)
             .await

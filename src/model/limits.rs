@@ -485,10 +485,13 @@ pub const ARCHIVE_WAIT_MAX: Duration = Duration::from_secs(5);
 pub const ARCHIVE_EVENTS_REMEMBERED: usize = 2 * COMMIT_RECORDS_MAX;
 /// What `explain` reads of the archive, packed, newest first: some tens of millions of events, below a minute.
 pub const ARCHIVE_SEARCHED_BYTES: u64 = 2 * 1024 * 1024 * 1024;
-/// What a notification reads of it, packed, newest first: about a second.
+/// What a notification opens of it, packed, newest first. Besides, it goes over the file that is being written, twice, to find where
+/// frames begin.
 pub const ARCHIVE_SEARCHED_FOR_NOTICE_BYTES: u64 = 32 * 1024 * 1024;
 /// Events of one family that a notification shows from it.
 pub const NOTICE_STORY_MAX: usize = 8;
+/// Stories that are remembered for notifications that their receivers' limits or circuits put off: some hundred KB.
+pub const STORIES_REMEMBERED: usize = 256;
 /// A notification waits so long for them.
 pub const STORY_WAIT_MAX: Duration = Duration::from_secs(3);
 /// Events of one family that are shown from the archive.

@@ -9,7 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Daemon;
 use crate::app::adapters::{InboxOf, OwnEvents, Remembered, StoreClaims};
 use crate::app::ahead::Restored;
-use crate::app::archive;
+use crate::app::archive::Keeper;
 use crate::app::board::Board;
 use crate::app::chores;
 use crate::app::watch::{Deliveries, Watch};
@@ -184,7 +184,7 @@ impl Daemon {
         options.withheld = self.controls.withheld.clone();
         options.memory = Arc::new(Remembered {
             engine: self.controls.control.clone(),
-            archive: archive::folder(&self.controls.config()),
+            stories: self.controls.archive.as_ref().map(Keeper::stories),
         });
         options.mandate = mandate;
         let delivery = Delivery::new(self.store.clone(), performers, Arc::new(report), options);

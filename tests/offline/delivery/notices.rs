@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokenwarden::model::{ActionState, Commit, Incident, IncidentState};
+use tokenwarden::model::{ActionKind, ActionState, Commit, Incident, IncidentState};
 use tokio::sync::Semaphore;
 
 use crate::store_suite::{at, incident, released, theft};
@@ -136,6 +136,39 @@ async fn receiver_that_refuses_silences_nobody() {
         (2, 2),
         "only the one that refused is asked again"
     );
+}
+
+#[tokio::test]
+async fn nobody_looks_back_for_a_notice_that_another_has_said() {
+    let keycloak = Script::new("keycloak", [retry(Some(Duration::from_mins(5)))]);
+    let mail = Script::new("on-call", []);
+    let bench = Bench::new(&[&keycloak], &[&mail]).await;
+    let mut output = theft("u1");
+    output.detections[0].family_id = Some("family of u1".into());
+    let mut again = output.clone();
+    again.actions.retain(|it| it.kind == ActionKind::Notify);
+    again.actions[0].id = "again".into();
+    for output in [output, again] {
+        let commit = Commit {
+            output,
+            ..Commit::default()
+        };
+        bench.commit(&commit).await;
+        until("the failed try", async || {
+            bench.record("revoke u1").await.outcome.is_some()
+        })
+        .await;
+        bench.advance(10);
+    }
+    bench.until_state("notify u1", ActionState::Done).await;
+    assert_eq!(bench.events.stories.load(Ordering::SeqCst), 1);
+    bench.advance(10);
+    let again = (bench.until_state("again", ActionState::Suppressed)).await;
+    assert_eq!(
+        again.outcome.as_deref(),
+        Some("the notice notify u1 has said it")
+    );
+    assert_eq!(bench.events.stories.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
