@@ -32,17 +32,7 @@ const EXCEPTIONS_EVERY: u32 = 24 * 3600;
 pub(super) async fn run(controls: Arc<Controls>, cancel: CancellationToken) {
     // Beside the others: a server that does not answer must not keep dead sources in.
     let check = online::watch(Arc::clone(&controls), cancel.clone());
-    // ... and neither must an archive that takes long to be rewritten.
-    let archive = async {
-        if let Some(archive) = &controls.archive {
-            archive.run(&controls, cancel.clone()).await;
-        }
-    };
-    tokio::join!(
-        look_around(Arc::clone(&controls), cancel.clone()),
-        check,
-        archive
-    );
+    tokio::join!(look_around(controls, cancel), check);
 }
 
 async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {

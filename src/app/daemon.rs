@@ -129,11 +129,26 @@ impl Daemon {
             controls,
         };
         daemon.listen().await?;
+        daemon.spawn_archive_keeper();
         let leads = daemon.controls.lead.take().await;
         if leads.context("the store does not say who leads")? {
             daemon.begin().await?;
         }
         Ok(daemon)
+    }
+
+    /// Also while it stands by: what it wrote when it led is nobody else's to prune, or to rid of people.
+    fn spawn_archive_keeper(&mut self) {
+        let (controls, cancel) = (Arc::clone(&self.controls), self.rest.clone());
+        if controls.archive.is_none() {
+            return;
+        }
+        self.parts.spawn(async move {
+            if let Some(archive) = &controls.archive {
+                archive.run(&controls, cancel).await;
+            }
+            Ok(())
+        });
     }
 
     /// Another daemon leads, and this one takes over from it.

@@ -6,9 +6,12 @@
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 #![expect(clippy::print_stdout, reason = "the time without a leader is a result")]
 
+use std::ops::ControlFlow;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use sqlx::{Connection as _, PgConnection};
+use tokenwarden::archive::{Folder, newest_first};
 use tokenwarden::config::{Secret, StoreConfig};
 use tokenwarden::model::{Commit, Timestamp};
 use tokenwarden::store::{OpenAs, Queue, Snapshot, Store, StoreError};
@@ -317,6 +320,73 @@ async fn webhooks_and_decisions_are_for_the_one_that_leads() {
         })
         .await;
     assert_eq!(send(&mut second).await, 202);
+    second.stop().await;
+}
+
+const ARCHIVING: &str = "mode: observe
+archive: { path: archive }
+sources:
+  - { name: log, file: { path: FILE, poll_every: 20ms }, format: tokenwarden, start: earliest }
+token_key: \"dG9rZW53YXJkZW4tdG9rZW53YXJkZW4tMzItYnl0ZXM=\"
+store: { url: \"STORE\" }
+";
+
+fn archived(home: &Home) -> String {
+    let mut kept = String::new();
+    let folder = Folder::new(home.path().join("archive"));
+    newest_first(&folder, u64::MAX, |lines| {
+        kept.push_str(lines);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    kept
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real servers: tests/run"]
+async fn one_that_led_before_forgets_in_its_archive_while_it_stands_by() {
+    let log = Home::new("");
+    let file = log.path().join("events.jsonl").display().to_string();
+    let config = ARCHIVING.replace("STORE", &database().await);
+    let config = config.replace("FILE", &file);
+    let login = |user: &str| {
+        let event = serde_json::json!({
+            "event_id": user, "time": now(), "type": "login", "outcome": "success", "user_id": user,
+        });
+        format!("{event}\n")
+    };
+    log.append("events.jsonl", &(login("alice") + &login("bob")));
+    let (home, other) = (Home::new(&config), Home::new(&config));
+    let mut first = home.start_ready().await;
+    first
+        .wait("both are archived", async |_| {
+            (archived(&home).lines().count() == 2).then_some(())
+        })
+        .await;
+    let mut second = other.start_ready().await;
+    first.stop().await;
+    second
+        .wait("it takes over", async |second| {
+            second.leads().await.then_some(())
+        })
+        .await;
+    let mut first = home.start_ready().await;
+    assert!(!first.leads().await);
+
+    let erased = Command::new(env!("CARGO_BIN_EXE_tokenwarden"))
+        .args(["erase", "--user", "alice", "-c"])
+        .arg(other.path().join("tokenwarden.yaml"))
+        .output()
+        .unwrap();
+    assert!(erased.status.success(), "{erased:?}");
+    first
+        .wait("alice is gone", async |_| {
+            (!archived(&home).contains("alice")).then_some(())
+        })
+        .await;
+    assert!(archived(&home).contains("bob"));
+    assert!(!first.leads().await);
+    first.stop().await;
     second.stop().await;
 }
 
