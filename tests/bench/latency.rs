@@ -115,7 +115,7 @@ async fn measure(
          format: tokenwarden\n    start: earliest\n    warm_up: 0s\n\
          revokers: [{{ name: api, http: {{ actions: [revoke_family], method: POST, url: \"http://{api}/revoke/{{{{ target.user_id }}}}\" }} }}]\n\
          receivers:\n  - name: oncall\n    email: {{ to: [oncall@example.com], from: tokenwarden@example.com, \
-         smtp: {{ host: 127.0.0.1, port: {port}, tls: none }} }}\n    digest: off\n    per_hour_max: unlimited\n\
+         smtp: {{ host: 127.0.0.1, port: {port}, tls: none }} }}\n    digest: off\n    per_hour_max: 10000\n\
          response: {{ budget: {{ per_client: {MANY}, per_rule: {MANY}, per_tenant: {MANY}, global: {MANY}, per_10000_families: {MANY} }} }}\n\
          overrides: {{ reuse-storm: {{ mode: off }} }}\n\
          http: {{ ops: {{ listen: \"127.0.0.1:0\" }}, api: {{ listen: \"127.0.0.1:0\", token: bench-token-bench-token }} }}\n",
