@@ -125,6 +125,11 @@ pub fn allowed(config: &Config) -> Allowed {
         tenants: config.tenants.clone(),
         response: config.response.clone(),
         shared: Shared::of(&config.networks),
+        performed: config
+            .revokers
+            .iter()
+            .flat_map(|it| it.performs().iter().copied())
+            .collect(),
     }
 }
 

@@ -18,6 +18,25 @@ pub struct Revoker {
     pub limits: TargetLimits,
 }
 
+/// What the Admin API of Keycloak can be asked for.
+pub const KEYCLOAK_ACTIONS: [ActionKind; 4] = [
+    ActionKind::RevokeFamily,
+    ActionKind::RevokeUser,
+    ActionKind::LockUser,
+    ActionKind::Challenge,
+];
+
+impl Revoker {
+    /// The kinds of actions that it is there for.
+    pub fn performs(&self) -> &[ActionKind] {
+        match &self.kind {
+            RevokerKind::Keycloak(_) => &KEYCLOAK_ACTIONS,
+            RevokerKind::Http(http) => &http.actions,
+            RevokerKind::Webhook(webhook) => &webhook.actions,
+        }
+    }
+}
+
 /// How much a revoker or receiver is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetLimits {

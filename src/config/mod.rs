@@ -19,7 +19,8 @@ mod store;
 
 pub use crate::model::{ClientType, Rotation};
 pub use actions::{
-    HttpAuth, HttpRevoker, KeycloakRevoker, Revoker, RevokerKind, TargetLimits, WebhookRevoker,
+    HttpAuth, HttpRevoker, KEYCLOAK_ACTIONS, KeycloakRevoker, Revoker, RevokerKind, TargetLimits,
+    WebhookRevoker,
 };
 pub use http::{ApiListener, ApiToken, Http, IngestListener, OpsListener};
 pub use log::{Log, LogFormat, LogLevel};

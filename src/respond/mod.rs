@@ -59,6 +59,8 @@ pub struct Allowed {
     pub response: Response,
     /// Networks that nobody blocks.
     pub shared: Shared,
+    /// What some revoker is there for: nothing else is offered.
+    pub performed: Vec<ActionKind>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -198,7 +200,7 @@ impl Policy {
             out.actions.push(action);
         }
         if ended {
-            out.offers.extend(offers(open, &found));
+            out.offers.extend(offers(open, &found, &allowed.performed));
         }
         out.actions.extend(match &restraint {
             Some(restraint) => no_notice(open, restraint, &found),
@@ -323,10 +325,11 @@ fn restrained(action: Action, restraint: &Restraint) -> Action {
 }
 
 /// What a person may have done besides what was: no action waits for it, and it is withdrawn when nobody wants it.
-fn offers(open: &mut Open, found: &Found) -> Vec<Action> {
+fn offers(open: &mut Open, found: &Found, performed: &[ActionKind]) -> Vec<Action> {
     let mut offers = Vec::new();
     let whole_user = found.detection.user_id.is_some();
-    for kind in found.rule.offer.iter().filter(|_| whole_user) {
+    let is_possible = |kind: &&ActionKind| whole_user && performed.contains(kind);
+    for kind in found.rule.offer.iter().filter(is_possible) {
         let offer = propose(*kind, found, open, "offered");
         if open.decide(&offer.id) {
             let reason = "offered: a person decides".into();

@@ -135,6 +135,7 @@ mod tests {
             tenants: Tenants::default(),
             response,
             shared: crate::config::Shared::default(),
+            performed: crate::config::KEYCLOAK_ACTIONS.to_vec(),
         })
     }
 

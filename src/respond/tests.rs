@@ -38,6 +38,7 @@ fn policy(modes: &[(&str, Mode)]) -> Policy {
         tenants: Tenants::default(),
         response: Response::default(),
         shared: crate::config::Shared::default(),
+        performed: crate::config::KEYCLOAK_ACTIONS.to_vec(),
     })
 }
 
@@ -516,6 +517,15 @@ fn a_proved_theft_offers_to_lock_the_account_and_only_where_something_was_ended(
         [],
         "nobody is known"
     );
+}
+
+#[test]
+fn what_no_revoker_is_there_for_is_not_offered() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    policy.allowed.performed = vec![ActionKind::RevokeFamily];
+    let mut output = Output::default();
+    policy.decide(finder.theft("alice", "f1", "pay", 0), &mut output);
+    assert_eq!((output.actions.is_empty(), output.offers), (false, vec![]));
 }
 
 #[test]

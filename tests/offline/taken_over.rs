@@ -58,6 +58,7 @@ pub(crate) fn worker() -> Worker {
         tenants: Tenants::default(),
         response: Response::default(),
         shared: tokenwarden::config::Shared::default(),
+        performed: tokenwarden::config::KEYCLOAK_ACTIONS.to_vec(),
     });
     let form = named_decoder("tokenwarden", None, TokenKey::new(b"key")).unwrap();
     Worker::new(

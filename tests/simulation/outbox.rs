@@ -161,6 +161,7 @@ fn allowed(never_act_on: Vec<Text>) -> Allowed {
             ..Response::default()
         },
         shared: Shared::default(),
+        performed: tokenwarden::config::KEYCLOAK_ACTIONS.to_vec(),
     }
 }
 

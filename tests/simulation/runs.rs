@@ -178,6 +178,7 @@ fn policy() -> Policy {
         tenants: Tenants::default(),
         response: Response::default(),
         shared: tokenwarden::config::Shared::default(),
+        performed: tokenwarden::config::KEYCLOAK_ACTIONS.to_vec(),
     })
 }
 

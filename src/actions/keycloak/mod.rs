@@ -102,7 +102,7 @@ impl Revoker for Keycloak {
 
     fn claims<'a>(&'a self, action: &'a Action) -> BoxFuture<'a, Claim> {
         Box::pin(async move {
-            if !can(action.kind) {
+            if !config::KEYCLOAK_ACTIONS.contains(&action.kind) {
                 return Claim::NotMine;
             }
             self.claims_target(&action.target).await
@@ -172,14 +172,4 @@ fn by_hand(realm: &str, action: &Action) -> Option<String> {
         }
         _ => return None,
     })
-}
-
-const fn can(kind: ActionKind) -> bool {
-    matches!(
-        kind,
-        ActionKind::RevokeFamily
-            | ActionKind::RevokeUser
-            | ActionKind::LockUser
-            | ActionKind::Challenge
-    )
 }

@@ -14,9 +14,10 @@ use tokenwarden::app::parts;
 use tokenwarden::app::replay::replay_key;
 use tokenwarden::app::rule_tests::{self, Saved, Suite, Test};
 use tokenwarden::cli::{self, Exit, Terminal};
-use tokenwarden::config::Config;
+use tokenwarden::config::{Config, KEYCLOAK_ACTIONS};
 use tokenwarden::model::{ActionKind, Detection, Output};
 use tokenwarden::pipeline::Worker;
+use tokenwarden::respond::{Allowed, Policy};
 use tokenwarden::rules::Rule;
 
 #[tokio::test]
@@ -92,7 +93,12 @@ fn judged(rule: &str, saved: &Saved, config: &Config) -> Option<(Detection, Outp
     let rules = parts::rule_set(config, None).unwrap();
     let (tables, warnings) = parts::tables(config);
     assert!(warnings.is_empty(), "{warnings:?}");
-    let (engine, policy) = (parts::engine(config, &rules), parts::policy(config));
+    // As where a Keycloak is asked, which can do all that is offered.
+    let policy = Policy::new(Allowed {
+        performed: KEYCLOAK_ACTIONS.to_vec(),
+        ..parts::allowed(config)
+    });
+    let engine = parts::engine(config, &rules);
     let mut worker = Worker::new(HashMap::new(), tables, engine, policy).assuming_done();
     let decoder = parts::named_decoder("tokenwarden", None, replay_key()).unwrap();
     let mut events = Vec::new();
