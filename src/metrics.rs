@@ -187,6 +187,8 @@ metrics! {
         /// Entries forgotten because a table was full, and questions answered before their time because too many waited; each may be
         /// a detection that does not come.
         engine_evictions_total: IntCounter,
+        /// Memory of the process in bytes beyond which the engine forgets the oldest for what comes (`state.memory_max`); 0 when none is set.
+        memory_max_bytes: IntGauge,
         /// Seconds that one transaction of detections, actions and positions took.
         commit_duration_seconds: Histogram in WORK_S,
         /// Statements on the store that failed.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::audited;
 use super::control::Controls;
+use super::memory::Memory;
 use super::{online, parts};
 use crate::admin;
 use crate::clock;
@@ -21,6 +22,7 @@ use crate::pipeline::Control;
 use crate::store::{StoreError, Taken};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const MEMORY_EVERY: u32 = 2;
 const TABLES_EVERY: u32 = 10;
 const ERASURE_EVERY: u32 = 2;
 const HELD_EVERY: u32 = 10;
@@ -38,6 +40,7 @@ pub(super) async fn run(controls: Arc<Controls>, cancel: CancellationToken) {
 async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
     let mut loaded = controls.loaded();
     let mut tables = Arc::clone(&loaded.tables);
+    let mut memory = Memory::default();
     let mut turn: u32 = 0;
     while !cancel.is_cancelled() {
         tokio::select! {
@@ -52,6 +55,12 @@ async fn look_around(controls: Arc<Controls>, cancel: CancellationToken) {
             }
             let up = controls.board.up();
             if !up.is_empty() && controls.control.send(Control::Arrived(up)).await.is_err() {
+                return;
+            }
+        }
+        if turn.is_multiple_of(MEMORY_EVERY) && has_room(&controls.control) {
+            let most = loaded.config.state.memory_max;
+            if memory.look(most, &controls.control).await.is_err() {
                 return;
             }
         }

@@ -187,6 +187,10 @@ impl Controls {
         let config = &loaded.config;
         self.metrics
             .configured(&config.sha256, &loaded.rules.files, config.mode);
+        let memory_max = config.state.memory_max.unwrap_or(0);
+        self.metrics
+            .memory_max_bytes
+            .set(i64::try_from(memory_max).unwrap_or(i64::MAX));
         self.metrics.config_last_reload_successful.set(1);
         self.metrics
             .config_last_reload_success_timestamp_seconds

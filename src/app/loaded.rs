@@ -65,6 +65,7 @@ impl Loaded {
         Reload {
             rules: self.rules.clone(),
             clients: self.config.clients.clone(),
+            limits: self.config.state,
             allowed: parts::allowed(&self.config),
             forms: self.forms.clone(),
             tables: Arc::clone(&self.tables),

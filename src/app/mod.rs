@@ -17,6 +17,7 @@ mod key;
 mod lead;
 mod loaded;
 pub mod lookback;
+mod memory;
 pub mod notify;
 pub mod online;
 pub mod parts;

@@ -111,7 +111,9 @@ pub fn engine(config: &Config, rules: &RuleSet) -> Engine {
         .map(|s| s.lateness)
         .max()
         .unwrap_or(limits::LATENESS_DEFAULT);
-    Engine::new(rules, config.clients.clone(), lateness).with_tenants(config.tenants.clone())
+    Engine::new(rules, config.clients.clone(), lateness)
+        .with_tenants(config.tenants.clone())
+        .with_limits(config.state)
 }
 
 pub fn policy(config: &Config) -> Policy {

@@ -15,6 +15,7 @@ mod schema;
 mod secret;
 mod shared;
 mod sources;
+mod state;
 mod store;
 
 pub use crate::model::{ClientType, Rotation};
@@ -38,6 +39,7 @@ pub use sources::{
     MappingValue, Source, SourceKind, SqlCursor, SqlLayout, SqlSource, Start, WebhookAuth,
     WebhookSource,
 };
+pub use state::StateLimits;
 pub use store::{ArchiveConfig, Retention, StoreConfig};
 
 use std::path::PathBuf;
@@ -81,6 +83,7 @@ pub struct Config {
     /// Absent: events are judged and not kept.
     pub archive: Option<ArchiveConfig>,
     pub retention: Retention,
+    pub state: StateLimits,
     pub sources: Vec<Source>,
     pub revokers: Vec<Revoker>,
     pub receivers: Vec<Receiver>,

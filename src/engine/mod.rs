@@ -42,7 +42,7 @@ use std::time::Duration;
 pub use explain::{Explained, FamilyStory, Outcome};
 pub use found::{Found, stable_id};
 
-use crate::config::{Clients, Tenants};
+use crate::config::{Clients, StateLimits, Tenants};
 use crate::model::{
     ActionKind, Afterwards, Enriched, Input, Mode, OwnEvent, OwnEventKind, Target, Text, Timestamp,
 };
@@ -58,6 +58,7 @@ pub struct Engine {
     /// Of partitions that have none of their own.
     lateness_ms: i64,
     lateness_of: BTreeMap<u32, i64>,
+    limits: StateLimits,
     state: State,
     counters: Counters,
     errors: keyed::Errors,
@@ -108,6 +109,7 @@ impl Engine {
             compiled: Compiled::new(rules, clients, Tenants::default()),
             lateness_ms: millis(lateness),
             lateness_of: BTreeMap::new(),
+            limits: StateLimits::default(),
             state: State::new(),
             counters: Counters::default(),
             errors: keyed::Errors::new(),
@@ -119,6 +121,24 @@ impl Engine {
     pub fn with_tenants(mut self, tenants: Tenants) -> Self {
         self.compiled.know(tenants);
         self
+    }
+
+    /// The same, remembering at most so much.
+    #[must_use]
+    pub fn with_limits(mut self, limits: StateLimits) -> Self {
+        self.set_limits(limits);
+        self
+    }
+
+    /// Remembers at most so much from now on. Where that is less than there is, the oldest goes as more comes.
+    pub fn set_limits(&mut self, limits: StateLimits) {
+        self.limits = limits;
+        self.state.cap(&limits);
+    }
+
+    /// While memory is short no table grows: for what comes, the oldest goes.
+    pub fn hold(&mut self, held: bool) {
+        self.state.hold(held);
     }
 
     /// Other rules, same memory.
@@ -279,6 +299,7 @@ impl Engine {
         match postcard::from_bytes(body) {
             Ok(state) => {
                 self.state = state;
+                self.state.cap(&self.limits);
                 true
             }
             Err(_) => false,

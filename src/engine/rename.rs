@@ -48,6 +48,14 @@ impl Renamed {
         }
     }
 
+    pub(super) fn cap(&mut self, families_max: usize) {
+        self.links.cap(families_max);
+    }
+
+    pub(super) fn hold(&mut self, held: bool) {
+        self.links.hold(held);
+    }
+
     /// The event with every id under the name by which it is known.
     pub(super) fn known_as<'a>(
         &mut self,

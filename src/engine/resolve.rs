@@ -63,9 +63,19 @@ pub(super) struct Resolved {
 impl Resolve {
     pub(super) fn new() -> Self {
         Self {
-            tokens: Table::new(limits::TOKENS_MAX),
-            aliases: Table::new(limits::FAMILIES_MAX / 8),
+            tokens: Table::new(tokens_max(limits::FAMILIES_MAX)),
+            aliases: Table::new(aliases_max(limits::FAMILIES_MAX)),
         }
+    }
+
+    pub(super) fn cap(&mut self, families_max: usize) {
+        self.tokens.cap(tokens_max(families_max));
+        self.aliases.cap(aliases_max(families_max));
+    }
+
+    pub(super) fn hold(&mut self, held: bool) {
+        self.tokens.hold(held);
+        self.aliases.hold(held);
     }
 
     /// The event's family; `None` when nothing in it can be tied to one.
@@ -229,6 +239,15 @@ impl Resolve {
         known.last_seen = known.last_seen.max(time);
         known.refused_only &= refused_only;
     }
+}
+
+const fn tokens_max(families_max: usize) -> usize {
+    families_max * limits::TOKENS_PER_FAMILY
+}
+
+/// Few chains are found to be one.
+const fn aliases_max(families_max: usize) -> usize {
+    families_max / 8
 }
 
 /// The client's part of the event's session.

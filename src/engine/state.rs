@@ -16,6 +16,7 @@ use super::resolve::Resolve;
 use super::risk::{ClientReuses, Risk};
 use super::table::{Aged, Table};
 use super::time::EngineTime;
+use crate::config::StateLimits;
 use crate::model::limits;
 use crate::rules::case::Measure;
 
@@ -182,11 +183,39 @@ impl State {
             keyed: Table::new(limits::KEYED_MAX),
             aside: Aside::default(),
             thefts: Table::new(limits::THEFTS_MAX),
-            members: Table::new(limits::MEMBERS_MAX),
+            members: Table::new(limits::USERS_MAX * limits::MEMBERS_PER_USER),
             questions: Questions::default(),
             swept_at: 0,
             nothing_performed: false,
         }
+    }
+
+    /// Other bounds, for what is to come.
+    pub(super) fn cap(&mut self, limits: &StateLimits) {
+        self.families.cap(limits.families_max);
+        self.resolve.cap(limits.families_max);
+        self.renamed.cap(limits.families_max);
+        self.users.cap(limits.users_max);
+        self.members
+            .cap(limits.users_max * limits::MEMBERS_PER_USER);
+        self.networks.cap(limits.networks_max);
+    }
+
+    /// Whether no table may grow.
+    pub(super) fn hold(&mut self, held: bool) {
+        self.renamed.hold(held);
+        self.resolve.hold(held);
+        self.families.hold(held);
+        self.users.hold(held);
+        self.networks.hold(held);
+        self.clients.hold(held);
+        self.active.hold(held);
+        self.ended.hold(held);
+        self.reuses.hold(held);
+        self.risks.hold(held);
+        self.keyed.hold(held);
+        self.thefts.hold(held);
+        self.members.hold(held);
     }
 
     /// Engine time in milliseconds; the beginning of time before anything was seen.

@@ -39,6 +39,9 @@ impl<V: Aged> Aged for Box<V> {
 pub(super) struct Table<V> {
     shards: Vec<HashMap<u64, V, BuildHasherDefault<KeyHasher>>>,
     shard_max: usize,
+    /// While it may not grow: what the largest shard had when that began.
+    #[serde(skip)]
+    held_at: Option<usize>,
     evicted: u64,
 }
 
@@ -46,9 +49,23 @@ impl<V: Aged> Table<V> {
     pub(super) fn new(entries_max: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| HashMap::default()).collect(),
-            shard_max: (entries_max / SHARDS).max(EVICT_PART),
+            shard_max: shard_max(entries_max),
+            held_at: None,
             evicted: 0,
         }
+    }
+
+    /// Another bound; what is beyond it goes as others come.
+    pub(super) fn cap(&mut self, entries_max: usize) {
+        self.shard_max = shard_max(entries_max);
+    }
+
+    /// From now on no larger than it is, but for a few entries in each shard; or as large as its bound again.
+    pub(super) fn hold(&mut self, held: bool) {
+        let largest = || self.shards.iter().map(HashMap::len).max();
+        self.held_at = held
+            .then(|| largest().unwrap_or(0).max(EVICT_PART))
+            .map(|now| self.held_at.map_or(now, |before| before.min(now)));
     }
 
     pub(super) fn get(&self, key: u64) -> Option<&V> {
@@ -61,8 +78,9 @@ impl<V: Aged> Table<V> {
 
     pub(super) fn get_or_insert_with(&mut self, key: u64, make: impl FnOnce() -> V) -> &mut V {
         let shard = &mut self.shards[shard_of(key)];
-        if shard.len() >= self.shard_max && !shard.contains_key(&key) {
-            self.evicted += evict_oldest(shard);
+        let most = self.held_at.unwrap_or(usize::MAX).min(self.shard_max);
+        if shard.len() >= most && !shard.contains_key(&key) {
+            self.evicted += evict_oldest(shard, most);
         }
         shard.entry(key).or_insert_with(make)
     }
@@ -100,12 +118,20 @@ impl<V: Aged> Table<V> {
     }
 }
 
-fn evict_oldest<V: Aged>(shard: &mut HashMap<u64, V, BuildHasherDefault<KeyHasher>>) -> u64 {
+fn shard_max(entries_max: usize) -> usize {
+    (entries_max / SHARDS).max(EVICT_PART)
+}
+
+/// Of a shard with `most` entries or more.
+fn evict_oldest<V: Aged>(
+    shard: &mut HashMap<u64, V, BuildHasherDefault<KeyHasher>>,
+    most: usize,
+) -> u64 {
     let mut by_age: Vec<(bool, i64, u64)> = shard
         .iter()
         .map(|(key, value)| (!value.provisional(), value.last_seen(), *key))
         .collect();
-    let count = (by_age.len() / EVICT_PART).max(1);
+    let count = (by_age.len() - most) + (most / EVICT_PART).max(1);
     by_age.select_nth_unstable(count - 1);
     by_age.truncate(count);
     for (_, _, key) in &by_age {
@@ -166,6 +192,58 @@ mod tests {
         assert_eq!(table.evicted() + table.len() as u64, 100_000);
         assert!(table.get(key("99999")).is_some());
         assert!(table.get(key("0")).is_none());
+    }
+
+    fn fill(table: &mut Table<i64>, times: std::ops::Range<i64>) {
+        for time in times {
+            table.get_or_insert_with(key(&time.to_string()), || time);
+        }
+    }
+
+    #[test]
+    fn under_a_lower_bound_the_oldest_go_as_others_come() {
+        let mut table = Table::new(SHARDS * 64);
+        fill(&mut table, 0..10_000);
+        assert_eq!(table.evicted(), 0);
+        table.cap(SHARDS * 16);
+        assert_eq!(table.len(), 10_000, "nothing came");
+        fill(&mut table, 10_000..15_000);
+        assert!(table.len() <= SHARDS * 16);
+        assert_eq!(table.evicted() + table.len() as u64, 15_000);
+        assert!(table.get(key("14999")).is_some());
+        assert!((0..5000).all(|time: i64| table.get(key(&time.to_string())).is_none()));
+    }
+
+    #[test]
+    fn what_is_held_does_not_grow_until_it_may_again() {
+        let mut table = Table::new(SHARDS * 64);
+        fill(&mut table, 0..4000);
+        let largest = table.shards.iter().map(HashMap::len).max().unwrap();
+        table.hold(true);
+        fill(&mut table, 4000..9000);
+        assert!(table.len() <= SHARDS * largest && table.evicted() > 0);
+        assert_eq!(table.evicted() + table.len() as u64, 9000);
+        assert!(table.get(key("8999")).is_some() && table.get(key("0")).is_none());
+
+        // Also where it is said again, by then of less.
+        table.hold(true);
+        fill(&mut table, 9000..12_000);
+        assert!(table.len() <= SHARDS * largest);
+        table.hold(false);
+        let before = table.evicted();
+        fill(&mut table, 12_000..14_000);
+        assert_eq!(table.evicted(), before);
+    }
+
+    #[test]
+    fn whether_it_is_held_is_no_part_of_what_is_saved() {
+        let mut table = Table::new(SHARDS * 64);
+        fill(&mut table, 0..1000);
+        let free = postcard::to_stdvec(&table).unwrap();
+        table.hold(true);
+        assert_eq!(postcard::to_stdvec(&table).unwrap(), free);
+        let back: Table<i64> = postcard::from_bytes(&free).unwrap();
+        assert_eq!(back.held_at, None);
     }
 
     #[test]

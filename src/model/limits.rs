@@ -48,8 +48,8 @@ pub const REPEATS_TURN: Duration = Duration::from_hours(2);
 pub const REPEATS_MAX: usize = 4_000_000;
 /// Families remembered.
 pub const FAMILIES_MAX: usize = 8_000_000;
-/// Tokens that lead to a family.
-pub const TOKENS_MAX: usize = 32_000_000;
+/// Tokens that lead to a family, for each that is remembered.
+pub const TOKENS_PER_FAMILY: usize = 4;
 /// Users, address prefixes and clients that the engine keeps state for.
 pub const USERS_MAX: usize = 8_000_000;
 pub const NETWORKS_MAX: usize = 2_000_000;
@@ -59,8 +59,15 @@ pub const RISKS_MAX: usize = 1_000_000;
 /// Questions that wait for their settling time; some 40 bytes each. Only a partition that stands still while another goes
 /// on lets so many gather: a minute and a half of 40,000 events a second. Beyond it the oldest is answered at once.
 pub const QUESTIONS_MAX: usize = 4_000_000;
-/// Users and sessions whose families are listed, so that what is done to them reaches each; some 60 bytes each.
-pub const MEMBERS_MAX: usize = 16_000_000;
+/// Users and sessions whose families are listed, so that what is done to them reaches each, for each user that is
+/// remembered; some 60 bytes each.
+pub const MEMBERS_PER_USER: usize = 2;
+/// Least and most that a configuration may say of these: a table has 256 shards of eight entries at least, and beyond the
+/// other it is no matter of one machine.
+pub const ENTRIES_MIN: usize = 2048;
+pub const ENTRIES_MAX: usize = 100_000_000;
+/// Least that it may say of the memory of the process: rules, code and buffers take so much.
+pub const MEMORY_MIN: u64 = 16 * 1024 * 1024;
 /// Sessions and users known to have been ended.
 pub const ENDED_MAX: usize = 2_000_000;
 /// A configuration or rule file. The longest one imagined (a thousand declared clients) is near 200 KiB.

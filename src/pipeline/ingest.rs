@@ -17,7 +17,7 @@ use super::observer::Observer;
 use super::owned::{Next, Partitions, Standing};
 use super::pending::{Pending, Withheld};
 use super::worker::{OWN_SOURCE, Worker};
-use crate::config::Clients;
+use crate::config::{Clients, StateLimits};
 use crate::decode::Decoder;
 use crate::enrich::Tables;
 use crate::metrics::Names;
@@ -39,6 +39,8 @@ pub enum Control {
     Reload(Box<Reload>),
     /// Sources that are being read, also where no partition is theirs.
     Arrived(Vec<Text>),
+    /// Whether memory is so short that the engine must not remember more than it does.
+    MemoryShort(bool),
     /// Sources that cannot be read for longer than their lateness: they no longer hold time back.
     LeftOut(Vec<Text>),
     /// Users who are to be forgotten; answered when they are, unless a partition is read again, which would bring them back.
@@ -54,6 +56,7 @@ pub enum Control {
 pub struct Reload {
     pub rules: RuleSet,
     pub clients: Clients,
+    pub limits: StateLimits,
     pub allowed: Allowed,
     pub forms: std::collections::HashMap<Text, Arc<dyn Decoder>>,
     pub tables: Arc<Tables>,
@@ -364,6 +367,7 @@ impl Loop {
             Control::Claimed(claims) => self.claimed(claims),
             Control::Arrived(sources) => self.are_up(sources),
             Control::Tables(tables) => self.worker.replace_tables(tables),
+            Control::MemoryShort(short) => self.worker.engine.hold(short),
             Control::Forget(people, done) => {
                 for Person { user_id } in &people {
                     self.worker.engine.forget(user_id);
@@ -388,6 +392,7 @@ impl Loop {
                 self.worker
                     .engine
                     .replace_rules(&reload.rules, reload.clients, tenants);
+                self.worker.engine.set_limits(reload.limits);
                 self.worker.policy.replace(reload.allowed);
                 self.worker.replace_forms(reload.forms);
                 self.worker.replace_tables(reload.tables);

@@ -65,6 +65,18 @@ impl Node {
         duration
     }
 
+    /// Bytes: `2GiB`, `512MiB`, `65536KiB`, or a number alone.
+    pub fn size(&self, least: u64, faults: &mut Faults) -> Option<u64> {
+        let size = self.as_str().and_then(parse_size);
+        size.filter(|size| *size >= least).or_else(|| {
+            let least = least.div_ceil(MIB);
+            self.expected(
+                &format!("a size of at least {least}MiB, such as 2GiB"),
+                faults,
+            )
+        })
+    }
+
     /// A day: `2027-01-31`.
     pub fn date(&self, faults: &mut Faults) -> Option<jiff::civil::Date> {
         let text = self.as_str().unwrap_or_default();
@@ -173,6 +185,23 @@ pub fn is_url(text: &str, schemes: &[&str]) -> bool {
         && url::Url::parse(text).is_ok_and(|url| url.has_host())
 }
 
+const MIB: u64 = 1024 * 1024;
+
+/// A whole number of bytes, KiB, MiB, GiB or TiB.
+fn parse_size(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 5] = [
+        ("", 1),
+        ("KiB", 1024),
+        ("MiB", MIB),
+        ("GiB", 1024 * MIB),
+        ("TiB", MIB * MIB),
+    ];
+    let digits = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let (_, bytes) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*bytes)
+}
+
 /// `500ms`, `30s`, `10m`, `24h`, `30d`, or several of them, largest unit first (`1h30m`).
 pub fn parse_duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 5] = [
@@ -205,6 +234,31 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("65536KiB", 64 * MIB),
+            ("2GiB", 2048 * MIB),
+            ("1TiB", MIB * MIB),
+        ] {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "GiB",
+            "2GB",
+            "2gib",
+            "1.5GiB",
+            "2 GiB",
+            "-1",
+            "99999999TiB",
+        ] {
+            assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn durations() {

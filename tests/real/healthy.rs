@@ -60,6 +60,7 @@ receivers:
     webhook: { url: "API/notify" }
 store: { url: "sqlite://tokenwarden.db", snapshot_every: 5s }
 archive: { path: archive }
+state: { memory_max: 1TiB }
 "#;
 
 pub(crate) struct Healthy {

@@ -15,6 +15,7 @@ mod secret;
 mod services;
 mod sources;
 mod sql;
+mod state;
 mod store;
 mod templates;
 
@@ -29,7 +30,9 @@ use crate::model::limits::YAML_BYTES_MAX;
 use crate::model::{Mode, Text};
 use crate::yaml::{Fault, Faults, Map, Node, Place};
 
-use super::{Clients, Config, GeoIp, Http, Log, Response, Retention, StoreConfig, Tenants};
+use super::{
+    Clients, Config, GeoIp, Http, Log, Response, Retention, StateLimits, StoreConfig, Tenants,
+};
 
 /// Below the 30 s after which Kubernetes kills.
 const GRACE_PERIOD_DEFAULT: Duration = Duration::from_secs(20);
@@ -118,6 +121,7 @@ fn read(node: &Node, text: &str, path: &Path, faults: &mut Faults) -> Option<Con
         store: map.or("store", StoreConfig::beside(path), faults, store::store),
         archive: map.optional("archive", faults, store::archive),
         retention: map.or("retention", Retention::default(), faults, store::retention),
+        state: map.or("state", StateLimits::default(), faults, state::state),
         sources: list(&mut map, "sources", faults, sources::source),
         revokers: list(&mut map, "revokers", faults, revokers::revoker),
         receivers: list(&mut map, "receivers", faults, receivers::receiver),
