@@ -51,7 +51,7 @@ pub use network::{
     Agent, Anonymity, DeviceClass, Enriched, Granularity, Network, NetworkClass, Place, Prefix,
 };
 pub use output::{Commit, Member, Output, Progress};
-pub use own::{OwnEvent, OwnEventKind};
+pub use own::{OWN_SOURCE, OwnEvent, OwnEventKind};
 pub use person::{By, Deed, Matchers, PersonEvent, Resolution, Silence};
 pub use phase::{Phase, Stand};
 pub use position::{Claim, Position, SourcePartition, StartAt};

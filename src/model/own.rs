@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ActionKind, Target, Text, Timestamp};
 
+/// The source that carries it.
+pub const OWN_SOURCE: &str = "tokenwarden-own";
+
 /// A row of the table of our own doings; tailed like any source, with a position.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OwnEvent {

@@ -16,14 +16,14 @@ use super::archiving::Archiving;
 use super::observer::Observer;
 use super::owned::{Next, Partitions, Standing};
 use super::pending::{Pending, Withheld};
-use super::worker::{OWN_SOURCE, Worker};
+use super::worker::Worker;
 use crate::config::{Clients, StateLimits};
 use crate::decode::Decoder;
 use crate::enrich::Tables;
 use crate::metrics::Names;
 use crate::model::{
-    Afterwards, Claim, Commit, Person, Progress, RawBatch, SourcePartition, Target, Text,
-    Timestamp, limits,
+    Afterwards, Claim, Commit, OWN_SOURCE, Person, Progress, RawBatch, SourcePartition, Target,
+    Text, Timestamp, limits,
 };
 use crate::respond::Allowed;
 use crate::rules::RuleSet;

@@ -15,4 +15,4 @@ pub use archiving::{ArchiveControl, ArchiveReport, Archiving, Scribe, archived_k
 pub use ingest::{Control, Ingest, IngestError, Reload, Restorable, restore};
 pub use observer::Observer;
 pub use owned::Standing;
-pub use worker::{OWN_SOURCE, Seen, Taken, Worker};
+pub use worker::{Seen, Taken, Worker};

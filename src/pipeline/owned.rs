@@ -8,9 +8,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::worker::OWN_SOURCE;
 use crate::model::{
-    CANARY_SOURCE, Claim, Position, RawBatch, SourcePartition, StartAt, Text, limits,
+    CANARY_SOURCE, Claim, OWN_SOURCE, Position, RawBatch, SourcePartition, StartAt, Text, limits,
 };
 
 /// How far the state stands for every partition that it knows, ours or not: restored, read, or handed over since.

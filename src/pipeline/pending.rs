@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use tokio::time::Instant;
 
-use super::worker::{OWN_SOURCE, Taken};
-use crate::model::{Claim, Commit, Output, Position, Progress, SourcePartition, Text, limits};
+use super::worker::Taken;
+use crate::model::{
+    Claim, Commit, OWN_SOURCE, Output, Position, Progress, SourcePartition, Text, limits,
+};
 
 #[derive(Default)]
 pub(super) struct Pending {

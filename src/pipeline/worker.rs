@@ -10,9 +10,9 @@ use crate::decode::Decoder;
 use crate::engine::{Engine, Found};
 use crate::enrich::{Enricher, Tables};
 use crate::model::{
-    ActionKind, CANARY_SOURCE, Canary, Decision, Enriched, Event, Input, NoEffect, Output,
-    OwnEvent, PersonEvent, RawBatch, RawRecord, Reject, RejectReason, SourcePartition, Text,
-    Timestamp, limits,
+    ActionKind, CANARY_SOURCE, Canary, Decision, Enriched, Event, Input, NoEffect, OWN_SOURCE,
+    Output, OwnEvent, PersonEvent, RawBatch, RawRecord, Reject, RejectReason, SourcePartition,
+    Text, Timestamp, limits,
 };
 use crate::respond::Policy;
 
@@ -31,9 +31,6 @@ pub struct Worker {
     names_families: bool,
     judged: HashSet<Text>,
 }
-
-/// Name of the source that carries what was done by us.
-pub const OWN_SOURCE: &str = "tokenwarden-own";
 
 /// What became of the input so far that is not yet durable.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::limits::LATENESS_DEFAULT;
-use crate::model::{Text, Timestamp};
+use crate::model::{CANARY_SOURCE, OWN_SOURCE, Text, Timestamp};
 use crate::yaml::{Faults, Map, Node};
 
 use super::super::{
@@ -24,7 +24,7 @@ const POLL_DEFAULT: Duration = Duration::from_secs(1);
 
 pub(super) fn source(node: &Node, faults: &mut Faults) -> Option<Source> {
     let mut map = node.mapping(faults)?;
-    let name = map.required("name", faults, name);
+    let name = map.required("name", faults, name_of_a_source);
     let kind = map
         .one_kind(&["kafka", "sql", "webhook", "file"], faults)
         .and_then(|(kind, node)| match kind {
@@ -52,6 +52,16 @@ pub(super) fn source(node: &Node, faults: &mut Faults) -> Option<Source> {
         warm_up,
         lateness,
     })
+}
+
+fn name_of_a_source(node: &Node, faults: &mut Faults) -> Option<Text> {
+    let name = name(node, faults)?;
+    if [OWN_SOURCE, CANARY_SOURCE].contains(&&*name) {
+        let fault = node.fault(format!("`{name}` is a source of the daemon's own"));
+        faults.push(fault.with_hint("any other name will do"));
+        return None;
+    }
+    Some(name)
 }
 
 fn start(node: &Node, kind: Option<&SourceKind>, faults: &mut Faults) -> Option<Start> {
