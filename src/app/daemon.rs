@@ -284,8 +284,8 @@ async fn open_store(loaded: &Loaded, keys: &Keys) -> anyhow::Result<Store> {
 
 /// As others on the store are told of it: another one for each start.
 fn name_of_this_process() -> Text {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
     format!("{host} (process {}, {})", std::process::id(), clock::now()).into()
 }
 
