@@ -187,6 +187,8 @@ pub const OUTCOME_WAIT: Duration = Duration::from_secs(15);
 pub const LEASE: Duration = Duration::from_secs(30);
 /// A running try renews its lease so often: two renewals may fail.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(10);
+/// A stop waits so long for connections to the store that are in use.
+pub const STORE_CLOSE_MAX: Duration = Duration::from_secs(5);
 /// How long a daemon leads on a PostgreSQL store unless it renews that: what a second one waits when the first says no more.
 pub const LEAD_LASTS: Duration = Duration::from_secs(6);
 /// It is renewed so often, and tried again so soon when that fails.

@@ -7,7 +7,8 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use sqlx::{Any, Pool, Row as _, Transaction};
+use sqlx::{Any, AnyConnection, Row as _, Transaction};
+use tokio::time::timeout;
 
 use crate::model::{Text, Timestamp, limits};
 
@@ -110,76 +111,91 @@ impl Store {
         owner: &Text,
         process: &Text,
     ) -> Result<Option<Leader>, StoreError> {
-        let Some(pool) = &self.inner.lead else {
+        let Some(line) = &self.inner.lead else {
             return Ok(None);
         };
-        if let Some(known) = known(pool).await?
-            && !known.is_over
-        {
-            if known.leader.owner == *owner {
-                // Our own, of which we never heard.
-                self.sit(Seat::Leads { term: known.term });
-                self.renew_lead().await?;
-                return Ok(None);
+        let mut connection = line.take().await?;
+        let leader = self.take_by(&mut connection, owner, process).await?;
+        line.give_back(connection);
+        Ok(leader.map(|leader| self.give_way(leader)))
+    }
+
+    /// What the one before had not begun is free when it is ours, also where we are told so at the second time only.
+    async fn take_by(
+        &self,
+        connection: &mut AnyConnection,
+        owner: &Text,
+        process: &Text,
+    ) -> Result<Option<Leader>, StoreError> {
+        let known = known(connection).await?.filter(|known| !known.is_over);
+        if let Some(Known { term, leader, .. }) = known {
+            if leader.owner != *owner {
+                return Ok(Some(leader));
             }
-            return Ok(Some(self.give_way(known.leader)));
+            // Our own, of which we never heard.
+            self.sit(Seat::Leads { term });
+            if !renew(connection, term).await? {
+                return Err(self.lost_to(Some(known_leader(connection).await?)));
+            }
+        } else {
+            let taken = sqlx::query(TAKE)
+                .bind(owner.as_ref())
+                .bind(process.as_ref())
+                .bind(LASTS_MS)
+                .fetch_optional(&mut *connection)
+                .await?;
+            let Some(row) = taken else {
+                return known_leader(connection).await.map(Some);
+            };
+            let term = row.try_get("term")?;
+            self.sit(Seat::Leads { term });
         }
-        let taken = sqlx::query(TAKE)
-            .bind(owner.as_ref())
-            .bind(process.as_ref())
-            .bind(LASTS_MS)
-            .fetch_optional(pool)
-            .await?;
-        let Some(row) = taken else {
-            let known = known(pool).await?.ok_or_else(|| gone("the row is gone"))?;
-            return Ok(Some(self.give_way(known.leader)));
-        };
-        self.sit(Seat::Leads {
-            term: row.try_get("term")?,
-        });
-        sqlx::query(FREE).execute(pool).await?;
+        sqlx::query(FREE).execute(connection).await?;
         Ok(None)
     }
 
     /// Ends the lead of a daemon that is known to be gone, before its time.
     pub async fn end_lead_of(&self, leader: &Leader) -> Result<(), StoreError> {
-        if let Some(pool) = &self.inner.lead {
+        if let Some(line) = &self.inner.lead {
+            let mut connection = line.take().await?;
             sqlx::query("UPDATE leader SET expires_at = 0 WHERE owner = $1")
                 .bind(leader.owner.as_ref())
-                .execute(pool)
+                .execute(&mut connection)
                 .await?;
+            line.give_back(connection);
         }
         Ok(())
     }
 
     /// Keeps the lead; [`StoreError::NotLeading`] when somebody else has it since.
     pub async fn renew_lead(&self) -> Result<(), StoreError> {
-        let (Some(pool), Some(term)) = (&self.inner.lead, self.term()?) else {
+        let (Some(line), Some(term)) = (&self.inner.lead, self.term()?) else {
             return Ok(());
         };
-        let renewed = sqlx::query(RENEW)
-            .bind(LASTS_MS)
-            .bind(term)
-            .execute(pool)
-            .await?;
-        match renewed.rows_affected() {
-            0 => Err(self.lost_lead().await),
-            _ => Ok(()),
+        let mut connection = line.take().await?;
+        let is_renewed = renew(&mut connection, term).await?;
+        line.give_back(connection);
+        if is_renewed {
+            Ok(())
+        } else {
+            Err(self.lost_lead().await)
         }
     }
 
     /// Lets the next one have it at once. Nothing can be written afterwards.
     pub async fn give_up_lead(&self) -> Result<(), StoreError> {
-        let (Some(pool), Seat::Leads { term }) = (&self.inner.lead, self.seat().clone()) else {
+        let (Some(line), Seat::Leads { term }) = (&self.inner.lead, self.seat().clone()) else {
             return Ok(());
         };
         self.sit(Seat::StandsBy {
             leader: "nobody".into(),
         });
+        let mut connection = line.take().await?;
         sqlx::query("UPDATE leader SET expires_at = 0 WHERE term = $1")
             .bind(term)
-            .execute(pool)
+            .execute(&mut connection)
             .await?;
+        line.give_back(connection);
         Ok(())
     }
 
@@ -211,14 +227,26 @@ impl Store {
     }
 
     async fn lost_lead(&self) -> StoreError {
-        let leader = match &self.inner.lead {
-            Some(pool) => known(pool).await.ok().flatten(),
-            None => None,
+        // It is lost whoever has it.
+        let leader = timeout(limits::LEAD_TIMEOUT, self.leader()).await;
+        self.lost_to(leader.ok().and_then(Result::ok).flatten())
+    }
+
+    async fn leader(&self) -> Result<Option<Leader>, StoreError> {
+        let Some(line) = &self.inner.lead else {
+            return Ok(None);
         };
+        let mut connection = line.take().await?;
+        let known = known(&mut connection).await?;
+        line.give_back(connection);
+        Ok(known.map(|known| known.leader))
+    }
+
+    fn lost_to(&self, leader: Option<Leader>) -> StoreError {
         let leader: Text = leader
             .map_or_else(
                 || "another daemon leads".to_owned(),
-                |known| known.leader.to_string(),
+                |leader| leader.to_string(),
             )
             .into();
         self.sit(Seat::StandsBy {
@@ -244,8 +272,23 @@ impl Store {
     }
 }
 
-async fn known(pool: &Pool<Any>) -> Result<Option<Known>, StoreError> {
-    let row = sqlx::query(KNOWN).fetch_optional(pool).await?;
+/// Whether it is still ours.
+async fn renew(connection: &mut AnyConnection, term: i64) -> Result<bool, StoreError> {
+    let renewed = sqlx::query(RENEW)
+        .bind(LASTS_MS)
+        .bind(term)
+        .execute(connection)
+        .await?;
+    Ok(renewed.rows_affected() > 0)
+}
+
+async fn known_leader(connection: &mut AnyConnection) -> Result<Leader, StoreError> {
+    let known = known(connection).await?;
+    Ok(known.ok_or_else(|| gone("the row is gone"))?.leader)
+}
+
+async fn known(connection: &mut AnyConnection) -> Result<Option<Known>, StoreError> {
+    let row = sqlx::query(KNOWN).fetch_optional(connection).await?;
     row.map(|row| {
         Ok(Known {
             term: row.try_get("term")?,

@@ -21,6 +21,7 @@ mod gauges;
 mod inspect;
 mod lead;
 mod left;
+mod line;
 mod measures;
 mod migrate;
 mod open;
@@ -59,6 +60,9 @@ use std::sync::{Arc, Mutex};
 
 use sqlx::{Any, Pool, Transaction};
 use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::model::limits;
 
 /// A connection to the store; cheap to clone.
 #[derive(Clone)]
@@ -73,7 +77,7 @@ struct Inner {
     /// SQLite: read-only connections that see the last commit and disturb nobody. PostgreSQL: the writer's pool.
     reader: Pool<Any>,
     /// PostgreSQL: the connection by which a daemon leads. Its own, for the lead must not wait for work.
-    lead: Option<Pool<Any>>,
+    lead: Option<line::Line>,
     seat: Mutex<lead::Seat>,
     /// How people know it: a path, or a URL without its password.
     name: String,
@@ -110,12 +114,17 @@ impl Store {
         self.write(ping).await.map(|_| ())
     }
 
-    /// Gives the connections back; running statements end first.
+    /// Gives the connections back; running statements end first, unless they do not.
     pub async fn close(&self) {
-        self.inner.writer.close().await;
-        self.inner.reader.close().await;
-        if let Some(lead) = &self.inner.lead {
-            lead.close().await;
+        let close = async {
+            self.inner.writer.close().await;
+            self.inner.reader.close().await;
+            if let Some(lead) = &self.inner.lead {
+                lead.close().await;
+            }
+        };
+        if timeout(limits::STORE_CLOSE_MAX, close).await.is_err() {
+            tracing::warn!("Connections of the store do not answer, and are left");
         }
     }
 

@@ -9,15 +9,18 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{Any, Pool};
+use sqlx::{Any, AnyConnection, Connection as _, Pool};
 use tokio::sync::watch;
 
 use crate::config::StoreConfig;
 
+use super::line::Line;
 use super::{Backend, Inner, OpenError, Store, migrate, snapshot};
 
 /// How long a caller waits for a free connection before the store counts as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that is silent for longer is given up.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Read-only connections to SQLite: the API and the mail are few.
 const SQLITE_READERS: u32 = 4;
 
@@ -93,7 +96,7 @@ async fn open_sqlite(path: &Path, open_as: OpenAs) -> Result<Store, OpenError> {
         OpenAs::Daemon | OpenAs::Helper => WRITER_PRAGMAS,
         OpenAs::Reader => READER_PRAGMAS,
     };
-    let writer = file_pool(1, settings)
+    let writer = pool(1, settings)
         .connect_with(options.clone())
         .await
         .map_err(OpenError::failed(&name, "opening the file"))?;
@@ -104,7 +107,7 @@ async fn open_sqlite(path: &Path, open_as: OpenAs) -> Result<Store, OpenError> {
             .await
             .map_err(OpenError::failed(&name, "freeing leases"))?;
     }
-    let reader = file_pool(SQLITE_READERS, READER_PRAGMAS).connect_lazy_with(options);
+    let reader = pool(SQLITE_READERS, READER_PRAGMAS).connect_lazy_with(options);
     let pools = Pools {
         writer,
         reader,
@@ -146,7 +149,7 @@ async fn open_postgres(
         OpenAs::Daemon => DAEMON_SETTINGS,
         OpenAs::Reader | OpenAs::Helper => POSTGRES_SETTINGS,
     };
-    let writer = pool(config.connections_max.max(2), settings)
+    let writer = server_pool(config.connections_max.max(2), settings)
         .connect_with(options.clone())
         .await
         .map_err(OpenError::failed(&name, "connecting"))?;
@@ -154,7 +157,7 @@ async fn open_postgres(
     let mut lead = None;
     if open_as == OpenAs::Daemon {
         drop_abandoned(&writer, Backend::Postgres).await;
-        lead = Some(pool(1, LEAD_SETTINGS).connect_lazy_with(options));
+        lead = Some(Line::new(options, LEAD_SETTINGS));
     }
     let pools = Pools {
         reader: writer.clone(),
@@ -167,7 +170,7 @@ async fn open_postgres(
 struct Pools {
     writer: Pool<Any>,
     reader: Pool<Any>,
-    lead: Option<Pool<Any>>,
+    lead: Option<Line>,
 }
 
 impl Store {
@@ -203,14 +206,25 @@ const DAEMON_SETTINGS: &str = "SET statement_timeout = '60s'; SET idle_in_transa
 /// What is not answered in this time is asked again.
 const LEAD_SETTINGS: &str = "SET statement_timeout = '3s'; SET timezone = 'UTC'";
 
-/// A server may have gone since a connection was last used; a file has not, and to ask costs two changes of thread.
-fn file_pool(connections_max: u32, settings: &'static str) -> AnyPoolOptions {
-    pool(connections_max, settings).test_before_acquire(false)
+/// A server may have gone since a connection was last used, and its host without a word: a connection that does not answer at once
+/// is given up, since the pool itself would wait until TCP gives up.
+fn server_pool(connections_max: u32, settings: &'static str) -> AnyPoolOptions {
+    pool(connections_max, settings)
+        .before_acquire(|connection, _| Box::pin(answers(connection)))
+        .after_release(|connection, _| Box::pin(answers(connection)))
 }
 
+async fn answers(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    let answered = tokio::time::timeout(PING_TIMEOUT, connection.ping()).await;
+    let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    answered.map_err(silent)?.map(|()| true)
+}
+
+/// A file has not gone since it was last used, and to ask would cost two changes of thread.
 fn pool(connections_max: u32, settings: &'static str) -> AnyPoolOptions {
     AnyPoolOptions::new()
         .max_connections(connections_max)
+        .test_before_acquire(false)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .after_connect(move |connection, _| {
             Box::pin(async move {

@@ -38,6 +38,7 @@ mod prometheus;
 mod prometheus_server;
 mod proxy;
 mod refreshes;
+mod silent_store;
 #[path = "../support/source_harness.rs"]
 mod source_harness;
 mod sql;

@@ -1,4 +1,4 @@
-//! A TCP proxy before a real server, which can be cut and mended: an outage for one test and nobody else.
+//! A TCP proxy before a real server, which can be cut, mended, and made silent: an outage for one test and nobody else.
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
@@ -14,6 +14,8 @@ pub(crate) struct Proxy {
     /// `localhost:PORT`, as the certificates say; `127.0.0.1:PORT` before Kafka.
     pub(crate) address: String,
     is_open: watch::Sender<bool>,
+    /// How often it fell silent.
+    silences: watch::Sender<u64>,
     served: Arc<AtomicUsize>,
     serving: tokio::task::JoinHandle<()>,
 }
@@ -52,6 +54,7 @@ impl Proxy {
         rewrite: Option<Rewrite>,
     ) -> Self {
         let (is_open, opened) = watch::channel(true);
+        let (silences, silenced) = watch::channel(0);
         let served = Arc::new(AtomicUsize::new(0));
         let (count, server) = (Arc::clone(&served), server.to_owned());
         let serving = tokio::spawn(async move {
@@ -62,12 +65,20 @@ impl Proxy {
                 }
                 count.fetch_add(1, Ordering::Relaxed);
                 let server = TcpStream::connect(&server).await.unwrap();
-                tokio::spawn(relay(client, server, opened.clone(), rewrite.clone()));
+                let silenced = silenced.clone();
+                tokio::spawn(relay(
+                    client,
+                    server,
+                    opened.clone(),
+                    silenced,
+                    rewrite.clone(),
+                ));
             }
         });
         Self {
             address,
             is_open,
+            silences,
             served,
             serving,
         }
@@ -80,6 +91,12 @@ impl Proxy {
 
     pub(crate) fn mend(&self) {
         self.is_open.send_replace(true);
+    }
+
+    /// As when the host vanishes and another takes its address: connections that there are stay open, and what is sent on them is
+    /// swallowed; new ones work.
+    pub(crate) fn silence(&self) {
+        self.silences.send_modify(|silences| *silences += 1);
     }
 
     /// Connections so far.
@@ -98,18 +115,24 @@ async fn relay(
     client: TcpStream,
     server: TcpStream,
     mut opened: watch::Receiver<bool>,
+    mut silenced: watch::Receiver<u64>,
     rewrite: Option<Rewrite>,
 ) {
-    let (from_client, to_client) = client.into_split();
-    let (from_server, to_server) = server.into_split();
-    tokio::select! {
-        () = copy(from_client, to_server, None) => {}
-        () = copy(from_server, to_client, rewrite) => {}
-        _ = opened.wait_for(|is_open| !is_open) => {}
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let before = *silenced.borrow();
+    let is_silent = tokio::select! {
+        () = copy(&mut from_client, &mut to_server, None) => false,
+        () = copy(&mut from_server, &mut to_client, rewrite) => false,
+        _ = opened.wait_for(|is_open| !is_open) => false,
+        silent = silenced.wait_for(|silences| *silences > before) => silent.is_ok(),
+    };
+    if is_silent {
+        std::future::pending::<()>().await;
     }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, rewrite: Option<Rewrite>) {
+async fn copy(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, rewrite: Option<Rewrite>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let bytes = &mut buffer[..length];

@@ -209,12 +209,9 @@ async fn frozen(mut pair: Pair) {
     pair.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs real servers: tests/run"]
-async fn another_takes_over_from_one_that_has_lost_the_store() {
-    let (records, source, calm) = broker().await;
-    let store = database().await;
-    let address = url::Url::parse(&store).unwrap();
+/// A proxy before a database, and its URL through that.
+pub(crate) async fn proxied(store: &str) -> (Proxy, String) {
+    let address = url::Url::parse(store).unwrap();
     let server = format!(
         "{}:{}",
         address.host_str().unwrap(),
@@ -222,6 +219,15 @@ async fn another_takes_over_from_one_that_has_lost_the_store() {
     );
     let proxy = Proxy::before(&server).await;
     let through = store.replace(&server, &proxy.address);
+    (proxy, through)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real servers: tests/run"]
+async fn another_takes_over_from_one_that_has_lost_the_store() {
+    let (records, source, calm) = broker().await;
+    let store = database().await;
+    let (proxy, through) = proxied(&store).await;
     let mut pair = Pair::start(records, (&source, &calm), (&through, &store)).await;
 
     let since = Instant::now();
@@ -390,7 +396,7 @@ async fn one_that_led_before_forgets_in_its_archive_while_it_stands_by() {
     second.stop().await;
 }
 
-async fn open(url: &str) -> Store {
+pub(crate) async fn open(url: &str) -> Store {
     let config = StoreConfig {
         url: Secret::new(url),
         connections_max: 4,
@@ -486,7 +492,7 @@ async fn refuses(store: &Store) {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
