@@ -11,19 +11,21 @@ use super::loaded::Loaded;
 use crate::clock;
 use crate::model::limits::{REFUSALS_TOLD_EVERY, REFUSED_ADDRESSES_MAX};
 use crate::model::{AuditKind, AuditNote, Text, Timestamp};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Nobody waits longer for the log than this; what cannot be told is not done, where it can be left.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Writes one entry; the reason why not is for a person.
 pub(super) async fn tell(store: &Store, note: AuditNote) -> Result<(), String> {
+    let told = record(store, note).await;
+    told.map_err(|error| format!("the audit log cannot be written: {error}"))
+}
+
+/// The same, for who has to know whether waiting may mend it.
+pub(super) async fn record(store: &Store, note: AuditNote) -> Result<(), StoreError> {
     let told = tokio::time::timeout(PATIENCE, store.record(&[note], clock::now())).await;
-    match told {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(format!("the audit log cannot be written: {error}")),
-        Err(_) => Err("the audit log cannot be written: the store does not answer".to_owned()),
-    }
+    told.unwrap_or_else(|_| Err(StoreError::Unavailable("no answer in time".to_owned())))
 }
 
 /// A start or a reload: what is in force from now on.

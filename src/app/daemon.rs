@@ -9,6 +9,7 @@ mod listen;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
@@ -34,7 +35,7 @@ use crate::metrics::top::Top;
 use crate::metrics::{self, Metrics};
 use crate::model::{AuditKind, AuditNote, DAEMON, Text, Timestamp, limits};
 use crate::pipeline::{Archiving, Control, Scribe};
-use crate::store::{OpenAs, Store};
+use crate::store::{OpenAs, Store, StoreError};
 use crate::yaml::Fault;
 
 /// Who asked for a reload or a stop, as far as the process can know.
@@ -132,7 +133,7 @@ impl Daemon {
         daemon.spawn_archive_keeper();
         let leads = daemon.controls.lead.take().await;
         if leads.context("the store does not say who leads")? {
-            daemon.begin().await?;
+            Box::pin(daemon.begin()).await?;
         }
         Ok(daemon)
     }
@@ -156,6 +157,21 @@ impl Daemon {
         self.waiting.is_some()
     }
 
+    /// A pause, where the store is away and the lead still ours: it may come back. Else the error is the end.
+    async fn pause(&self, error: anyhow::Error, pause: &mut Duration) -> anyhow::Result<()> {
+        let lead = &self.controls.lead;
+        if !self.store.is_shared() || !lead.mandate.holds() || !is_passing(&error) {
+            return Err(error);
+        }
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "The store is away while this daemon takes the lead; tried again"
+        );
+        tokio::time::sleep(*pause).await;
+        *pause = (*pause * 2).min(limits::STORE_RETRY_MAX);
+        Ok(())
+    }
+
     /// Waits for its turn, with what it takes to lead at hand.
     async fn stand_by(&mut self, ahead: Ahead) -> anyhow::Result<()> {
         let keeping_up = tokio::spawn(ahead.keep_up(Arc::clone(&self.controls)));
@@ -167,7 +183,7 @@ impl Daemon {
         tracing::info!("Nobody leads any more: taking over");
         let begun = Instant::now();
         drop(keeping_up);
-        self.begin().await?;
+        Box::pin(self.begin()).await?;
         tracing::info!(took = ?begun.elapsed(), "Took over");
         Ok(())
     }
@@ -248,9 +264,8 @@ impl Daemon {
     async fn tell_start(&self) -> anyhow::Result<()> {
         let loaded = self.controls.loaded();
         let note = audited::in_force(AuditKind::Started, DAEMON, &loaded);
-        audited::tell(&self.store, note)
-            .await
-            .map_err(anyhow::Error::msg)
+        let told = audited::record(&self.store, note).await;
+        told.context("the audit log cannot be written")
     }
 
     async fn tell_stop(&self, result: &anyhow::Result<()>) {
@@ -289,6 +304,12 @@ fn name_of_this_process() -> Text {
     format!("{host} (process {}, {})", std::process::id(), clock::now()).into()
 }
 
+/// Whether waiting may mend it.
+fn is_passing(error: &anyhow::Error) -> bool {
+    let error = error.chain().find_map(|cause| cause.downcast_ref());
+    matches!(error, Some(StoreError::Unavailable(_)))
+}
+
 fn part_ended(ended: Option<Result<anyhow::Result<()>, JoinError>>) -> anyhow::Result<()> {
     match ended {
         Some(Ok(Ok(()))) => anyhow::bail!("a part of the daemon ended by itself"),
@@ -309,7 +330,6 @@ fn source_names(config: &Config) -> Vec<(Text, std::time::Duration)> {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
-    use std::time::Duration;
 
     use sqlx::{Connection as _, SqliteConnection};
 
@@ -330,6 +350,16 @@ mod tests {
 
     fn store_is_away(readiness: &Readiness) -> bool {
         matches!(readiness, Readiness::NotReady(why) if why.iter().any(|why| why.starts_with("store: ")))
+    }
+
+    #[test]
+    fn what_passes_is_known_whoever_adds_to_it() {
+        let away = || anyhow::Error::new(StoreError::Unavailable("no answer".into()));
+        assert!(is_passing(&away()));
+        assert!(is_passing(&away().context("the audit log")));
+        let refused = StoreError::Other("no such table".into());
+        assert!(!is_passing(&refused.into()));
+        assert!(!is_passing(&anyhow::anyhow!("something else")));
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -34,9 +34,16 @@ impl Daemon {
         let keeper = tokio::spawn(async move { lead.keep().await });
         self.keeper = Some(AbortOnDropHandle::new(keeper));
         let loaded = controls.loaded();
+        let mut pause = limits::STORE_RETRY_MIN;
+        let restored = loop {
+            match waiting.ahead.state(&self.store, &loaded).await {
+                Ok(restored) => break restored,
+                Err(error) => self.pause(error, &mut pause).await?,
+            }
+        };
         let Restored {
             worker, positions, ..
-        } = waiting.ahead.state(&self.store, &loaded).await?;
+        } = restored;
         let standing = Arc::new(Standing::new(positions));
         let (batch_sender, batches) = mpsc::channel(limits::BATCHES_WAITING_MAX);
         let watch = Watch::new(
@@ -78,7 +85,10 @@ impl Daemon {
             cancel: self.sources.clone(),
             now: clock::steady,
         };
-        self.tell_start().await?;
+        let mut pause = limits::STORE_RETRY_MIN;
+        while let Err(error) = self.tell_start().await {
+            self.pause(error, &mut pause).await?;
+        }
         self.spawn_ingest(ingest);
         if let Some(scribe) = waiting.scribe {
             self.spawn_thread("archive", async {
