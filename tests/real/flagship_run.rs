@@ -134,8 +134,9 @@ token_key_file: token.key
             .iter()
             .filter(|incident| incident["severity"] != "info");
         let mut actions = daemon.list("actions").await;
+        let all = daemon.list("detections").await;
         let (suspicions, detections): (Vec<_>, Vec<_>) =
-            (daemon.list("detections").await.into_iter()).partition(is_suspicion);
+            (all.iter()).partition(|it| is_suspicion(it) && is_proved(it, &all));
         let is_of_suspicions = |record: &Value| {
             let ids = record["action"]["detection_ids"].as_array().unwrap();
             let mut found = ids
@@ -220,10 +221,24 @@ impl Outcome {
     }
 }
 
-/// Whether a theft is a suspicion first depends on how far apart two partitions are read: what comes hours late, as traffic
-/// of yesterday that is written piece by piece does, has no settling time left in which the other record could still come.
 fn is_suspicion(detection: &Value) -> bool {
     detection["evidence"]["verdict"] == "suspected"
+}
+
+/// Whether a theft is a suspicion first depends on how far apart two partitions are read: what comes hours late, as traffic
+/// of yesterday that is written piece by piece does, has no settling time left in which the other record could still come.
+/// One that is never proved is there whatever was read first.
+fn is_proved(suspicion: &Value, all: &[Value]) -> bool {
+    let is_of_it = |it: &&Value| {
+        let same = |name: &str| it[name].is_string() && it[name] == suspicion[name];
+        same("family_id") || same("user_id")
+    };
+    let verdicts = all
+        .iter()
+        .filter(is_of_it)
+        .map(|it| &it["evidence"]["verdict"]);
+    let mut others = verdicts.filter(|verdict| verdict.is_string());
+    others.any(|verdict| verdict != "suspected")
 }
 
 fn users_revoked(actions: &[Value]) -> Vec<String> {
