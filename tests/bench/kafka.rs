@@ -11,6 +11,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
+use rdkafka::message::ToBytes;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
@@ -117,18 +118,25 @@ fn produce(broker: &str, topic: &str, events: u32, families: u32) -> anyhow::Res
         write_record(&presentation, &mut line)?;
         bytes += line.len() as u64;
         let partition = i32::try_from(presentation.family % PARTITIONS)?;
-        let mut record = BaseRecord::<(), str>::to(topic)
-            .partition(partition)
-            .payload(&line);
-        while let Err((error, again)) = producer.send(record) {
-            let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            ensure!(error == full, "the broker does not take records: {error}");
-            producer.poll(Duration::from_millis(50));
-            record = again;
-        }
+        let record = BaseRecord::<(), str>::to(topic).partition(partition);
+        hand_over(&producer, record.payload(&line))?;
     }
     producer.flush(PATIENCE)?;
     Ok(bytes)
+}
+
+/// Waits while as much is on its way as may be.
+pub(crate) fn hand_over<K: ToBytes + ?Sized>(
+    producer: &BaseProducer,
+    mut record: BaseRecord<'_, K, str>,
+) -> anyhow::Result<()> {
+    while let Err((error, again)) = producer.send(record) {
+        let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+        ensure!(error == full, "the broker does not take records: {error}");
+        producer.poll(Duration::from_millis(50));
+        record = again;
+    }
+    Ok(())
 }
 
 fn consume(broker: &str, topic: &str, events: u32) -> anyhow::Result<Turn> {

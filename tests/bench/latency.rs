@@ -272,5 +272,5 @@ fn send(
         marks.note(&user, Mark::Sent);
         record = record.key(&user);
     }
-    producer.send(record).map_err(|(error, _)| anyhow!(error))
+    kafka::hand_over(producer, record)
 }

@@ -20,7 +20,7 @@ const DAY: Duration = Duration::from_hours(24);
 /// How many statements on a store have to fail within ten minutes for an alert, and some more.
 const STORE_ERRORS: f64 = 8.0;
 
-/// A source, a revoker and a receiver at ports where nobody listens, a revoker that is refused, one whose server does
+/// A source, a revoker and a receiver at ports where nobody listens, a receiver that has had its one message, a revoker that is refused, one whose server does
 /// nothing of what it answers, an old GeoIP file and none of the cities, a rule that fails, a configuration that cannot be loaded again, and things that were left undone for
 /// a while.
 const FAILING: &str = r#"mode: enforce
@@ -50,6 +50,9 @@ revokers:
 receivers:
   - name: oncall
     webhook: { url: "http://127.0.0.1:1/notify" }
+  - name: full
+    webhook: { url: "API/notify" }
+    per_hour_max: 1
 store: { url: "sqlite://tokenwarden.db", snapshot_every: 1h }
 archive: { path: archive }
 "#;
