@@ -118,6 +118,11 @@ pub(crate) fn user_of(family: u32) -> String {
     id(&[2, user_number(family)])
 }
 
+/// The client of a family, as its records name it.
+pub(crate) fn client_of(family: u32) -> &'static str {
+    one_of(&CLIENTS, u64::from(family))
+}
+
 /// Appends the record to `line`, without an end of line.
 pub(crate) fn write_record(p: &Presentation, line: &mut String) -> std::fmt::Result {
     let generation = u64::from(p.generation);
@@ -134,7 +139,7 @@ pub(crate) fn write_record(p: &Presentation, line: &mut String) -> std::fmt::Res
         r#"{{"event_id":"{}","time":"{time}","type":"{kind}","outcome":"{outcome}","issuer":"https://id.example.com/shop","user_id":"{}","client_id":"{}","session_id":"{}","ip_address":"{}","user_agent":"{}","scope":"openid email""#,
         id(&[1, family, generation, p.kind as u64]),
         user_of(p.family),
-        one_of(&CLIENTS, family),
+        client_of(p.family),
         id(&[3, family]),
         address(p, user),
         one_of(

@@ -51,9 +51,12 @@ impl Marks {
             .collect()
     }
 
+    /// Of the thefts that were sent on purpose: the traffic has some of its own.
     pub(crate) fn count(&self, mark: Mark) -> usize {
         let marks = self.0.lock().expect("marks");
-        marks.keys().filter(|(_, it)| *it == mark).count()
+        let sent = |user: &String| marks.contains_key(&(user.clone(), Mark::Sent));
+        let with = marks.keys().filter(|(_, it)| *it == mark);
+        with.filter(|(user, _)| sent(user)).count()
     }
 }
 

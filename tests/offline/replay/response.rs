@@ -200,7 +200,7 @@ fn beyond_the_budget_of_a_client_revocations_wait_for_a_person() {
 /// Somebody who holds old tokens of thousands plays them all from one place, to have their owners logged out.
 #[test]
 fn a_lock_out_attack_stops_at_the_budget_and_a_theft_elsewhere_is_still_cut_off() {
-    let victims = 5000;
+    let victims = 5000_u16;
     let apart = 10.0 / f64::from(victims);
     let attack = (0..victims).fold(Log::default(), |log, n| {
         log.and(theft(&format!("u{n}"), 40.0 + f64::from(n) * apart))
@@ -215,7 +215,7 @@ fn a_lock_out_attack_stops_at_the_budget_and_a_theft_elsewhere_is_still_cut_off(
     let revoked = || printed.executed("revoke_family");
     assert_eq!((of(revoked(), "web"), of(revoked(), "app")), (20, 1));
     let held = printed.actions(&["revoke_family"], "hold");
-    assert_eq!(of(held, "web"), victims as usize - 20);
+    assert_eq!(of(held, "web"), usize::from(victims) - 20);
     let notices = printed.executed("notify").len();
     assert!(notices <= 1 + 5, "{notices}: one about the other client's");
     let incidents: BTreeSet<String> = (printed.of_type("action").iter())
@@ -231,9 +231,9 @@ fn a_lock_out_attack_stops_at_the_budget_and_a_theft_elsewhere_is_still_cut_off(
 #[test]
 fn tokens_that_the_server_does_not_take_for_used_revoke_nobody_however_many() {
     let reasons = ["unknown_token", "expired", "revoked", "malformed"];
-    let log = (0..1000).fold(Log::begun("u", HOME), |log, n| {
+    let log = (0..1000_u16).fold(Log::begun("u", HOME), |log, n| {
         let seconds = (40.0 + f64::from(n) / 100.0) * MINUTE;
-        let reason = reasons[n as usize % reasons.len()];
+        let reason = reasons[usize::from(n) % reasons.len()];
         log.refused(seconds, at(FRANKFURT), &format!("guess {n}"), reason)
     });
     let printed = enforced(log);
