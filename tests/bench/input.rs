@@ -32,7 +32,16 @@ pub(crate) enum Kind {
     Issue,
     Refresh,
     Retry,
+    /// By somebody else; refused.
     Theft,
+    /// The same, and the server takes the used token.
+    Honoured,
+}
+
+impl Kind {
+    fn is_a_thief_s(self) -> bool {
+        matches!(self, Self::Theft | Self::Honoured)
+    }
 }
 
 /// An endless stream in order of time: families begin one after the other within one refresh interval.
@@ -84,7 +93,7 @@ impl Iterator for Traffic {
                     self.waiting.push(after(1_000, now.generation, Kind::Retry));
                 }
             }
-            Kind::Retry | Kind::Theft => {}
+            Kind::Retry | Kind::Theft | Kind::Honoured => {}
         }
         Some(now)
     }
@@ -127,11 +136,11 @@ pub(crate) fn client_of(family: u32) -> &'static str {
 pub(crate) fn write_record(p: &Presentation, line: &mut String) -> std::fmt::Result {
     let generation = u64::from(p.generation);
     let family = u64::from(p.family);
-    let user = user_number(p.family);
     let (kind, outcome, issued) = match p.kind {
         Kind::Issue => ("issue", "success", 0),
         Kind::Refresh => ("refresh", "success", generation + 1),
         Kind::Retry | Kind::Theft => ("refresh", "failure", 0),
+        Kind::Honoured => ("refresh", "success", generation + 1000),
     };
     let time = Timestamp::from_millisecond(p.time_ms).unwrap_or(Timestamp::UNIX_EPOCH);
     write!(
@@ -141,10 +150,10 @@ pub(crate) fn write_record(p: &Presentation, line: &mut String) -> std::fmt::Res
         user_of(p.family),
         client_of(p.family),
         id(&[3, family]),
-        address(p, user),
+        address_of(p),
         one_of(
             &AGENTS,
-            if p.kind == Kind::Theft {
+            if p.kind.is_a_thief_s() {
                 family + 2
             } else {
                 family
@@ -166,9 +175,10 @@ pub(crate) fn write_record(p: &Presentation, line: &mut String) -> std::fmt::Res
 }
 
 /// Nine in ten are at home behind IPv6 in one of eight cities; the others roam in a range that no table locates.
-fn address(p: &Presentation, user: u64) -> std::net::IpAddr {
+pub(crate) fn address_of(p: &Presentation) -> std::net::IpAddr {
+    let user = user_number(p.family);
     let place = mixed(&[4, user]);
-    if p.kind == Kind::Theft {
+    if p.kind.is_a_thief_s() {
         let host = u32::try_from(place % 250).unwrap_or(0);
         return std::net::Ipv4Addr::from(0xcb00_7101 + host).into();
     }

@@ -104,7 +104,12 @@ pub(crate) async fn delete_topic(broker: &str, topic: &str) {
 }
 
 /// Families are spread over the partitions, and the events of one stand in one, as a producer with a key would do.
-fn produce(broker: &str, topic: &str, events: u32, families: u32) -> anyhow::Result<u64> {
+pub(crate) fn produce(
+    broker: &str,
+    topic: &str,
+    events: u32,
+    families: u32,
+) -> anyhow::Result<u64> {
     let producer: BaseProducer = client(broker)
         .set("linger.ms", "50")
         .set("queue.buffering.max.kbytes", "262144")
@@ -225,7 +230,7 @@ async fn until_read(store: &Store, events: u32) -> anyhow::Result<Turn> {
 }
 
 /// Records up to the committed positions, over the partitions.
-async fn committed(store: &Store) -> anyhow::Result<u32> {
+pub(crate) async fn committed(store: &Store) -> anyhow::Result<u32> {
     let mut next = BTreeMap::new();
     for (partition, position) in store.positions().await? {
         let position: Value = serde_json::from_str(&position.0)?;

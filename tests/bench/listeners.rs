@@ -13,6 +13,8 @@ use axum::routing::post;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::input::Kind;
+
 /// What happened to one theft, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Mark {
@@ -30,13 +32,32 @@ pub(crate) enum Mark {
 
 /// The first of each, by the user whose token was stolen.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Marks(Arc<Mutex<HashMap<(String, Mark), Instant>>>);
+pub(crate) struct Marks(
+    Arc<Mutex<HashMap<(String, Mark), Instant>>>,
+    Arc<Mutex<HashMap<String, Kind>>>,
+);
 
 impl Marks {
     pub(crate) fn note(&self, user: &str, mark: Mark) {
         let now = Instant::now();
         let mut marks = self.0.lock().expect("marks");
         marks.entry((user.to_owned(), mark)).or_insert(now);
+    }
+
+    pub(crate) fn note_kind(&self, user: &str, kind: Kind) {
+        let mut kinds = self.1.lock().expect("kinds");
+        kinds.insert(user.to_owned(), kind);
+    }
+
+    /// Those of one kind of theft alone.
+    pub(crate) fn of(&self, kind: Kind) -> Self {
+        let kinds = self.1.lock().expect("kinds");
+        let marks = self.0.lock().expect("marks");
+        let those = marks
+            .iter()
+            .filter(|((user, _), _)| kinds.get(user) == Some(&kind));
+        let those = those.map(|(key, at)| (key.clone(), *at)).collect();
+        Self(Arc::new(Mutex::new(those)), Arc::clone(&self.1))
     }
 
     /// Milliseconds from one to the other, of every user who has both.
