@@ -197,10 +197,11 @@ fn beyond_the_budget_of_a_client_revocations_wait_for_a_person() {
     );
 }
 
-/// Somebody who holds old tokens of thousands plays them all from one place, to have their owners logged out.
+/// Somebody who holds old tokens of many plays them all from one place, to have their owners logged out. The policy alone is
+/// tested with thousands.
 #[test]
 fn a_lock_out_attack_stops_at_the_budget_and_a_theft_elsewhere_is_still_cut_off() {
-    let victims = 5000_u16;
+    let victims = 200_u16;
     let apart = 10.0 / f64::from(victims);
     let attack = (0..victims).fold(Log::default(), |log, n| {
         log.and(theft(&format!("u{n}"), 40.0 + f64::from(n) * apart))
