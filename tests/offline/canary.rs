@@ -1,7 +1,6 @@
 //! The canary on its way from a source to the outbox: in a daemon, and through the same parts where one of them is stopped.
 #![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
 use tokenwarden::clock;
 use tokenwarden::delivery::{Delivery, Options, Performers, Report};
 use tokenwarden::model::{ActionKind, ActionState, RawBatch, Text, Timestamp};
-use tokenwarden::pipeline::{Archiving, Control, Ingest, Standing};
+use tokenwarden::pipeline::Control;
 use tokenwarden::sources::canary::Canaries;
 use tokenwarden::sources::{Context, Source as _};
 use tokenwarden::store::{AttemptResult, Store};
@@ -19,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::daemon::{Home, PATIENCE};
 use crate::source_harness::{MemoryClaims, Reports};
-use crate::taken_over::{Nobody, worker};
+use crate::taken_over::ingest;
 
 /// In which none of the test's canaries arrives that can: they come every few milliseconds.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -128,20 +127,7 @@ impl Road {
         let (counted, count) = watch::channel(0);
         let all = CancellationToken::new();
         let delivery = all.child_token();
-        let ingest = Ingest {
-            store: store.clone(),
-            worker: worker(),
-            batches: receiver,
-            control: controls,
-            owner: "us".into(),
-            observer: Box::new(Nobody),
-            archive: Archiving::default(),
-            sources: BTreeSet::new(),
-            standing: Arc::new(Standing::default()),
-            snapshot_every: Duration::from_hours(1),
-            now: clock::now,
-            cancel: all.clone(),
-        };
+        let ingest = ingest(store.clone(), (receiver, controls), clock::now, all.clone());
         let context = Context {
             batches,
             claims: Arc::new(MemoryClaims::default()),

@@ -69,6 +69,29 @@ pub(crate) fn worker() -> Worker {
     )
 }
 
+/// The loop of the daemon `us`, which saves nothing meanwhile.
+pub(crate) fn ingest(
+    store: Store,
+    (batches, control): (mpsc::Receiver<RawBatch>, mpsc::Receiver<Control>),
+    now: fn() -> Timestamp,
+    cancel: CancellationToken,
+) -> Ingest {
+    Ingest {
+        store,
+        worker: worker(),
+        batches,
+        control,
+        owner: "us".into(),
+        observer: Box::new(Nobody),
+        archive: Archiving::default(),
+        sources: BTreeSet::new(),
+        standing: Arc::default(),
+        snapshot_every: Duration::from_hours(1),
+        now,
+        cancel,
+    }
+}
+
 /// The loop of the daemon `us`, and a store.
 struct Desk {
     store: Store,
@@ -85,21 +108,14 @@ impl Desk {
         let (store, folder) = crate::store::open().await;
         let (batches, receiver) = mpsc::channel(16);
         let (control, controls) = mpsc::channel(16);
-        let (standing, cancel) = (Arc::new(Standing::default()), CancellationToken::new());
-        let ingest = Ingest {
-            store: store.clone(),
-            worker: worker(),
-            batches: receiver,
-            control: controls,
-            owner: "us".into(),
-            observer: Box::new(Nobody),
-            archive: Archiving::default(),
-            sources: BTreeSet::new(),
-            standing: standing.clone(),
-            snapshot_every: Duration::from_hours(1),
-            now: || at(0),
-            cancel: cancel.clone(),
-        };
+        let cancel = CancellationToken::new();
+        let ingest = ingest(
+            store.clone(),
+            (receiver, controls),
+            || at(0),
+            cancel.clone(),
+        );
+        let standing = ingest.standing.clone();
         Self {
             store,
             _folder: folder,
