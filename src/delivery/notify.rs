@@ -44,9 +44,7 @@ impl Worker {
         if let Some(until) = self.wait_for_outcome(leased).await? {
             return self.store.await_outcome(leased, until, self.now()).await;
         }
-        // What it shows was told, also where that came in this moment, or the clock was set back since.
-        let needed = self.store.needed_since(&action.incident_id).await?;
-        let time = needed.map_or(self.now(), |it| it.max(self.now()));
+        let now = self.now();
         let detections_max = u32::try_from(NOTIFICATION_DETECTIONS_MAX).unwrap_or(u32::MAX);
         let Some(details) = self
             .store
@@ -58,8 +56,10 @@ impl Worker {
                 .finish(leased, Finish::new(action, FinishState::Parked, why))
                 .await;
         };
+        // What it shows was told, also where that came in this moment, or the clock was set back since.
+        let needed = details.needed_since;
         let as_of = AsOf {
-            time,
+            time: needed.map_or(now, |it| it.max(now)),
             seen: details.seen,
         };
         let mut notification = compose(leased, details, performers);

@@ -107,7 +107,7 @@ fn look(state: &State, compiled: &Compiled, key: u64, since: i64, late: bool) ->
     let plan = compiled.plan(family.client_id.as_deref(), family.tenant.as_deref());
     for (planned, kind) in plan.families().filter(|(_, kind)| kind.concerns(&case)) {
         if planned.applies {
-            let findings = kind.judge_now(&case).into_iter();
+            let findings = kind.judge_now(&case, state.now()).into_iter();
             now.extend(findings.map(|finding| of_family(&planned.rule, family, finding, late)));
         }
         for settle in planned.settles.iter() {
@@ -367,3 +367,6 @@ pub(super) fn ended_by_us(
     };
     mark_ended(state, ended, time, true);
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,7 +97,7 @@ pub struct Held {
 const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
 const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
 /// Version of the snapshot's form; another one is not read: what it held is learnt anew.
-const SNAPSHOT_VERSION: u32 = 12;
+const SNAPSHOT_VERSION: u32 = 13;
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -203,6 +203,10 @@ impl Engine {
     /// In `replay` an action decided `execute` counts as done at the event time of its detection.
     pub fn assume_done(&mut self, kind: ActionKind, target: &Target, time: Timestamp) {
         self.state.nothing_performed = true;
+        self.ended_by_us(kind, target, time);
+    }
+
+    fn ended_by_us(&mut self, kind: ActionKind, target: &Target, time: Timestamp) {
         let whole_user = matches!(kind, ActionKind::RevokeUser | ActionKind::LockUser);
         if whole_user || kind == ActionKind::RevokeFamily {
             lineage::ended_by_us(&mut self.state, target, whole_user, time.as_millisecond());
@@ -338,7 +342,7 @@ impl Engine {
             event.kind,
             OwnEventKind::Attempted | OwnEventKind::Done | OwnEventKind::Verified
         ) {
-            self.assume_done(event.action, &event.target, event.time);
+            self.ended_by_us(event.action, &event.target, event.time);
         }
     }
 

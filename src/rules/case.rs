@@ -31,8 +31,9 @@ pub trait FamilyKind {
     /// Judges what happened at exactly `at.time`, or the whole family as it stood at `at.cut`.
     fn judge(&self, case: &FamilyCase<'_>, at: At, trace: &mut Trace) -> Vec<Finding>;
 
-    /// What no fact still to come can excuse: asked at once, for revocations that need not wait.
-    fn judge_now(&self, _: &FamilyCase<'_>) -> Vec<Finding> {
+    /// What no fact still to come can excuse at engine time `now` (milliseconds): asked at once, for revocations that
+    /// need not wait.
+    fn judge_now(&self, _: &FamilyCase<'_>, _now: i64) -> Vec<Finding> {
         Vec::new()
     }
 }

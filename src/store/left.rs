@@ -28,7 +28,7 @@ pub struct LastTold {
 }
 
 /// An action that a person has to see to.
-const NEEDS: &str = "(action.state = 'held' AND action.kind NOT IN ('notify', 'review')
+pub(super) const NEEDS_A_PERSON: &str = "(action.state = 'held' AND action.kind NOT IN ('notify', 'review')
     OR action.state IN ('parked', 'expired') AND action.kind IN ('revoke_family', 'revoke_user', 'lock_user'))";
 
 const LEFT: &str = "
@@ -56,17 +56,6 @@ const TOLD_SINCE: &str = "
     AND ($5 = 0 OR action_attempt.seen_seq >= (SELECT seq FROM action WHERE id = $2)) LIMIT 1";
 
 impl Store {
-    /// Since when the last of what a person has to see to waits or has failed.
-    pub async fn needed_since(&self, incident_id: &str) -> Result<Option<Timestamp>, StoreError> {
-        let row = sqlx::query(AssertSqlSafe(format!(
-            "SELECT MAX(COALESCE(finished_at, created_at)) AS last_at FROM action WHERE incident_id = $1 AND {NEEDS}"
-        )))
-        .bind(incident_id)
-        .fetch_one(self.reader())
-        .await?;
-        Ok(row.try_get::<Option<i64>, _>("last_at")?.map(sql::time))
-    }
-
     /// Whether something of it that was under way at a time has failed since.
     pub async fn failed_since(
         &self,
@@ -75,7 +64,7 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let row = sqlx::query(AssertSqlSafe(format!(
             "SELECT COUNT(*) AS failed FROM action WHERE incident_id = $1 AND created_at <= $2 AND finished_at > $2
-             AND too_old_at IS NULL AND {NEEDS}"
+             AND too_old_at IS NULL AND {NEEDS_A_PERSON}"
         )))
         .bind(incident_id)
         .bind(sql::ms(time))
@@ -115,7 +104,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Left>, StoreError> {
         let settled = now.checked_sub(limits::STEP_UP_SETTLES);
-        let rows = sqlx::query(AssertSqlSafe(LEFT.replace("{NEEDS}", NEEDS)))
+        let rows = sqlx::query(AssertSqlSafe(LEFT.replace("{NEEDS}", NEEDS_A_PERSON)))
             .bind(sql::ms(since))
             .bind(i64::from(limit))
             .bind(sql::ms(settled.unwrap_or(Timestamp::MIN)))

@@ -12,6 +12,7 @@ use crate::model::{
     Resolution, Severity, ShownBy, Text, Timestamp, Verification,
 };
 
+use super::left::NEEDS_A_PERSON;
 use super::sql::{self, Cell};
 use super::{Seen, Store, StoreError};
 
@@ -80,6 +81,8 @@ pub struct IncidentDetails {
     pub detections: Vec<Detection>,
     pub actions: Vec<ActionRecord>,
     pub seen: Option<Seen>,
+    /// Since when the last of these actions that a person has to see to waits or has failed.
+    pub needed_since: Option<Timestamp>,
 }
 
 impl Store {
@@ -172,11 +175,19 @@ impl Store {
         detections_max: u32,
     ) -> Result<Option<IncidentDetails>, StoreError> {
         // The actions first: the rest is then at least as new as what they are said to be.
-        let actions = sqlx::query("SELECT seq, id, body, state, attempts, finished_at, outcome, verified_at, verified_by FROM action WHERE incident_id = $1 ORDER BY seq LIMIT $2")
-            .bind(id)
-            .bind(INCIDENT_ACTIONS_MAX)
-            .fetch_all(self.reader())
-            .await?;
+        let actions = sqlx::query(AssertSqlSafe(format!(
+            "SELECT seq, id, body, state, attempts, finished_at, outcome, verified_at, verified_by,
+                CASE WHEN {NEEDS_A_PERSON} THEN COALESCE(finished_at, created_at) END AS needed_at
+             FROM action WHERE incident_id = $1 ORDER BY seq LIMIT $2"
+        )))
+        .bind(id)
+        .bind(INCIDENT_ACTIONS_MAX)
+        .fetch_all(self.reader())
+        .await?;
+        let mut needed_since = None;
+        for row in &actions {
+            needed_since = needed_since.max(row.try_get::<Option<i64>, _>("needed_at")?);
+        }
         let detections = sqlx::query(
             "SELECT id, body FROM detection WHERE id IN (SELECT detection_id FROM incident_member WHERE incident_id = $1)
              ORDER BY event_time, seq LIMIT $2",
@@ -208,6 +219,7 @@ impl Store {
                 Some(row) => Some(Seen(row.try_get("seq")?)),
                 None => None,
             },
+            needed_since: needed_since.map(sql::time),
         }))
     }
 

@@ -26,8 +26,8 @@ use crate::world::World;
 
 /// Between two thefts: revocations and mails are far below what their targets may be asked a second.
 const THEFT_EVERY: Duration = Duration::from_millis(125);
-/// Between the owner's use of a token and the thief's.
-const STOLEN_AFTER: u32 = 16;
+/// Between the owner's use of a token and the thief's: three seconds, so that what was before the theft has settled.
+const STOLEN_AFTER: u32 = 24;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The writer wakes so often, and then writes what is due.
 const SLICE: Duration = Duration::from_millis(5);

@@ -76,6 +76,14 @@ impl Logins {
             .min()
     }
 
+    /// What happened to the logins that an action is about.
+    pub(crate) fn story(&self, action: &Action) -> String {
+        let all = self.0.lock().expect("logins");
+        let concerned = (all.iter())
+            .filter(|(family, login)| concerns(&action.target, action.kind, family, login));
+        format!("{:?}", concerned.collect::<Vec<_>>())
+    }
+
     /// Whether events told of an end, and whether a token was refused, from then on.
     pub(crate) fn shown(&self, action: &Action, since: Timestamp) -> (bool, bool) {
         let all = self.0.lock().expect("logins");

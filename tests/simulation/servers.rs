@@ -71,6 +71,17 @@ pub(crate) struct Told {
     pub(crate) heard: bool,
 }
 
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let heard = if self.heard { "" } else { ", unheard" };
+        write!(
+            f,
+            "{} {} by {}: {}{heard}",
+            self.at, self.receiver, self.id, self.said
+        )
+    }
+}
+
 /// All servers of one world.
 pub(crate) struct Servers {
     seed: u64,

@@ -124,7 +124,12 @@ fn verified(world: &World, record: &ActionRecord) -> Option<String> {
         ShownBy::Silence => verified.at >= finished + limits::VERIFY_FOR,
     };
     if !is_shown {
-        return fault(&format!("and {:?} has not shown it", verified.by));
+        return fault(&format!(
+            "and {:?} has not shown it at {}: answered at {finished}, of {answers:?}; {}",
+            verified.by,
+            verified.at,
+            world.logins.story(action)
+        ));
     }
     let used = world.logins.lived_on(action, finished, Some(WATCHED))?;
     fault(&format!(
@@ -277,9 +282,11 @@ fn nobody_was_told_the_same(world: &World) -> Vec<String> {
         });
         if let Some(same) = same {
             let receiver = &one.receiver;
+            let story = told.iter().filter(|it| it.incident == one.incident);
+            let story: Vec<String> = story.map(ToString::to_string).collect();
             faults.push(format!(
-                "{receiver} was told the same by {} at {} and {} at {}: {}",
-                same.id, same.at, one.id, one.at, one.said
+                "{receiver} was told the same by {} at {} and {} at {}: {}; of it were told:\n    {}",
+                same.id, same.at, one.id, one.at, one.said, story.join("\n    ")
             ));
         }
     }

@@ -92,7 +92,8 @@ fn accepted_row(
             judgement(view, Verdict::Theft, Row::AcceptedDead, again).blaming(thief, owner, basis),
         );
     }
-    if !view.settled() {
+    // Who is foreign to a family follows from what was before the token's first use.
+    if !view.is_complete_until(first) {
         return None;
     }
     let early = in_grace || age <= millis(view.bounds.lost_response);
@@ -112,6 +113,7 @@ fn accepted_row(
             Some(first),
             basis,
         )),
+        _ if !view.settled() => None,
         (_, true, true) => {
             trace.note(|| {
                 let values = Evidence::new()

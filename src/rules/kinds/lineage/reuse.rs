@@ -98,8 +98,8 @@ impl FamilyKind for Reuse {
         self.judge_in(case, Scope::Settled(at.cut), trace)
     }
 
-    fn judge_now(&self, case: &FamilyCase<'_>) -> Vec<Finding> {
-        self.judge_in(case, Scope::Certain, &mut Trace::off())
+    fn judge_now(&self, case: &FamilyCase<'_>, now: i64) -> Vec<Finding> {
+        self.judge_in(case, Scope::Certain(now), &mut Trace::off())
     }
 }
 

@@ -43,8 +43,8 @@ impl Default for Bounds {
 /// How much of the table may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Now: only rows that no fact still to come can excuse.
-    Certain,
+    /// At this engine time (milliseconds): only what no fact still to come can excuse.
+    Certain(i64),
     /// Everything, over the entries up to this event time (milliseconds).
     Settled(i64),
 }
@@ -104,7 +104,7 @@ impl<'a> View<'a> {
         let ledger = case.ledger;
         let all = ledger.entries();
         let entries = match scope {
-            Scope::Certain => all,
+            Scope::Certain(_) => all,
             Scope::Settled(cut) => &all[..all.partition_point(|e| e.time <= cut)],
         };
         let newest = entries.last().map_or(i64::MIN, |e| e.time);
@@ -168,6 +168,14 @@ impl<'a> View<'a> {
 
     pub(super) fn settled(&self) -> bool {
         matches!(self.scope, Scope::Settled(_))
+    }
+
+    /// Whether all is known that was before an entry: what comes from now on is younger.
+    pub(super) fn is_complete_until(&self, index: usize) -> bool {
+        match self.scope {
+            Scope::Settled(_) => true,
+            Scope::Certain(now) => self.entry(index).time.saturating_add(self.settle_ms()) <= now,
+        }
     }
 
     pub(super) fn settle_ms(&self) -> i64 {
