@@ -1,0 +1,153 @@
+//! What is judged at once, and what waits until nothing can come any more that excuses it.
+
+use super::*;
+use crate::config::{Client, Clients};
+use crate::engine::Engine;
+use crate::model::{
+    ActionKind, Enriched, Event, Input, Outcome, OwnEvent, OwnEventKind, Reason, Rotation,
+    Severity, Target, Timestamp,
+};
+
+/// A presentation of token `t` by a device, in milliseconds.
+fn used(ms: i64, device: &str) -> Event {
+    let time = Timestamp::from_millisecond(1_795_000_000_000 + ms).unwrap();
+    let id = format!("{ms} {device}");
+    let mut event = Event::new(id, time, EventType::Refresh, Outcome::Success, "app");
+    event.user_id = Some("alice".into());
+    event.client_id = Some("web".into());
+    event.token_id = Some("t".into());
+    event.new_token_id = Some(format!("after {ms}").into());
+    event.device_id = Some(device.into());
+    event
+}
+
+fn issued(ms: i64, device: &str) -> Event {
+    let mut event = used(ms, device);
+    event.kind = EventType::Issue;
+    event.new_token_id = event.token_id.take();
+    event
+}
+
+/// Somebody else, who only shows that time has passed.
+fn elsewhere(ms: i64) -> Event {
+    let mut event = issued(ms, "tablet");
+    event.user_id = Some("bob".into());
+    event.new_token_id = Some("bob's".into());
+    event
+}
+
+fn input(event: &Event) -> Input {
+    let event = Box::new(Enriched {
+        event: event.clone(),
+        network: None,
+        place: None,
+        agent: None,
+    });
+    Input::Event {
+        partition: 0,
+        event,
+        muted: false,
+        arrived_at: None,
+    }
+}
+
+/// What `token-reuse` calls theft while these arrive, one after the other, and nothing since.
+fn thefts(events: &[Event]) -> usize {
+    thefts_of(&events.iter().map(input).collect::<Vec<_>>())
+}
+
+fn thefts_of(inputs: &[Input]) -> usize {
+    let rules = crate::rules::load(&[], &[]).expect("the shipped rules");
+    let default = Client {
+        rotation: Rotation::Enforced,
+        ..Client::default()
+    };
+    let clients = Clients {
+        default,
+        ..Clients::default()
+    };
+    let mut engine = Engine::new(&rules, clients, limits::LATENESS_DEFAULT);
+    let mut found = Vec::new();
+    for input in inputs {
+        engine.apply(input, &mut found);
+    }
+    let is_theft = |found: &&Found| {
+        &*found.detection.rule == "token-reuse" && found.detection.severity >= Severity::High
+    };
+    found.iter().filter(is_theft).count()
+}
+
+#[test]
+fn a_stranger_whom_the_server_let_in_is_judged_at_once() {
+    let by = |device| {
+        [
+            issued(0, "laptop"),
+            used(10_000, "laptop"),
+            used(60_000, device),
+        ]
+    };
+    assert_eq!(thefts(&by("unknown phone")), 1);
+    assert_eq!(thefts(&by("laptop")), 0, "a lost answer");
+}
+
+#[test]
+fn who_is_a_stranger_waits_for_what_may_have_been_before() {
+    let owner = [issued(0, "laptop"), used(10_000, "laptop")];
+    let stranger = used(11_000, "unknown phone");
+    let soon = [owner.as_slice(), &[stranger.clone()]].concat();
+    assert_eq!(thefts(&soon), 0);
+    let later = [soon.as_slice(), &[elsewhere(14_000)]].concat();
+    assert_eq!(thefts(&later), 1, "and nothing came");
+    // The phone had been used before all this, as is heard last.
+    let known = issued(-500, "unknown phone");
+    let heard = [soon.as_slice(), &[known, elsewhere(14_000)]].concat();
+    assert_eq!(thefts(&heard), 0);
+}
+
+/// What we did to the family of token `t`.
+fn ours(ms: i64, kind: OwnEventKind) -> Input {
+    let event = OwnEvent {
+        time: Timestamp::from_millisecond(1_795_000_000_000 + ms).unwrap(),
+        kind,
+        action_id: "a".into(),
+        action: ActionKind::RevokeFamily,
+        target: Target {
+            issuer: "app".into(),
+            tenant: None,
+            family_id: Some("t".into()),
+            user_id: Some("alice".into()),
+            client_id: Some("web".into()),
+            session_id: None,
+            token_kind: None,
+            network: None,
+        },
+    };
+    Input::Own {
+        event,
+        muted: false,
+    }
+}
+
+#[test]
+fn what_we_ended_in_vain_is_no_excuse_for_ever() {
+    let refused = |ms| {
+        let mut event = used(ms, "unknown phone");
+        event.outcome = Outcome::Failure;
+        event.reason = Some(Reason::Reuse);
+        event.new_token_id = None;
+        input(&event)
+    };
+    let begun = [issued(0, "laptop"), used(10_000, "laptop")].map(|it| input(&it));
+    let attempted = [
+        ours(20_000, OwnEventKind::Attempted),
+        ours(21_000, OwnEventKind::Parked),
+    ];
+    let mut goes_on = used(3_600_000, "laptop");
+    goes_on.token_id = Some("after 10000".into());
+    let later = [refused(7_200_000), input(&elsewhere(7_210_000))];
+
+    let ended = [&begun[..], &attempted, &later].concat();
+    assert_eq!(thefts_of(&ended), 0, "aftermath of what we did");
+    let in_vain = [&begun[..], &attempted, &[input(&goes_on)], &later].concat();
+    assert_eq!(thefts_of(&in_vain), 1);
+}
