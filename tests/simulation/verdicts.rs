@@ -115,7 +115,11 @@ fn verified(world: &World, record: &ActionRecord) -> Option<String> {
         return fault("and nothing has shown it");
     };
     let answers = answers(world, id);
-    let since = answers.first()?.at - limits::REVOCATION_PROPAGATES - Duration::from_mins(1);
+    // The clock may have been set while the server answered.
+    let begun = world.servers.begun.lock().expect("begun");
+    let begun = begun.iter().find(|deed| deed.action.id == *id)?.at;
+    let first = answers.first()?.at.min(begun);
+    let since = first - limits::REVOCATION_PROPAGATES - Duration::from_mins(1);
     let (told, refused) = world.logins.shown(action, since);
     let is_shown = match verified.by {
         ShownBy::Check => answers.iter().any(|it| it.checked),
