@@ -35,9 +35,9 @@ impl Worker {
         if let Some(bulletin) = self.store.bulletin(&action.incident_id).await? {
             return self.announce(leased, &bulletin, performers).await;
         }
-        // One that has been tried is on its way: a mail server that was away makes no news old.
+        // A receiver that was away makes no news old: what counts is how old they were when they came.
         if leased.attempts == 0
-            && let Some(too_old) = too_old(leased, performers.act_within, self.now())
+            && let Some(too_old) = too_old(leased, performers.act_within, leased.ready_since)
         {
             return self.finish(leased, too_old).await;
         }

@@ -154,9 +154,13 @@ pub(super) fn too_old(
         minutes(age),
         minutes(act_within)
     );
-    Some(match leased.attempts {
-        0 => Finish::new(action, FinishState::TooOld, why),
-        _ => wait_for_person(leased, &why),
+    let came = leased.ready_since.duration_since(action.event_time);
+    let was_news = Duration::try_from(came).unwrap_or_default() <= act_within;
+    // What people may have heard of as under way is told by itself.
+    Some(if leased.attempts == 0 && !was_news {
+        Finish::new(action, FinishState::TooOld, why)
+    } else {
+        wait_for_person(leased, &why)
     })
 }
 

@@ -172,7 +172,15 @@ impl Breaker {
         (self.state, self.since, self.tried) = (state, time, 0);
     }
 
+    /// Of one person no more than is counted: who asks again and again makes nobody else forgotten.
     fn note(&mut self, person: &Text, time: i64) {
+        let mut of_person = (0..self.wanted.len()).rev();
+        let of_person = of_person
+            .by_ref()
+            .filter(|at| self.wanted[*at].1 == *person);
+        if let Some(oldest) = of_person.skip(limits::ACTIONS_SHARED_PER_PERSON - 1).next() {
+            self.wanted.remove(oldest);
+        }
         self.wanted.push_back((time, person.clone()));
         if self.wanted.len() > WANTED_MAX {
             self.wanted.pop_front();

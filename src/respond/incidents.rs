@@ -14,10 +14,10 @@ use super::notices::Notices;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Incidents {
     open: Ageing<Subject, Open>,
-    /// The next episode of a subject whose incidents were closed.
+    /// The next episode of a subject whose incidents were closed, or whose findings are filed in a storm.
     closed: Ageing<Subject, u32>,
-    /// The next episode of any other: above all that were forgotten, because an id that comes twice would be taken for
-    /// known, and its page not sent.
+    /// The next episode of any is not below this: above all that were forgotten, because an id that comes twice would be
+    /// taken for known, and its page not sent.
     next_episode: u32,
     evicted: u64,
     #[serde(skip)]
@@ -46,12 +46,33 @@ pub(super) struct Open {
     pub(super) notices: Notices,
     /// Ids of the actions decided so far.
     pub(super) actions: Vec<Text>,
+    /// In a storm: whose findings are filed here, with the episode that an incident of their own would have had.
+    #[serde(default)]
+    people: Ageing<Subject, u32>,
 }
+
+/// People of one storm that are remembered. Who is forgotten and found again is in another episode.
+const PEOPLE_MAX: usize = 4096;
 
 /// Actions remembered of one incident; a storm has many.
 const ACTIONS_MAX: usize = 256;
 
 impl Open {
+    /// The episode of whom a finding is about, whatever it is filed in: a storm that ended an account is no later incident of
+    /// that account, and what was held in one is not held for ever.
+    pub(super) fn episode(&self, found: &Found) -> u32 {
+        let own = self.people.get(&subject_of(found));
+        own.copied().unwrap_or(self.incident.episode)
+    }
+
+    /// Takes a finding of another subject in.
+    fn file(&mut self, own: &Subject, episode: u32, time: i64) {
+        self.people.touch(own, time, || episode);
+        if self.people.len() > PEOPLE_MAX {
+            self.people.pop_oldest();
+        }
+    }
+
     /// Remembers that an action was decided; `false` when it already had been.
     pub(super) fn decide(&mut self, action: &Text) -> bool {
         if self.actions.contains(action) {
@@ -78,20 +99,20 @@ impl Incidents {
         self.close_old(time);
         let own = subject_of(found);
         // A subject that has an incident of its own stays in it, also when a storm begins around it.
-        let subject = if self.open.get(&own).is_some() {
-            own
-        } else {
-            storm.unwrap_or(own)
-        };
-        let (closed, next_episode) = (&self.closed, self.next_episode);
-        let open = self.open.touch(&subject, time, || {
-            let episode = closed.get(&subject).copied().unwrap_or(next_episode);
-            Open {
-                incident: begin(found, subject.clone(), episode),
-                notices: Notices::default(),
-                actions: Vec::new(),
-            }
+        let storm = storm.filter(|_| self.open.get(&own).is_none());
+        let subject = storm.unwrap_or_else(|| own.clone());
+        let (episode, of_own) = (self.next_of(&subject), self.next_of(&own));
+        let open = self.open.touch(&subject, time, || Open {
+            incident: begin(found, subject.clone(), episode),
+            notices: Notices::default(),
+            actions: Vec::new(),
+            people: Ageing::default(),
         });
+        if own != subject {
+            open.file(&own, of_own, time);
+            let next = self.closed.touch(&own, time, || 0);
+            *next = (*next).max(open.episode(found).saturating_add(1));
+        }
         let incident = &mut open.incident;
         incident.detections += 1;
         if severity > incident.severity && !open.notices.begun() {
@@ -140,6 +161,9 @@ impl Incidents {
         let keep = |subject: &Subject| !matches!(subject, Subject::User(id) if id.ends_with(end));
         self.open.retain(keep);
         self.closed.retain(keep);
+        for storm in self.open.values_mut() {
+            storm.people.retain(keep);
+        }
     }
 
     fn close_old(&mut self, time: i64) {
@@ -162,9 +186,14 @@ impl Incidents {
         }
     }
 
+    fn next_of(&self, subject: &Subject) -> u32 {
+        let known = self.closed.get(subject).copied();
+        known.unwrap_or(0).max(self.next_episode)
+    }
+
     fn count_closed(&mut self, subject: &Subject, updated_at: i64, open: &Open) {
         let next = self.closed.touch(subject, updated_at, || 0);
-        *next = open.incident.episode.saturating_add(1);
+        *next = (*next).max(open.incident.episode.saturating_add(1));
     }
 
     /// Also those of subjects whose incidents are known to be closed: of them too there may have been more.

@@ -230,7 +230,8 @@ impl Policy {
         let time = found.detection.time.as_millisecond();
         let place = Subject::Client(client.client_id.clone());
         let place = name_of(&incidents::scoped(found, place));
-        if self.state.storms.people(&place, time) < limit.div_ceil(2) as usize {
+        let many = (limit.div_ceil(2) as usize).min(storm::REMEMBERED_MAX);
+        if self.state.storms.people(&place, time) < many {
             return false;
         }
         let breakers = &mut self.state.breakers;

@@ -85,7 +85,7 @@ pub(super) fn propose(kind: ActionKind, found: &Found, open: &Open, variant: &st
         network: network_of(kind, found),
     };
     Action {
-        id: action_id(kind, &target, &detection.subject, open, variant),
+        id: action_id(kind, &target, found, open, variant),
         kind,
         target,
         detection_ids: vec![detection.id.clone()],
@@ -109,13 +109,7 @@ fn network_of(kind: ActionKind, found: &Found) -> Option<Text> {
 
 /// A function of action, target and episode: doing the same work twice decides the same action. `variant` sets apart what
 /// may come about in one episode and must not be taken for the same; the plain action has none.
-fn action_id(
-    kind: ActionKind,
-    target: &Target,
-    subject: &Subject,
-    open: &Open,
-    variant: &str,
-) -> Text {
+fn action_id(kind: ActionKind, target: &Target, found: &Found, open: &Open, variant: &str) -> Text {
     let of = |id: &Option<Text>| id.as_deref().unwrap_or("").to_owned();
     let whom = match kind {
         ActionKind::Notify | ActionKind::Review => open.incident.id.to_string(),
@@ -123,7 +117,7 @@ fn action_id(
             of(&target.user_id)
         }
         ActionKind::RevokeFamily => of(&target.family_id),
-        ActionKind::Throttle | ActionKind::BlockIp => match subject {
+        ActionKind::Throttle | ActionKind::BlockIp => match &found.detection.subject {
             Subject::Family(id) => id.to_string(),
             Subject::User(id) => format!("user {id}"),
             Subject::Client(id) => format!("client {id}"),
@@ -131,7 +125,7 @@ fn action_id(
             Subject::Key(id) => format!("key {id}"),
         },
     };
-    let episode = open.incident.episode.to_string();
+    let episode = open.episode(found).to_string();
     let tenant = of(&target.tenant);
     let plain = [
         "action",

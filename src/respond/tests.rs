@@ -337,6 +337,43 @@ fn what_follows_a_closed_incident_is_another_episode_that_is_told_and_acted_on()
 }
 
 #[test]
+fn what_was_held_in_a_storm_is_wanted_anew_when_it_is_over() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    let mut revocation = |n: usize, at| {
+        let name = format!("u{n}");
+        let (actions, incident) = decide(&mut policy, finder.theft(&name, &name, "web", at));
+        let mut of_it = actions.into_iter();
+        let found = of_it.find(|action| action.kind == ActionKind::RevokeFamily);
+        (found.map(|it| (it.id, it.decision)), incident.subject)
+    };
+    let last = (0..25).map(|n| revocation(n, 0)).last().unwrap();
+    let (Some((held, Decision::Hold)), Subject::Client(_)) = last else {
+        panic!("{last:?}");
+    };
+    assert_eq!(revocation(24, MINUTE).0, None, "it is held");
+    let (again, of) = revocation(24, 3 * HOUR);
+    let (id, decision) = again.unwrap();
+    assert!(matches!(of, Subject::User(_)));
+    assert!(id != held && decision == Decision::Execute, "{decision}");
+}
+
+#[test]
+fn what_was_refused_of_one_s_own_is_wanted_anew_in_a_storm() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    let mut revocation = |n: usize, at| {
+        let name = format!("u{n}");
+        let (actions, _) = decide(&mut policy, finder.theft(&name, &name, "web", at));
+        let mut of_it = actions.into_iter();
+        of_it.find(|action| action.kind == ActionKind::RevokeFamily)
+    };
+    let own = revocation(9, 0).unwrap();
+    let days_later = 50 * HOUR;
+    let storm: Vec<Action> = (0..10).filter_map(|n| revocation(n, days_later)).collect();
+    assert_eq!(storm.len(), 10);
+    assert_ne!(storm[9].id, own.id);
+}
+
+#[test]
 fn a_proved_theft_offers_to_lock_the_account_and_only_where_something_was_ended() {
     let (finder, mut policy) = (Finder::new(), policy(&[("web", Mode::Alert)]));
     let mut offered = |found| {

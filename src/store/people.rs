@@ -369,8 +369,8 @@ impl Store {
     /// Whether the same was done by another action since this one's event: to the family, or to its user as a whole.
     pub async fn done_meanwhile(&self, action: &Action) -> Result<bool, StoreError> {
         let row = sqlx::query(
-            "SELECT id FROM action WHERE id <> $1 AND issuer = $2 AND state IN ('done', 'answered') AND event_time >= $3
-             AND ((kind = $4 AND COALESCE(family_id, '') = $5 AND COALESCE(user_id, '') = $6)
+            "SELECT id FROM action WHERE id <> $1 AND issuer = $2 AND COALESCE(tenant, '') = $7
+             AND state IN ('done', 'answered') AND event_time >= $3 AND ((kind = $4 AND COALESCE(family_id, '') = $5 AND COALESCE(user_id, '') = $6)
                 OR ($4 = 'revoke_family' AND kind IN ('revoke_user', 'lock_user') AND user_id = $6)) LIMIT 1",
         )
         .bind(action.id.as_ref())
@@ -379,6 +379,7 @@ impl Store {
         .bind(action.kind.as_str())
         .bind(action.target.family_id.as_deref().unwrap_or_default())
         .bind(action.target.user_id.as_deref().unwrap_or_default())
+        .bind(action.target.tenant.as_deref().unwrap_or_default())
         .fetch_optional(self.reader())
         .await?;
         Ok(row.is_some())

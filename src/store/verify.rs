@@ -69,8 +69,8 @@ const GIVE_UP: &str = "
 
 const SUPERSEDE: &str = "
     UPDATE action SET state = 'suppressed', outcome = $1
-    WHERE state = 'parked' AND no_effect_at IS NOT NULL AND kind = 'revoke_family' AND issuer = $2 AND user_id = $3 AND id <> $4
-    RETURNING id, body";
+    WHERE state = 'parked' AND no_effect_at IS NOT NULL AND kind = 'revoke_family' AND issuer = $2 AND COALESCE(tenant, '') = $5
+    AND user_id = $3 AND id <> $4 RETURNING id, body";
 
 impl Store {
     /// Revocations answered since then, the oldest first: those that nothing has shown yet since `open_since`, the others since
@@ -238,6 +238,7 @@ pub(super) async fn supersede(
         .bind(wider.target.issuer.as_ref())
         .bind(user)
         .bind(wider.id.as_ref())
+        .bind(wider.target.tenant.as_deref().unwrap_or_default())
         .fetch_all(&mut *connection)
         .await?;
     let mut notes = Vec::with_capacity(rows.len());
