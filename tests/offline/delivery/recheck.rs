@@ -91,6 +91,21 @@ async fn an_approved_action_is_not_done_twice() {
     assert_eq!(keycloak.calls().len(), 1);
 }
 
+/// Two tenants of one server may each have a user of that name.
+#[tokio::test]
+async fn what_was_done_in_another_tenant_was_not_done_here() {
+    let keycloak = Script::new("keycloak", []);
+    let bench = Bench::new(&[&keycloak], &[]).await;
+    let held = action("held", ActionKind::RevokeFamily, "u1", Decision::Hold);
+    let mut elsewhere = action("all", ActionKind::RevokeUser, "u1", Decision::Execute);
+    elsewhere.target.tenant = Some("b".into());
+    bench.commit(&actions(vec![held, elsewhere])).await;
+    bench.until_state("all", ActionState::Done).await;
+    assert!(released(&bench.store, "held", at(0)).await);
+    bench.until_state("held", ActionState::Done).await;
+    assert_eq!(keycloak.calls(), ["all", "held"]);
+}
+
 /// Nothing waits for what is offered; it is done when somebody wants it, and of whom nobody may be, not even then.
 #[tokio::test]
 async fn what_is_offered_is_done_when_a_person_approves_it_and_not_before() {

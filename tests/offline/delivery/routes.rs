@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokenwarden::actions::Remark;
 use tokenwarden::config::Config;
 use tokenwarden::delivery::{Routes, RuleLabels};
-use tokenwarden::model::{ActionState, Commit, News, Severity};
+use tokenwarden::model::{ActionState, Commit, Decision, News, Severity};
 
 use crate::store_suite::{at, theft};
 
@@ -154,6 +154,38 @@ async fn who_does_not_answer_is_stood_in_for_after_minutes_and_asked_on() {
         matches!(&remarks[..], [Remark::InPlaceOf { .. }]),
         "{remarks:?}"
     );
+}
+
+/// Who was told in a summary only is reminded like the others of what is left to do.
+#[tokio::test]
+async fn what_a_summary_told_is_told_again_while_something_waits() {
+    let mail = Script::new("mail", []);
+    let bench = Bench::new(&[], &[&mail]).await;
+    let text = format!("receivers:\n{}", receiver("mail", ", per_hour_max: 1"));
+    bench.change(|performers| performers.routes = routes(&text));
+    told(&bench, "u1", Severity::Critical).await;
+    let mut output = theft("u2");
+    output.actions[0].decision = Decision::Hold;
+    let commit = Commit {
+        output,
+        ..Commit::default()
+    };
+    bench.commit(&commit).await;
+    bench.until_state("notify u2", ActionState::Done).await;
+    bench.advance(3601);
+    until("the summary", async || {
+        !mail.bulletins.lock().unwrap().is_empty()
+    })
+    .await;
+    bench.until_noted().await;
+    assert_eq!(mail.notifications.lock().unwrap().len(), 1);
+    bench.advance(4 * 3600);
+    until("the reminder", async || {
+        mail.notifications.lock().unwrap().len() == 2
+    })
+    .await;
+    let reminder = mail.notifications.lock().unwrap()[1].clone();
+    assert!(reminder.remarks.contains(&Remark::Again));
 }
 
 /// A flood cannot hide a theft: of eight messages an hour two are kept for critical incidents.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokenwarden::config::TargetLimits;
 use tokenwarden::delivery::TargetKind;
-use tokenwarden::model::{Action, ActionKind, ActionState, Decision, Text};
+use tokenwarden::model::{Action, ActionKind, ActionState, Commit, Decision, Text};
 use tokenwarden::store::Queue;
 use tokio::sync::Semaphore;
 
-use crate::store_suite::{action, actions};
+use crate::store_suite::{action, actions, at, theft};
 
 use super::{Bench, Script, Step, a_while, retry, until};
 
@@ -126,24 +126,25 @@ async fn an_action_whose_target_never_comes_back_is_given_up_and_says_why() {
     }
 }
 
+/// An incident of which people are only told.
+fn notice(n: usize) -> Commit {
+    let mut output = theft(&format!("u{n}"));
+    output
+        .actions
+        .retain(|it| *it.id == *format!("notify u{n}"));
+    Commit {
+        output,
+        ..Commit::default()
+    }
+}
+
 #[tokio::test]
 async fn a_receiver_that_fails_is_left_alone_and_the_others_hear_at_once() {
     let mails = Script::new("mails", (0..200).map(|_| retry(None)));
     let chat = Script::new("chat", []);
     let bench = Bench::new(&[], &[&mails, &chat]).await;
-    let notice = |n: usize| {
-        let id = format!("notify u{n}");
-        let user = format!("u{n}");
-        let mut output = crate::store_suite::theft(&user);
-        output.actions.retain(|it| *it.id == *id);
-        output
-    };
     for n in 0..12 {
-        let commit = tokenwarden::model::Commit {
-            output: notice(n),
-            ..tokenwarden::model::Commit::default()
-        };
-        bench.commit(&commit).await;
+        bench.commit(&notice(n)).await;
         until("chat is told", async || chat.calls().len() == n + 1).await;
     }
     let counts = bench.counts();
@@ -156,6 +157,25 @@ async fn a_receiver_that_fails_is_left_alone_and_the_others_hear_at_once() {
     let asked = mails.calls().len();
     assert!(asked < 12, "{asked}");
     assert_eq!(chat.calls().len(), 12, "each once");
+}
+
+/// Its server is away for longer than an event may be old when it comes.
+#[tokio::test]
+async fn what_waited_for_its_receiver_is_told_one_by_one_all_the_same() {
+    let mails = Script::new("mails", (0..30).map(|_| retry(None)));
+    let bench = Bench::new(&[], &[&mails]).await;
+    for n in 0..6 {
+        bench.commit(&notice(n)).await;
+    }
+    for n in 0..6 {
+        until("it is told", async || {
+            bench.advance(10);
+            bench.record(&format!("notify u{n}")).await.state == ActionState::Done
+        })
+        .await;
+    }
+    assert!(bench.now() > at(20 * 60), "{}", bench.now());
+    assert_eq!(mails.bulletins.lock().unwrap().len(), 0);
 }
 
 #[tokio::test]
