@@ -194,6 +194,11 @@ mod tests {
         assert!(message(&json!({"outcome": "SUCCESS"})).contains("success, failure"));
         assert!(message(&json!({"reason": "bad"})).contains("unknown_token"));
         assert!(message(&json!({"initiator": "robot"})).contains("tokenwarden"));
+        let opaque = message(&json!({"reason": "refresh_token=8xLOxBtZp8 already used"}));
+        assert!(
+            opaque.contains("hmac:") && !opaque.contains("8xLO"),
+            "{opaque}"
+        );
     }
 
     #[test]

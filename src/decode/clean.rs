@@ -28,6 +28,9 @@ const CHUNK_BYTES: usize = 32;
 /// Longer texts of letters are no names.
 const NAME_BYTES_MAX: usize = 24;
 
+/// As much of a value as a person needs to find it in the record.
+const QUOTED_BYTES_MAX: usize = 40;
+
 /// Cleans texts; hashes with the current key and, during a rotation, tells the hash under the previous one.
 #[derive(Debug, Clone)]
 pub(super) struct Cleaner {
@@ -168,6 +171,14 @@ impl Cleaner {
                 .into_owned(),
         };
         cut(&clean, limits::REJECT_BYTES_MAX).into()
+    }
+
+    /// What a message may say of a member's value: no more than the record that is kept beside it.
+    pub(super) fn quoted(&self, name: &str, text: &str) -> String {
+        let mut value = Value::from(text);
+        self.clean_member(name, &mut value);
+        let clean = value.as_str().unwrap_or_default();
+        format!("{:?}", cut(clean, QUOTED_BYTES_MAX))
     }
 
     /// A member's name, which may be a whole form that somebody took for JSON.

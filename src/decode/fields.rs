@@ -91,9 +91,9 @@ impl<'a> Fields<'a> {
         use FieldName as F;
         let kind = required(
             F::Type,
-            self.one_of(F::Type, EventType::ALL, EventType::as_str)?,
+            self.one_of(cleaner, F::Type, EventType::ALL, EventType::as_str)?,
         )?;
-        let outcome = self.one_of(F::Outcome, Outcome::ALL, Outcome::as_str)?;
+        let outcome = self.one_of(cleaner, F::Outcome, Outcome::ALL, Outcome::as_str)?;
         let mut event = Event::new(
             self.event_id(cleaner)?,
             self.time()?,
@@ -102,7 +102,7 @@ impl<'a> Fields<'a> {
             issuer.clone(),
         );
         let mut rehashed = Vec::new();
-        event.reason = self.reason(event.outcome)?;
+        event.reason = self.reason(cleaner, event.outcome)?;
         event.error = self.text(cleaner, F::Error)?;
         if let Some(issuer) = self.id(cleaner, F::Issuer, &mut rehashed)? {
             event.issuer = issuer;
@@ -125,7 +125,7 @@ impl<'a> Fields<'a> {
         event.access_token_ttl = self
             .count(F::AccessTokenTtl)?
             .map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
-        event.initiator = self.one_of(F::Initiator, Initiator::ALL, Initiator::as_str)?;
+        event.initiator = self.one_of(cleaner, F::Initiator, Initiator::ALL, Initiator::as_str)?;
         event.extra = extra.finish();
         event.rehashed = rehashed;
         Ok(event)
@@ -167,8 +167,8 @@ impl<'a> Fields<'a> {
     }
 
     /// Required of a failure. A success has none, whatever stands there.
-    fn reason(&self, outcome: Outcome) -> Result<Option<Reason>, Rejected> {
-        let reason = self.one_of(FieldName::Reason, Reason::ALL, Reason::as_str)?;
+    fn reason(&self, cleaner: &Cleaner, outcome: Outcome) -> Result<Option<Reason>, Rejected> {
+        let reason = self.one_of(cleaner, FieldName::Reason, Reason::ALL, Reason::as_str)?;
         match outcome {
             Outcome::Success => Ok(None),
             Outcome::Failure if reason.is_none() => Err(Rejected::schema(
@@ -258,6 +258,7 @@ impl<'a> Fields<'a> {
 
     fn one_of<T: Copy>(
         &self,
+        cleaner: &Cleaner,
         name: FieldName,
         all: &[T],
         as_str: fn(T) -> &'static str,
@@ -270,9 +271,9 @@ impl<'a> Fields<'a> {
         }
         let known: Vec<_> = all.iter().map(|value| as_str(*value)).collect();
         Err(Rejected::schema(format!(
-            "member `{}`: unknown value {:?}, expected one of {}",
+            "member `{}`: unknown value {}, expected one of {}",
             name.as_str(),
-            cut(&text, 40),
+            cleaner.quoted(name.as_str(), &text),
             known.join(", ")
         )))
     }

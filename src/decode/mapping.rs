@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::clean::{Cleaner, Extra, cut};
+use super::clean::{Cleaner, Extra};
 use super::fields::{Field, FieldName, Fields};
 use super::token_key::push_hex;
 use super::{DecodeOptions, Decoder, Rejected, text_of};
@@ -165,12 +165,13 @@ impl Mapping {
         name: FieldName,
         field: &'a MappingField,
     ) -> Result<Option<Field<'a>>, Rejected> {
-        let text = match &field.from {
+        let pointer = match &field.from {
             MappingValue::Constant(text) => return Ok(Some(Field::Picked(text.as_ref().into()))),
-            MappingValue::Pointer(pointer) => match find(record, pointer) {
-                None | Some(Value::Null) => return Ok(None),
-                Some(value) => text_form(value).ok_or_else(|| not_plain(name, pointer))?,
-            },
+            MappingValue::Pointer(pointer) => pointer,
+        };
+        let text = match find(record, pointer) {
+            None | Some(Value::Null) => return Ok(None),
+            Some(value) => text_form(value).ok_or_else(|| not_plain(name, pointer))?,
         };
         if text.is_empty() {
             return Ok(None);
@@ -181,27 +182,19 @@ impl Mapping {
                 before: self.cleaner.previous_hash(&text),
             }));
         }
-        translated(name, field, text).map(|text| Some(Field::Picked(text)))
+        if field.values.is_empty() {
+            return Ok(Some(Field::Picked(text)));
+        }
+        // In the event's words.
+        match field.values.get(text.as_ref()).or(field.otherwise.as_ref()) {
+            Some(known) => Ok(Some(Field::Picked(Cow::Borrowed(known)))),
+            None => Err(Rejected::schema(format!(
+                "member `{}`: the mapping does not translate {}; add it to `values` or give `otherwise`",
+                name.as_str(),
+                self.cleaner.quoted(pointer, &text)
+            ))),
+        }
     }
-}
-
-/// The value in the event's words.
-fn translated<'a>(
-    name: FieldName,
-    field: &'a MappingField,
-    text: Cow<'a, str>,
-) -> Result<Cow<'a, str>, Rejected> {
-    if field.values.is_empty() {
-        return Ok(text);
-    }
-    if let Some(known) = field.values.get(text.as_ref()).or(field.otherwise.as_ref()) {
-        return Ok(Cow::Borrowed(known));
-    }
-    Err(Rejected::schema(format!(
-        "member `{}`: the mapping does not translate {:?}; add it to `values` or give `otherwise`",
-        name.as_str(),
-        cut(&text, 40)
-    )))
 }
 
 fn not_plain(name: FieldName, pointer: &str) -> Rejected {
@@ -400,6 +393,35 @@ mod tests {
             broken.contains("withheld") && !broken.contains("v1.short"),
             "{broken}"
         );
+    }
+
+    #[test]
+    fn the_message_hides_what_the_record_beside_it_hides() {
+        let mut fields = audit_log();
+        for (name, field) in &mut fields {
+            match *name {
+                "reason" => field.otherwise = None,
+                "outcome" => field.from = MappingValue::Pointer("/login_token".into()),
+                _ => {}
+            }
+        }
+        let mapping = decoder(options(fields)).unwrap();
+        let message = |record: &str| {
+            let mut events = Vec::new();
+            let rejected = mapping.decode(record.as_bytes(), &"log".into(), &mut events);
+            rejected.unwrap_err().message
+        };
+        let with_outcome = RECORD.replace("\"ok\":false", "\"login_token\":false");
+        for record in [
+            with_outcome.replace("USED", "refresh_token=8xLOxBtZp8 already used"),
+            RECORD.replace("\"ok\":false", "\"login_token\":\"8xLOxBtZp8\""),
+        ] {
+            let message = message(&record);
+            assert!(
+                message.contains("hmac:") && !message.contains("8xLO"),
+                "{message}"
+            );
+        }
     }
 
     #[test]
