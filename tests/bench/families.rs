@@ -1,66 +1,122 @@
-//! Memory of the engine's state: what the process grows by when families arrive, divided by their number.
+//! What many families cost the engine: memory, and how long it stands still.
 //!
 //! Each measurement is a process of its own, since an allocator gives little back. The same state written as a snapshot
-//! is the baseline: the bytes that the content itself needs.
+//! is the baseline of memory: the bytes that the content itself needs. Time is that of the engine's thread alone, without
+//! making the records and decoding them.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use tokenwarden::app::parts;
 use tokenwarden::app::replay::replay_key;
 use tokenwarden::decode::Decoder;
+use tokenwarden::engine::Engine;
 use tokenwarden::model::{Output, Timestamp};
 use tokenwarden::pipeline::Worker;
 
 use crate::input::{Kind, Presentation, write_record};
 use crate::machine::resident_bytes;
 use crate::table;
-use crate::world::World;
+use crate::world::{ALL_RULES, FOUR_RULES, World};
 
-/// Families, and refreshes of each after its issue.
-const SIZES: [(u32, u32); 2] = [(1_000_000, 1), (200_000, 8)];
+/// How many families, how often each is refreshed after its issue, and under which rules.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) families: u32,
+    pub(crate) refreshes: u32,
+    pub(crate) four_rules: bool,
+}
+
+const CASES: [Case; 2] = [
+    Case {
+        families: 1_000_000,
+        refreshes: 1,
+        four_rules: false,
+    },
+    Case {
+        families: 200_000,
+        refreshes: 8,
+        four_rules: false,
+    },
+];
+
+/// What one process found.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Cost {
+    /// Bytes that the process grew by, and those of the saved form.
+    grown: u64,
+    saved: u64,
+    tokens: usize,
+    users: usize,
+    networks: usize,
+    /// Events judged a second, over the last time that each family came.
+    pub(crate) rate: f64,
+    /// The longest that one event took, of all.
+    pub(crate) longest_ms: f64,
+    /// Making the saved form, and taking it over.
+    pub(crate) save_ms: f64,
+    pub(crate) restore_ms: f64,
+}
 
 pub(crate) fn run(runs: u32) -> anyhow::Result<()> {
     table::line("")?;
     table::line(&format!(
-        "families: growth of resident memory, {runs} processes each"
+        "families: growth of resident memory and time of the engine's thread, {runs} processes each"
     ))?;
     table::line(
-        "| families | events each | bytes per family: median (min - max) | snapshot bytes per family | tokens | users | networks |",
+        "| families | events each | bytes per family: median (min - max) | saved bytes per family | tokens | users | networks \
+         | events/s | longest event, ms | saving, ms | restoring, ms |",
     )?;
-    table::line("|---|---|---|---|---|---|---|")?;
-    for (families, refreshes) in SIZES {
-        let turns: Vec<Value> = (0..runs)
-            .map(|_| apart(families, refreshes))
+    table::line("|---|---|---|---|---|---|---|---|---|---|---|")?;
+    for case in CASES {
+        let turns: Vec<Cost> = (0..runs)
+            .map(|_| apart(case))
             .collect::<anyhow::Result<_>>()?;
-        let per_family = |name: &str| {
-            table::sorted(
-                turns
-                    .iter()
-                    .map(|turn| turn[name].as_f64().unwrap_or(0.0) / f64::from(families)),
-            )
-        };
-        let grown = per_family("grown");
+        let sorted = |of: fn(&Cost) -> f64| table::sorted(turns.iter().map(of));
+        let families = f64::from(case.families);
+        let grown = sorted(|turn| turn.grown_bytes());
+        let typical = |of: fn(&Cost) -> f64| table::median(&sorted(of));
         table::line(&format!(
-            "| {families} | {} | {:.0} ({:.0} - {:.0}) | {:.0} | {} | {} | {} |",
-            refreshes + 1,
-            table::median(&grown),
-            table::first(&grown),
-            table::last(&grown),
-            table::median(&per_family("snapshot")),
-            turns[0]["tokens"],
-            turns[0]["users"],
-            turns[0]["networks"],
+            "| {} | {} | {:.0} ({:.0} - {:.0}) | {:.0} | {} | {} | {} | {:.0} | {:.1} | {:.0} | {:.0} |",
+            case.families,
+            case.refreshes + 1,
+            table::median(&grown) / families,
+            table::first(&grown) / families,
+            table::last(&grown) / families,
+            typical(|turn| bytes(turn.saved)) / families,
+            turns[0].tokens,
+            turns[0].users,
+            turns[0].networks,
+            typical(|turn| turn.rate),
+            typical(|turn| turn.longest_ms),
+            typical(|turn| turn.save_ms),
+            typical(|turn| turn.restore_ms),
         ))?;
     }
     Ok(())
 }
 
-fn apart(families: u32, refreshes: u32) -> anyhow::Result<Value> {
+impl Cost {
+    pub(crate) fn grown_bytes(&self) -> f64 {
+        bytes(self.grown)
+    }
+}
+
+/// Exact up to petabytes.
+fn bytes(count: u64) -> f64 {
+    let mib = u32::try_from(count >> 20).unwrap_or(u32::MAX);
+    let rest = u32::try_from(count & 0xf_ffff).unwrap_or(0);
+    f64::from(mib) * 1_048_576.0 + f64::from(rest)
+}
+
+/// In a process of its own.
+pub(crate) fn apart(case: Case) -> anyhow::Result<Cost> {
     let output = Command::new(std::env::current_exe()?)
-        .args(["memory", "--families", &families.to_string()])
-        .args(["--refreshes", &refreshes.to_string()])
+        .args(["memory", "--families", &case.families.to_string()])
+        .args(["--refreshes", &case.refreshes.to_string()])
+        .args(case.four_rules.then_some("--four-rules"))
         .output()
         .context("start the measurement")?;
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -68,40 +124,61 @@ fn apart(families: u32, refreshes: u32) -> anyhow::Result<Value> {
     serde_json::from_slice(&output.stdout).context("read the measurement")
 }
 
-/// Feeds the families and prints how much memory that took.
-pub(crate) fn measure(families: u32, refreshes: u32) -> anyhow::Result<()> {
+/// Feeds the families and prints what that took.
+pub(crate) fn measure(case: Case) -> anyhow::Result<()> {
+    let families = case.families;
     let world = World::new()?;
-    let mut feed = Feed::new(&world, families)?;
+    let mut feed = Feed::new(&world, case)?;
     // One family more, beforehand, so that tables, parsers and caches of the process are there.
     feed.present(families, 0, Kind::Issue)?;
+    feed.longest = Duration::ZERO;
     let before = resident_bytes();
     for family in 0..families {
         feed.present(family, 0, Kind::Issue)?;
     }
-    for generation in 0..refreshes {
+    for generation in 0..case.refreshes {
+        feed.took = Duration::ZERO;
         for family in 0..families {
             feed.present(family, generation, Kind::Refresh)?;
         }
     }
     let grown = resident_bytes().saturating_sub(before);
-    let sizes = feed.worker.engine.sizes();
+    let engine = &feed.worker.engine;
+    let sizes = engine.sizes();
     ensure!(
         sizes.families == usize::try_from(families)? + 1 && sizes.evicted == 0,
         "{sizes:?}"
     );
-    let snapshot = feed.worker.engine.snapshot().len();
-    table::line(
-        &json!({
-            "grown": grown, "snapshot": snapshot,
-            "tokens": sizes.tokens, "users": sizes.users, "networks": sizes.networks,
-        })
-        .to_string(),
-    )?;
+    let begun = Instant::now();
+    let saved = engine.snapshot();
+    let save = begun.elapsed();
+    let mut other = feed.empty.clone();
+    let begun = Instant::now();
+    ensure!(other.restore(&saved), "the saved form is not taken");
+    let restore = begun.elapsed();
+    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+    let cost = Cost {
+        grown,
+        saved: saved.len() as u64,
+        tokens: sizes.tokens,
+        users: sizes.users,
+        networks: sizes.networks,
+        rate: f64::from(families) / feed.took.as_secs_f64(),
+        longest_ms: ms(feed.longest),
+        save_ms: ms(save),
+        restore_ms: ms(restore),
+    };
+    table::line(&serde_json::to_string(&cost)?)?;
     Ok(())
 }
 
 struct Feed {
     worker: Worker,
+    /// The same without anything remembered.
+    empty: Engine,
+    /// Of the engine's thread, since it was set to nothing; and the longest that one event took.
+    took: Duration,
+    longest: Duration,
     decoder: std::sync::Arc<dyn Decoder>,
     start: Timestamp,
     line: String,
@@ -109,19 +186,25 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(world: &World, families: u32) -> anyhow::Result<Self> {
-        let config = world.config("")?;
+    fn new(world: &World, case: Case) -> anyhow::Result<Self> {
+        let config = match case.four_rules {
+            true => world.config_of(&FOUR_RULES, "")?,
+            false => world.config_of(&ALL_RULES, "")?,
+        };
         let rules = parts::rule_set(&config, None).map_err(|faults| anyhow!("{faults:?}"))?;
         let (tables, warnings) = parts::tables(&config);
         ensure!(warnings.is_empty(), "{warnings:?}");
         let (engine, policy) = (parts::engine(&config, &rules), parts::policy(&config));
         Ok(Self {
+            empty: engine.clone(),
+            took: Duration::ZERO,
+            longest: Duration::ZERO,
             worker: Worker::new(std::collections::HashMap::new(), tables, engine, policy),
             decoder: parts::named_decoder("tokenwarden", None, replay_key())
                 .map_err(|why| anyhow!(why))?,
             start: "2026-11-20T08:00:00Z".parse()?,
             line: String::new(),
-            families,
+            families: case.families,
         })
     }
 
@@ -142,9 +225,13 @@ impl Feed {
             .decode(self.line.as_bytes(), &"bench".into(), &mut events)
             .map_err(|why| anyhow!("{}", why.message))?;
         let mut output = Output::default();
+        let begun = Instant::now();
         for event in events {
             self.worker.take_event(0, event, false, None, &mut output);
         }
+        let took = begun.elapsed();
+        self.took += took;
+        self.longest = self.longest.max(took);
         Ok(())
     }
 }

@@ -23,14 +23,14 @@ use tokenwarden::store::Store;
 use crate::input::{Traffic, write_record};
 use crate::machine::{Stopwatch, Turn};
 use crate::table::{self, Path as Measured};
-use crate::world::World;
+use crate::world::{ALL_RULES, FOUR_RULES, World};
 
 pub(crate) const PARTITIONS: u32 = 2;
 /// Nothing here takes this long on a machine that works.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-pub(crate) fn run(broker: &str, events: u32, families: u32, runs: u32) -> anyhow::Result<()> {
+pub(crate) fn run(broker: &str, events: u32, families: u32, runs: u32) -> anyhow::Result<Ratios> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -46,7 +46,17 @@ pub(crate) fn run(broker: &str, events: u32, families: u32, runs: u32) -> anyhow
         bytes / u64::from(events)
     );
     table::print(&title, &paths)?;
-    Ok(())
+    let [bare, of_four, of_all] = &paths;
+    Ok(Ratios {
+        of_four: of_four.rate() / bare.rate(),
+        of_all: of_all.rate() / bare.rate(),
+    })
+}
+
+/// Rates of the daemon, of the bare consumer's.
+pub(crate) struct Ratios {
+    pub(crate) of_four: f64,
+    pub(crate) of_all: f64,
 }
 
 fn turns(
@@ -55,14 +65,17 @@ fn turns(
     topic: &str,
     events: u32,
     runs: u32,
-) -> anyhow::Result<Vec<Measured>> {
+) -> anyhow::Result<[Measured; 3]> {
     let mut bare = Measured::new("bare consumer, count bytes");
-    let mut daemon = Measured::new("daemon, shipped rules, SQLite store");
+    let mut of_four = Measured::new("daemon, four rules, SQLite store");
+    let mut of_all = Measured::new("daemon, all shipped rules, SQLite store");
     for _ in 0..runs {
         bare.add(consume(broker, topic, events)?);
-        daemon.add(runtime.block_on(watch_daemon(broker, topic, events))?);
+        for (rules, path) in [(&FOUR_RULES[..], &mut of_four), (&ALL_RULES, &mut of_all)] {
+            path.add(runtime.block_on(watch_daemon(broker, topic, events, rules))?);
+        }
     }
-    Ok(vec![bare, daemon])
+    Ok([bare, of_four, of_all])
 }
 
 /// The properties that decide about speed as the daemon sets them.
@@ -185,19 +198,25 @@ pub(crate) fn daemon_rate(
     let topic = format!("tokenwarden-rate-{}", std::process::id());
     runtime.block_on(make_topic(broker, &topic))?;
     let measured = produce(broker, &topic, events, families)
-        .and_then(|_| runtime.block_on(watch_daemon(broker, &topic, events)));
+        .and_then(|_| runtime.block_on(watch_daemon(broker, &topic, events, &ALL_RULES)));
     runtime.block_on(delete_topic(broker, &topic));
     let turn = measured?;
     Ok(f64::from(turn.events) / turn.wall.as_secs_f64())
 }
 
-async fn watch_daemon(broker: &str, topic: &str, events: u32) -> anyhow::Result<Turn> {
+async fn watch_daemon(
+    broker: &str,
+    topic: &str,
+    events: u32,
+    rules: &[&str],
+) -> anyhow::Result<Turn> {
     let world = World::new()?;
-    let config = world.config(&format!(
+    let more = format!(
         "sources:\n  - name: bench\n    kafka: {{ brokers: [\"{broker}\"], topics: [{topic}], group: \"{topic}-daemon\" }}\n    \
          format: tokenwarden\n    start: earliest\n    warm_up: 0s\n\
          http: {{ ops: {{ listen: \"127.0.0.1:0\" }}, api: {{ listen: \"127.0.0.1:0\", token: bench-token-bench-token }} }}\n"
-    ))?;
+    );
+    let config = world.config_of(rules, &more)?;
     let daemon = Daemon::start(config).await.map_err(|error| match error {
         StartError::Faults(faults) => anyhow!("{faults:?}"),
         StartError::Failed(error) => error,

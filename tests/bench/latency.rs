@@ -36,7 +36,7 @@ const ROAMING: u32 = 0xc612_0000;
 /// Until the last mail is out.
 const QUIET: Duration = Duration::from_mins(1);
 
-pub(crate) fn run(broker: &str, events: u32, families: u32) -> anyhow::Result<()> {
+pub(crate) fn run(broker: &str, events: u32, families: u32) -> anyhow::Result<[Marks; 2]> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -56,7 +56,7 @@ pub(crate) fn run(broker: &str, events: u32, families: u32) -> anyhow::Result<()
         line("")?;
         lane(marks, what)?;
     }
-    Ok(())
+    Ok(lanes)
 }
 
 /// What the thief got, and how that is called.

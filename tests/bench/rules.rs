@@ -15,15 +15,7 @@ use tokenwarden::pipeline::Worker;
 use crate::input::{Traffic, write_record};
 use crate::machine::{Stopwatch, Turn};
 use crate::table::{self, Path as Measured};
-use crate::world::{ALL_RULES, World};
-
-/// Reuse, travel, velocity and device.
-const FOUR_RULES: [&str; 4] = [
-    "token-reuse.yaml",
-    "impossible-travel.yaml",
-    "refresh-velocity.yaml",
-    "device-change.yaml",
-];
+use crate::world::{ALL_RULES, FOUR_RULES, World};
 
 pub(crate) fn run(events: u32, families: u32, runs: u32) -> anyhow::Result<()> {
     let world = World::new()?;

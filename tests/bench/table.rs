@@ -22,6 +22,11 @@ impl Path {
         self.turns.push(turn);
     }
 
+    /// Events a second, in the median.
+    pub(crate) fn rate(&self) -> f64 {
+        median(&self.rates())
+    }
+
     fn rates(&self) -> Vec<f64> {
         sorted(
             self.turns
@@ -61,7 +66,7 @@ pub(crate) fn print(title: &str, paths: &[Path]) -> io::Result<()> {
             median(&cpu),
             first(&cpu),
             last(&cpu),
-            median(&rates) / median(&base.rates()),
+            path.rate() / base.rate(),
             median(&cpu) / median(&base.cpu_per_million()).max(0.001),
         ))?;
     }

@@ -1,7 +1,7 @@
 //! First numbers: what the daemon costs beside a bare loop that reads the same input in the same run.
 //!
 //! `cargo bench --bench throughput -- replay` (or `rules`, `archive`, `kafka --broker HOST:PORT`, `latency --broker HOST:PORT`,
-//! `families`, `all`)
+//! `families`, `all`, or `goals --broker HOST:PORT`: what is aimed at beside what is reached)
 //!
 //! Absolute rates say more of the machine and its other work than of the program, so every path is measured beside its
 //! baselines, turn by turn, and the ratio of the medians is what to compare. CPU seconds count every thread of the
@@ -9,6 +9,7 @@
 
 mod archive;
 mod families;
+mod goals;
 mod input;
 mod kafka;
 mod latency;
@@ -42,6 +43,9 @@ struct Arguments {
     /// `memory`: refreshes of each family after its issue.
     #[arg(long, default_value = "1", hide = true)]
     refreshes: u32,
+    /// `memory`: reuse, travel, velocity and device only.
+    #[arg(long, hide = true)]
+    four_rules: bool,
     /// Cargo says so to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -55,21 +59,33 @@ enum Subject {
     Kafka,
     Latency,
     Families,
+    Goals,
     All,
     /// One measurement of `families`, in a process of its own.
     #[value(hide = true)]
     Memory,
 }
 
+const NO_BROKER: &str = "name a broker with --broker HOST:PORT; tests/servers starts one";
+
 fn main() -> anyhow::Result<()> {
     let args = Arguments::parse();
     if args.subject == Subject::Memory {
-        return families::measure(args.families.get(), args.refreshes);
+        return families::measure(families::Case {
+            families: args.families.get(),
+            refreshes: args.refreshes,
+            four_rules: args.four_rules,
+        });
     }
     let wanted = |subject| args.subject == subject || args.subject == Subject::All;
     table::line(&machine::described())?;
     let (events, runs) = (args.events.get(), args.runs.get());
     let families = args.families.get().min(events / 5).max(1);
+    if args.subject == Subject::Goals {
+        let broker = args.broker.as_deref();
+        let broker = broker.ok_or_else(|| anyhow::anyhow!(NO_BROKER))?;
+        return goals::run(broker, events, families, runs);
+    }
     if wanted(Subject::Replay) {
         replay::run(events, families, runs)?;
     }
@@ -93,9 +109,7 @@ fn main() -> anyhow::Result<()> {
             None if args.subject == Subject::All => {
                 table::line("kafka and latency: left out, name a broker with --broker HOST:PORT")?;
             }
-            None => {
-                anyhow::bail!("name a broker with --broker HOST:PORT; tests/servers starts one")
-            }
+            None => anyhow::bail!(NO_BROKER),
         }
     }
     if wanted(Subject::Families) {

@@ -10,6 +10,13 @@ use tokenwarden::simulate::places;
 
 use crate::input;
 
+/// Reuse, travel, velocity and device.
+pub(crate) const FOUR_RULES: [&str; 4] = [
+    "token-reuse.yaml",
+    "impossible-travel.yaml",
+    "refresh-velocity.yaml",
+    "device-change.yaml",
+];
 /// The whole folder.
 pub(crate) const ALL_RULES: [&str; 1] = [""];
 
