@@ -12,7 +12,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokenwarden::actions::{Attempt, Claim, Notification, Notifier, Revoker};
 use tokenwarden::config::TargetLimits;
-use tokenwarden::model::{Action, ActionKind, Bulletin, Evidence, News, Text, Timestamp, limits};
+use tokenwarden::model::{
+    Action, ActionKind, ActionState, Bulletin, Evidence, News, Text, Timestamp, limits,
+};
 use tokenwarden::simulate::Random;
 
 use super::clock::Clock;
@@ -380,7 +382,13 @@ impl Notifier for Mail {
     fn notify<'a>(&'a self, notification: &'a Notification) -> BoxFuture<'a, Attempt> {
         let mut stands: Vec<String> = (notification.actions.iter())
             .filter(|it| it.action.kind != ActionKind::Notify)
-            .map(|it| format!("{} {}", it.action.id, it.state))
+            .map(|it| match (it.state, it.finished_at) {
+                // What fails once more is news.
+                (ActionState::Parked | ActionState::Expired, Some(at)) => {
+                    format!("{} {} at {at}", it.action.id, it.state)
+                }
+                (state, _) => format!("{} {state}", it.action.id),
+            })
             .collect();
         stands.sort();
         let told = Told {
