@@ -44,7 +44,7 @@ pub(crate) fn run(events: u32, families: u32, runs: u32) -> anyhow::Result<()> {
 fn batches(events: u32, families: u32) -> anyhow::Result<Vec<RawBatch>> {
     let start: Timestamp = "2026-11-20T08:00:00Z".parse()?;
     let mut records = Vec::new();
-    for presentation in Traffic::new(families, start).take(usize::try_from(events)?) {
+    for presentation in Traffic::new(0..families, start).take(usize::try_from(events)?) {
         let mut line = String::new();
         write_record(&presentation, &mut line)?;
         records.push(RawRecord {

@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use tokenwarden::model::Timestamp;
 use tokenwarden::simulate::places::{Locality, LocalityKind};
@@ -50,18 +51,19 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    pub(crate) fn new(families: u32, start: Timestamp) -> Self {
+    pub(crate) fn new(families: Range<u32>, start: Timestamp) -> Self {
+        let (first, count) = (families.start, i64::from(families.end - families.start));
         let issue = |family: u32| {
             Reverse(Presentation {
                 time_ms: start.as_millisecond()
-                    + i64::from(family) * REFRESH_EVERY_MS / i64::from(families),
+                    + i64::from(family - first) * REFRESH_EVERY_MS / count,
                 family,
                 generation: 0,
                 kind: Kind::Issue,
             })
         };
         Self {
-            waiting: (0..families).map(issue).collect(),
+            waiting: families.map(issue).collect(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Both are timed from the first progress seen to the end, so that joining a group counts for neither.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -36,7 +37,7 @@ pub(crate) fn run(broker: &str, events: u32, families: u32, runs: u32) -> anyhow
         .build()?;
     let topic = format!("tokenwarden-bench-{}", std::process::id());
     runtime.block_on(make_topic(broker, &topic))?;
-    let measured = produce(broker, &topic, events, families).and_then(|bytes| {
+    let measured = produce(broker, &topic, events, 0..families).and_then(|bytes| {
         turns(&runtime, broker, &topic, events, runs).map(|paths| (bytes, paths))
     });
     runtime.block_on(delete_topic(broker, &topic));
@@ -121,7 +122,7 @@ pub(crate) fn produce(
     broker: &str,
     topic: &str,
     events: u32,
-    families: u32,
+    families: Range<u32>,
 ) -> anyhow::Result<u64> {
     let producer: BaseProducer = client(broker)
         .set("linger.ms", "50")
@@ -197,7 +198,7 @@ pub(crate) fn daemon_rate(
 ) -> anyhow::Result<f64> {
     let topic = format!("tokenwarden-rate-{}", std::process::id());
     runtime.block_on(make_topic(broker, &topic))?;
-    let measured = produce(broker, &topic, events, families)
+    let measured = produce(broker, &topic, events, 0..families)
         .and_then(|_| runtime.block_on(watch_daemon(broker, &topic, events, &ALL_RULES)));
     runtime.block_on(delete_topic(broker, &topic));
     let turn = measured?;

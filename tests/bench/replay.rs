@@ -57,7 +57,7 @@ fn write_events(path: &Path, events: u32, families: u32) -> anyhow::Result<u64> 
     let mut file = BufWriter::new(File::create(path)?);
     let mut line = String::new();
     let mut bytes = 0;
-    for presentation in Traffic::new(families, start).take(usize::try_from(events)?) {
+    for presentation in Traffic::new(0..families, start).take(usize::try_from(events)?) {
         line.clear();
         write_record(&presentation, &mut line)?;
         line.push('\n');

@@ -41,7 +41,7 @@ fn prepare(config: &Config, events: u32, families: u32) -> anyhow::Result<Vec<En
     let mut enricher = Enricher::new(tables);
     let start: Timestamp = "2026-11-20T08:00:00Z".parse()?;
     let (mut prepared, mut line, mut decoded) = (Vec::new(), String::new(), Vec::new());
-    for presentation in Traffic::new(families, start).take(usize::try_from(events)?) {
+    for presentation in Traffic::new(0..families, start).take(usize::try_from(events)?) {
         line.clear();
         write_record(&presentation, &mut line)?;
         decoder
