@@ -36,7 +36,7 @@ mod state;
 mod table;
 mod time;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 pub use explain::{Explained, FamilyStory, Outcome};
@@ -216,11 +216,19 @@ impl Engine {
     /// Forgets a user with all families, of whichever server. Hashes in other tables stay; they name nobody.
     pub fn forget(&mut self, user_id: &str) {
         let state = &mut self.state;
-        state
-            .families
-            .retain(|family| family.user_id.as_deref() != Some(user_id));
+        let is_theirs = |user: &Option<Text>| user.as_deref() == Some(user_id);
+        let of_user = state.families.iter().map(|(_, family)| family);
+        let of_user = of_user.filter(|family| is_theirs(&family.user_id));
+        let families: HashSet<Text> = of_user.map(|family| family.id.clone()).collect();
+        state.families.retain(|family| !is_theirs(&family.user_id));
         state.users.retain(|user| &*user.id != user_id);
         state.aside.forget(user_id);
+        state.keyed.for_each(|keyed| {
+            keyed.memory.hits.forget(|party| {
+                let of_family = |family| families.contains(family);
+                is_theirs(&party.user_id) || party.family_id.as_ref().is_some_and(of_family)
+            });
+        });
     }
 
     /// What was seen after an event time of a family, or of a user where no family is named; `None` where nothing is

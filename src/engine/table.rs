@@ -103,6 +103,12 @@ impl<V: Aged> Table<V> {
         self.evicted
     }
 
+    pub(super) fn for_each(&mut self, mut change: impl FnMut(&mut V)) {
+        for shard in &mut self.shards {
+            shard.values_mut().for_each(&mut change);
+        }
+    }
+
     /// Drops what is not to be kept.
     pub(super) fn retain(&mut self, keep: impl Fn(&V) -> bool) {
         for shard in &mut self.shards {

@@ -191,3 +191,26 @@ fn an_explanation_tells_the_count_and_the_limit() {
         "{values}"
     );
 }
+
+#[test]
+fn who_is_forgotten_goes_out_of_what_was_completed_and_others_stay() {
+    let mut engine = engine();
+    let mut found = Vec::new();
+    give(&mut engine, &guess(0, "g0"), &mut found);
+    for (ms, user) in [(1000, "alice@example.com"), (2000, "bob@example.com")] {
+        let mut last = event(ms, EventType::Refresh, None, user.get(..3).unwrap());
+        last.event.user_id = Some(user.into());
+        give(&mut engine, &last, &mut found);
+    }
+    let in_hits = |engine: &Engine, user: &str| {
+        let all: Vec<&Box<Keyed>> = engine.state.keyed.iter().map(|(_, keyed)| keyed).collect();
+        let bytes = postcard::to_allocvec(&all).unwrap();
+        bytes
+            .windows(user.len())
+            .any(|part| part == user.as_bytes())
+    };
+    assert!(in_hits(&engine, "alice@example.com") && in_hits(&engine, "bob@example.com"));
+    engine.forget("alice@example.com");
+    assert!(!in_hits(&engine, "alice@example.com"));
+    assert!(in_hits(&engine, "bob@example.com"));
+}

@@ -139,6 +139,14 @@ impl Hits {
             .map(|(i, _)| start + i)
     }
 
+    /// Forgets what was completed by somebody: only there it is said who.
+    pub fn forget(&mut self, is_theirs: impl Fn(&Party) -> bool) {
+        self.hits.retain(|hit| {
+            let completion = hit.completes.as_ref();
+            completion.is_none_or(|it| !is_theirs(&it.party))
+        });
+    }
+
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Hit> {
         self.hits.iter()
     }
