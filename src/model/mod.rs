@@ -42,7 +42,7 @@ pub use canary::{CANARY_SOURCE, Canary};
 pub use client::{ClientType, Rotation};
 pub use clue::Clue;
 pub use detection::{Detection, Severity, Subject};
-pub use erasure::{Erasing, Person};
+pub use erasure::{ERASED, Erasing, NAME_IN_TEXT_BYTES_MIN, Person, without_name};
 pub(crate) use event::names;
 pub use event::{Event, EventType, Initiator, Outcome, Reason, Rehashed, TokenKind};
 pub use finding::{Finding, Gravity};

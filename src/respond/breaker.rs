@@ -145,6 +145,13 @@ impl Breakers {
         self.of.iter().filter_map(report).collect()
     }
 
+    /// Forgets people by the end of their names.
+    pub(super) fn forget(&mut self, end: &str) {
+        for breaker in self.of.values_mut() {
+            breaker.wanted.retain(|(_, person)| !person.ends_with(end));
+        }
+    }
+
     /// Breakers forgotten before their time, because there were too many.
     pub(super) const fn evicted(&self) -> u64 {
         self.evicted

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Found, stable_id};
-use crate::model::{Incident, IncidentState, Severity, Subject, Text, limits};
+use crate::model::{Incident, IncidentState, Severity, Subject, Text, limits, without_name};
 
 use super::ageing::Ageing;
 use super::notices::Notices;
@@ -63,6 +63,10 @@ impl Open {
     pub(super) fn episode(&self, found: &Found) -> u32 {
         let own = self.people.get(&subject_of(found));
         own.copied().unwrap_or(self.incident.episode)
+    }
+
+    fn is_of(&self, user_id: &str) -> bool {
+        self.incident.user_id.as_deref() == Some(user_id)
     }
 
     /// Takes a finding of another subject in.
@@ -156,13 +160,27 @@ impl Incidents {
         }
     }
 
-    /// Forgets the incidents of users by the end of their names.
-    pub(super) fn forget(&mut self, end: &str) {
+    /// Forgets a user, with the incidents by the end of the user's name; those of others, as of a storm, lose the name.
+    pub(super) fn forget(&mut self, user_id: &str, end: &str) {
         let keep = |subject: &Subject| !matches!(subject, Subject::User(id) if id.ends_with(end));
         self.open.retain(keep);
         self.closed.retain(keep);
-        for storm in self.open.values_mut() {
-            storm.people.retain(keep);
+        // Of a family that was known before its user.
+        let of_family = |(subject, open): (&Subject, &Open)| {
+            (matches!(subject, Subject::Family(_)) && open.is_of(user_id)).then(|| subject.clone())
+        };
+        let of_families: Vec<Subject> = self.open.iter().filter_map(of_family).collect();
+        for family in &of_families {
+            self.open.remove(family);
+        }
+        for open in self.open.values_mut() {
+            open.people.retain(keep);
+            if open.is_of(user_id) {
+                open.incident.user_id = None;
+            }
+            if let Some(summary) = without_name(&open.incident.summary, user_id) {
+                open.incident.summary = summary.into();
+            }
         }
     }
 

@@ -103,8 +103,10 @@ impl Policy {
     /// Forgets a user, of whichever server. For whom a rule is silent goes with its window.
     pub fn forget(&mut self, user_id: &str) {
         let end = format!("/{user_id}");
-        self.state.incidents.forget(&end);
-        self.state.storms.forget(&end);
+        self.state.incidents.forget(user_id, &end);
+        let person = name_of(&Subject::User(user_id.into()));
+        self.state.storms.forget(&person);
+        self.state.breakers.forget(&end);
         self.state.spent.forget_person(&end);
         self.state.spent_mildly.forget_person(&end);
         self.state.silences.forget(user_id);

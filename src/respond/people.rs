@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Deed, Detection, PersonEvent, Silence, Text, Timestamp, limits};
+use crate::model::{Deed, Detection, PersonEvent, Silence, Text, Timestamp, limits, without_name};
 
 use super::Policy;
 
@@ -57,12 +57,15 @@ impl Silences {
         }
     }
 
-    /// Those about the user, or that name the user where they say why.
+    /// Those about the user go; those that only name the user where they say why lose the name.
     pub(super) fn forget(&mut self, user_id: &str) {
-        self.0.retain(|silence| {
-            let is_about = silence.matchers.user_id.as_deref() == Some(user_id);
-            !is_about && !silence.comment.contains(user_id)
-        });
+        self.0
+            .retain(|silence| silence.matchers.user_id.as_deref() != Some(user_id));
+        for silence in &mut self.0 {
+            if let Some(comment) = without_name(&silence.comment, user_id) {
+                silence.comment = comment.into();
+            }
+        }
     }
 
     /// Why nobody is told of a detection, if so.

@@ -449,3 +449,60 @@ fn a_network_is_blocked_unless_people_who_did_nothing_are_behind_it() {
         (Decision::Suppress, network("203.0.113.0/24"))
     );
 }
+
+#[test]
+fn who_is_forgotten_goes_out_of_a_storm_which_stays() {
+    let (finder, mut policy) = (Finder::new(), policy(&[]));
+    let person = |n: i64| format!("person-{n}@example.com");
+    let theft = |n: i64| finder.theft(&person(n), &format!("f{n}"), "pay", n);
+    let all: Vec<Incident> = (0..40).map(|n| decide(&mut policy, theft(n)).1).collect();
+    let storm = &all[3];
+    assert_eq!(storm.user_id, Some(person(3).into()));
+    let known = |policy: &Policy, n| {
+        let mut state: serde_json::Value = serde_json::from_slice(&policy.snapshot()).unwrap();
+        // They end by themselves.
+        state.as_object_mut().unwrap().remove("windows");
+        state.to_string().contains(&person(n))
+    };
+    assert!(known(&policy, 30), "the breaker knows who was held");
+
+    for n in [3, 30] {
+        policy.forget(&person(n));
+        assert!(!known(&policy, n), "{n}");
+    }
+    let (_, incident) = decide(&mut policy, theft(40));
+    assert_eq!((&incident.id, incident.detections), (&storm.id, 38));
+    assert_eq!(incident.user_id, Some(person(40).into()));
+}
+
+#[test]
+fn who_is_forgotten_goes_out_of_what_others_are_silent_for() {
+    let mut policy = policy(&[]);
+    let silence = |id: &str, user: &str, comment: &str| PersonEvent {
+        time: Timestamp::from_millisecond(START).unwrap(),
+        by: By {
+            who: "eve".into(),
+            why: "new laptop".into(),
+        },
+        did: Deed::Silenced {
+            silence: Silence {
+                id: id.into(),
+                matchers: Matchers {
+                    user_id: Some(user.into()),
+                    ..Matchers::default()
+                },
+                author: "eve".into(),
+                comment: comment.into(),
+                created_at: Timestamp::from_millisecond(START).unwrap(),
+                ends_at: Timestamp::from_millisecond(START + HOUR).unwrap(),
+            },
+        },
+    };
+    policy.hear(&silence("s1", "u1", "travels"));
+    policy.hear(&silence("s2", "bob", "as u10 and alice@example.com"));
+    policy.forget("u1");
+    policy.forget("alice@example.com");
+    let state = String::from_utf8(policy.snapshot()).unwrap();
+    assert!(!state.contains("s1"), "{state}");
+    assert!(state.contains("as u10 and (erased)"), "{state}");
+}
