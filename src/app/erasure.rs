@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::archive::{Folder, newest_first, rewrite};
 use crate::model::{Person, Text};
-use crate::store::Names;
+use crate::store::{Mention, Names};
 
 /// Bytes of memory that the search for thousands of families may take.
 const SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -29,7 +29,7 @@ pub struct Gone {
 /// Forgets a person. Nothing else may write to the archive's finished files meanwhile.
 pub fn forget(folder: &Folder, person: &Person) -> io::Result<Gone> {
     let names = Names::new(&person.user_id, &named_with(folder, person)?);
-    let any = any_of(names.all())?;
+    let any = any_of(names.all().map(String::as_str))?;
     let mut forgotten = 0;
     let rewritten = rewrite(folder, |lines| {
         if !any.is_match(lines) {
@@ -38,7 +38,7 @@ pub fn forget(folder: &Folder, person: &Person) -> io::Result<Gone> {
         let mut kept = String::with_capacity(lines.len());
         let before = forgotten;
         for line in lines.split_inclusive('\n') {
-            if any.is_match(line) && names.are_in(line) {
+            if any.is_match(line) && names.mention(line) >= Some(Mention::Named) {
                 forgotten += 1;
             } else {
                 kept.push_str(line);
@@ -54,7 +54,7 @@ pub fn forget(folder: &Folder, person: &Person) -> io::Result<Gone> {
 
 /// The person's families and sessions.
 fn named_with(folder: &Folder, person: &Person) -> io::Result<Vec<Text>> {
-    let user = any_of(std::slice::from_ref(&person.user_id.to_string()))?;
+    let user = any_of([&*person.user_id])?;
     let mut named = BTreeSet::new();
     newest_first(folder, u64::MAX, |lines| {
         if user.is_match(lines) {
@@ -74,8 +74,8 @@ fn named_with(folder: &Folder, person: &Person) -> io::Result<Vec<Text>> {
 }
 
 /// Finds any of them, as JSON writes it.
-fn any_of(names: &[String]) -> io::Result<Regex> {
-    let escaped = names.iter().map(|name| {
+fn any_of<'a>(names: impl IntoIterator<Item = &'a str>) -> io::Result<Regex> {
+    let escaped = names.into_iter().map(|name| {
         let json = serde_json::to_string(name).unwrap_or_default();
         regex::escape(json.trim_matches('"'))
     });
@@ -157,5 +157,23 @@ mod tests {
         let kept: Vec<&str> = left.lines().filter_map(|line| line.get(13..14)).collect();
         assert_eq!(kept, ["2", "6", "2", "6"]);
         assert_eq!(forget(&folder, &alice).unwrap(), Gone::default());
+    }
+
+    #[test]
+    fn an_id_that_is_a_word_of_every_line_takes_only_its_own() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::new(home.path());
+        let locked = folder.lock().unwrap().unwrap();
+        let (mut writer, _) = Writer::open(locked, |_| None).unwrap();
+        let lines = r#"{"event_id":"1","type":"refresh","user_id":"bob","client_id":"refresh","tokenwarden":{}}
+{"event_id":"2","type":"refresh","user_id":"refresh","tokenwarden":{}}
+"#;
+        let hour = "2026-11-22T05:00:00Z".parse().unwrap();
+        writer.write(lines.as_bytes(), hour).unwrap();
+        writer.end_file().unwrap();
+        let refresh = Person {
+            user_id: "refresh".into(),
+        };
+        assert_eq!(forget(&folder, &refresh).unwrap().events, 1);
     }
 }

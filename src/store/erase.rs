@@ -1,15 +1,17 @@
 //! Forgetting a person: rows about the user go, rows that only name the user lose the name, the audit log keeps its chain.
 //!
-//! What is to be done is found before the transaction, since looking through the tables takes seconds and commits would
-//! wait for it; what comes in between is about somebody who is still there. The saved state and the engine's memory are the
-//! daemon's: the user is noted for it in `erasure`.
+//! Which rows may name the user is found before the transaction, since looking through the tables takes seconds and commits
+//! would wait for it; what comes in between is about somebody who is still there. Within it they are read again: what the
+//! daemon has written meanwhile stays. The saved state and the engine's memory are the daemon's: the user is noted for it in
+//! `erasure`. Who is named where is decided in [`names`](super::names).
 
 use serde_json::Value;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _, any::AnyRow};
 
 use crate::model::{Erasing, Person, Text, Timestamp};
 
-use super::{Store, StoreError, audit, sql};
+use super::names::{Mention, Names};
+use super::{Backend, Store, StoreError, audit, sql};
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,44 +34,124 @@ pub struct Erased {
     pub audit: u64,
 }
 
-/// In place of a name.
-const ERASED: &str = "(erased)";
-/// Shorter ids are not looked for inside sentences: they would be found in other words.
-const IN_SENTENCE_BYTES_MIN: usize = 6;
 /// Rows that are looked through at once.
 const PAGE_ROWS: i64 = 1000;
 
-/// Tables whose rows may name users of others, and those whose rows are about one event.
-const SHARED: [Table; 3] = [
-    Table("detection", "seq"),
-    Table("incident", "seq"),
-    Table("action", "seq"),
-];
-const SINGLE: [Table; 3] = [
-    Table("own_event", "id"),
-    Table("reject", "seq"),
-    Table("inbox", "id"),
-];
-
-/// Tables of few rows that go when they name the user: a silence about the user, what a receiver was told of an incident.
-const TOLD: [Told; 2] = [
-    Told("silence", "id", "body"),
-    Told("followed", "incident_id", "memo"),
+/// Tables whose rows may name users, and what becomes of such a row.
+const TABLES: [Table; 9] = [
+    Table::numbered("detection", "seq", Fate::Renamed),
+    Table::numbered("incident", "seq", Fate::GoneIfAbout("/subject")),
+    Table::numbered("action", "seq", Fate::Renamed),
+    Table::numbered("own_event", "id", Fate::GoneIfAbout("")),
+    Table::numbered("reject", "seq", Fate::Gone),
+    Table::numbered("inbox", "id", Fate::Gone),
+    // Of these there are few: one a day and receiver, what people silenced, open incidents.
+    Table::small("bulletin", "id", "body", Fate::Renamed),
+    Table::small("silence", "id", "body", Fate::GoneIfAbout("")),
+    // What a receiver was told; an alert there ends by itself.
+    Table::small("followed", "incident_id", "memo", Fate::Gone),
 ];
 
 /// A table, its key, and where it names somebody.
-#[derive(Clone, Copy)]
-struct Told(&'static str, &'static str, &'static str);
+#[derive(Debug, Clone, Copy)]
+struct Table {
+    name: &'static str,
+    key: &'static str,
+    is_numbered: bool,
+    body: &'static str,
+    fate: Fate,
+}
 
-/// A table with a `body`, and its key.
-#[derive(Clone, Copy)]
-struct Table(&'static str, &'static str);
+/// What becomes of a row that names the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is about one event: it goes.
+    Gone,
+    /// It is others' too, and loses the name. Rows about the user are found by their columns.
+    Renamed,
+    /// It goes where this part of it is about the user, else it loses the name.
+    GoneIfAbout(&'static str),
+}
 
-/// A row as it is to be.
-struct Renamed {
-    table: Table,
-    key: i64,
-    body: String,
+impl Table {
+    const fn numbered(name: &'static str, key: &'static str, fate: Fate) -> Self {
+        Self {
+            is_numbered: true,
+            ..Self::small(name, key, "body", fate)
+        }
+    }
+
+    const fn small(name: &'static str, key: &'static str, body: &'static str, fate: Fate) -> Self {
+        Self {
+            name,
+            key,
+            is_numbered: false,
+            body,
+            fate,
+        }
+    }
+
+    fn key_of(&self, row: &AnyRow) -> Result<Key, StoreError> {
+        Ok(if self.is_numbered {
+            Key::Number(row.try_get("key")?)
+        } else {
+            Key::Text(row.try_get("key")?)
+        })
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Key {
+    Number(i64),
+    Text(String),
+}
+
+impl Key {
+    fn bind<'q>(&self, query: sql::AnyQuery<'q>) -> sql::AnyQuery<'q> {
+        match self {
+            Self::Number(number) => query.bind(*number),
+            Self::Text(text) => query.bind(text.clone()),
+        }
+    }
+}
+
+/// A row that may name the user.
+struct Row<'a> {
+    table: &'a Table,
+    key: &'a Key,
+    /// How it is held from being read to being written.
+    lock: &'static str,
+}
+
+impl Row<'_> {
+    /// What it says now; nothing where it has gone meanwhile.
+    async fn read(&self, connection: &mut AnyConnection) -> Result<Option<String>, StoreError> {
+        let Table {
+            name, key, body, ..
+        } = self.table;
+        let lock = self.lock;
+        let statement = format!("SELECT {body} AS body FROM {name} WHERE {key} = $1 {lock}");
+        let query = self.key.bind(sqlx::query(AssertSqlSafe(statement)));
+        let row = query.fetch_optional(connection).await?;
+        row.as_ref().map(body_of).transpose()
+    }
+
+    async fn write(&self, connection: &mut AnyConnection, to: &str) -> Result<u64, StoreError> {
+        let Table {
+            name, key, body, ..
+        } = self.table;
+        let statement = format!("UPDATE {name} SET {body} = $2 WHERE {key} = $1");
+        let query = self.key.bind(sqlx::query(AssertSqlSafe(statement)));
+        let done = query.bind(to).execute(connection).await?;
+        Ok(done.rows_affected())
+    }
+
+    async fn delete(&self, connection: &mut AnyConnection) -> Result<u64, StoreError> {
+        let Table { name, key, .. } = self.table;
+        let statement = format!("DELETE FROM {name} WHERE {key} = $1");
+        let query = self.key.bind(sqlx::query(AssertSqlSafe(statement)));
+        Ok(query.execute(connection).await?.rows_affected())
+    }
 }
 
 impl Store {
@@ -82,39 +164,49 @@ impl Store {
     ) -> Result<Erasure, StoreError> {
         let families = self.families_of(user_id).await?;
         let names = Names::new(user_id, &families);
-        let mut doomed = Vec::new();
-        for table in SINGLE {
-            let found = self.naming(table, &names, |key, _| Some(key)).await?;
-            doomed.extend(found.into_iter().map(|key| (table, key)));
-        }
-        let mut renamed = Vec::new();
-        for table in SHARED {
-            let rename = |key, body: &str| {
-                let body = names.without(body)?;
-                Some(Renamed { table, key, body })
-            };
-            renamed.extend(self.naming(table, &names, rename).await?);
-        }
-        let bulletins = self.bulletins_naming(&names).await?;
-        let mut told = Vec::new();
-        for table in TOLD {
-            told.extend(self.keys_naming(table, &names).await?);
-        }
+        let found = self.all_perhaps_naming(&names).await?;
+        self.erase_found((user_id, &families), &names, &found, (who, now))
+            .await
+    }
 
+    async fn all_perhaps_naming(&self, names: &Names) -> Result<Vec<(Table, Key)>, StoreError> {
+        let mut found = Vec::new();
+        for table in TABLES {
+            let keys = self.perhaps_naming(table, names).await?;
+            found.extend(keys.into_iter().map(|key| (table, key)));
+        }
+        Ok(found)
+    }
+
+    async fn erase_found(
+        &self,
+        (user_id, families): (&str, &[Text]),
+        names: &Names,
+        found: &[(Table, Key)],
+        (who, now): (&str, Timestamp),
+    ) -> Result<Erasure, StoreError> {
+        // Who writes one of the rows just now has to be waited for; in SQLite nobody can.
+        let lock = match self.inner.backend {
+            Backend::Sqlite => "",
+            Backend::Postgres => "FOR UPDATE",
+        };
         let mut transaction = self.begin().await?;
         let mut erased = Erased::default();
-        for (column, id) in subjects(user_id, &families) {
+        for (column, id) in subjects(user_id, families) {
             let under_way = erased.remove(&mut transaction, column, id).await?;
             if under_way > 0 {
                 return Ok(Erasure::UnderWay(under_way));
             }
         }
-        erased.remove_rows(&mut transaction, &doomed).await?;
-        erased.remove_told(&mut transaction, &told).await?;
-        erased
-            .rename(&mut transaction, &renamed, &bulletins)
+        for (table, key) in found {
+            let row = Row { table, key, lock };
+            erased.settle(&mut transaction, &row, names).await?;
+        }
+        sqlx::query("UPDATE incident SET user_id = NULL WHERE user_id = $1")
+            .bind(sql::clean(user_id))
+            .execute(&mut *transaction)
             .await?;
-        erased.audit = audit::empty(&mut transaction, user_id, &families, who, now).await?;
+        erased.audit = audit::empty(&mut transaction, user_id, families, who, now).await?;
         note_for_the_daemon(&mut transaction, user_id, now).await?;
         transaction.commit().await?;
         Ok(Erasure::Done(erased))
@@ -133,72 +225,38 @@ impl Store {
         rows.iter().map(family).collect()
     }
 
-    /// Looks through a table, page by page, for rows that name one of them.
-    async fn naming<T>(
-        &self,
-        table: Table,
-        names: &Names,
-        take: impl Fn(i64, &str) -> Option<T>,
-    ) -> Result<Vec<T>, StoreError> {
-        let Table(name, key) = table;
+    /// Looks through a table, page by page, for rows in which one of the names occurs.
+    async fn perhaps_naming(&self, table: Table, names: &Names) -> Result<Vec<Key>, StoreError> {
+        let Table {
+            name, key, body, ..
+        } = table;
         let statement = format!(
-            "SELECT {key} AS key, body FROM {name} WHERE {key} > $1 ORDER BY {key} LIMIT $2"
+            "SELECT {key} AS key, {body} AS body FROM {name} WHERE {key} > $1 ORDER BY {key} LIMIT $2"
         );
-        let (mut after, mut found) = (i64::MIN, Vec::new());
+        let mut after = if table.is_numbered {
+            Key::Number(i64::MIN)
+        } else {
+            Key::Text(String::new())
+        };
+        let at_once = if table.is_numbered {
+            PAGE_ROWS
+        } else {
+            i64::MAX
+        };
+        let mut found = Vec::new();
         loop {
-            let rows = sqlx::query(AssertSqlSafe(statement.clone()))
-                .bind(after)
-                .bind(PAGE_ROWS)
-                .fetch_all(self.reader())
-                .await?;
+            let query = after.bind(sqlx::query(AssertSqlSafe(statement.clone())));
+            let rows = query.bind(at_once).fetch_all(self.reader()).await?;
             for row in &rows {
-                after = row.try_get("key")?;
-                let body = body_of(row)?;
-                if names.are_in(&body) {
-                    found.extend(take(after, &body));
+                after = table.key_of(row)?;
+                if names.may_be_in(&body_of(row)?) {
+                    found.push(after.clone());
                 }
             }
-            if rows.is_empty() {
+            if i64::try_from(rows.len()).unwrap_or(i64::MAX) < at_once {
                 return Ok(found);
             }
         }
-    }
-
-    /// They are few: one a day and receiver.
-    async fn bulletins_naming(&self, names: &Names) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = sqlx::query("SELECT id, body FROM bulletin")
-            .fetch_all(self.reader())
-            .await?;
-        let mut found = Vec::new();
-        for row in &rows {
-            let body: String = row.try_get("body")?;
-            if names.are_in(&body)
-                && let Some(body) = names.without(&body)
-            {
-                found.push((row.try_get("id")?, body));
-            }
-        }
-        Ok(found)
-    }
-
-    /// They are few: open incidents, and what people silenced.
-    async fn keys_naming(
-        &self,
-        table: Told,
-        names: &Names,
-    ) -> Result<Vec<(Told, String)>, StoreError> {
-        let Told(name, key, body) = table;
-        let statement = format!("SELECT {key} AS key, {body} AS body FROM {name}");
-        let rows = sqlx::query(AssertSqlSafe(statement))
-            .fetch_all(self.reader())
-            .await?;
-        let mut found = Vec::new();
-        for row in &rows {
-            if names.are_in(row.try_get("body")?) {
-                found.push((table, row.try_get("key")?));
-            }
-        }
-        Ok(found)
     }
 
     /// Whom the daemon's memory and archive are to forget.
@@ -284,72 +342,59 @@ impl Erased {
         delete(format!("DELETE FROM incident_member WHERE detection_id IN (SELECT id FROM detection WHERE {column} = $1)")).await?;
         self.detections += delete(format!("DELETE FROM detection WHERE {column} = $1")).await?;
         self.actions += delete(format!("DELETE FROM action WHERE {column} = $1")).await?;
-        if column == "user_id" {
-            // What a receiver was told may name the user; an alert there ends by itself.
-            delete("DELETE FROM followed WHERE incident_id IN (SELECT id FROM incident WHERE user_id = $1)".to_owned()).await?;
-            self.incidents += delete("DELETE FROM incident WHERE user_id = $1".to_owned()).await?;
-        }
         Ok(0)
     }
 
-    async fn remove_rows(
+    /// Removes or renames one row, if it still names the user.
+    async fn settle(
         &mut self,
         connection: &mut AnyConnection,
-        doomed: &[(Table, i64)],
+        row: &Row<'_>,
+        names: &Names,
     ) -> Result<(), StoreError> {
-        for (Table(name, key), at) in doomed {
-            let removed = sqlx::query(AssertSqlSafe(format!(
-                "DELETE FROM {name} WHERE {key} = $1"
-            )))
-            .bind(at)
+        let Some(body) = row.read(connection).await? else {
+            return Ok(());
+        };
+        let part = match row.table.fate {
+            Fate::Gone if names.mention(&body) >= Some(Mention::Named) => {
+                return self.remove_row(connection, row).await;
+            }
+            Fate::Gone => return Ok(()),
+            Fate::Renamed => None,
+            Fate::GoneIfAbout(part) => Some(part),
+        };
+        // What is written here is JSON.
+        let Ok(mut value) = serde_json::from_str::<Value>(&body) else {
+            return Ok(());
+        };
+        let part = part.and_then(|part| value.pointer_mut(part));
+        let of_part = part.and_then(|part| names.take_out_of(part));
+        if of_part == Some(Mention::About) {
+            return self.remove_row(connection, row).await;
+        }
+        if of_part.max(names.take_out_of(&mut value)).is_some() {
+            self.renamed += row.write(connection, &value.to_string()).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_row(
+        &mut self,
+        connection: &mut AnyConnection,
+        row: &Row<'_>,
+    ) -> Result<(), StoreError> {
+        if row.table.name != "incident" {
+            self.records += row.delete(connection).await?;
+            return Ok(());
+        }
+        // What a receiver was told may name the user; an alert there ends by itself.
+        let followed =
+            "DELETE FROM followed WHERE incident_id = (SELECT id FROM incident WHERE seq = $1)";
+        row.key
+            .bind(sqlx::query(followed))
             .execute(&mut *connection)
             .await?;
-            self.records += removed.rows_affected();
-        }
-        Ok(())
-    }
-
-    async fn remove_told(
-        &mut self,
-        connection: &mut AnyConnection,
-        told: &[(Told, String)],
-    ) -> Result<(), StoreError> {
-        for (Told(name, key, _), at) in told {
-            let statement = format!("DELETE FROM {name} WHERE {key} = $1");
-            let removed = sqlx::query(AssertSqlSafe(statement))
-                .bind(&**at)
-                .execute(&mut *connection)
-                .await?;
-            self.records += removed.rows_affected();
-        }
-        Ok(())
-    }
-
-    /// Those that were removed meanwhile are not met.
-    async fn rename(
-        &mut self,
-        connection: &mut AnyConnection,
-        renamed: &[Renamed],
-        bulletins: &[(String, String)],
-    ) -> Result<(), StoreError> {
-        for each in renamed {
-            let Table(name, key) = each.table;
-            let statement = format!("UPDATE {name} SET body = $1 WHERE {key} = $2");
-            let changed = sqlx::query(AssertSqlSafe(statement))
-                .bind(&*each.body)
-                .bind(each.key)
-                .execute(&mut *connection)
-                .await?;
-            self.renamed += changed.rows_affected();
-        }
-        for (id, body) in bulletins {
-            let changed = sqlx::query("UPDATE bulletin SET body = $1 WHERE id = $2")
-                .bind(&**body)
-                .bind(&**id)
-                .execute(&mut *connection)
-                .await?;
-            self.renamed += changed.rows_affected();
-        }
+        self.incidents += row.delete(connection).await?;
         Ok(())
     }
 }
@@ -370,115 +415,135 @@ async fn note_for_the_daemon(
     Ok(())
 }
 
-/// What is looked for: the user's id and those of the families.
-pub struct Names(Vec<String>);
-
-impl Names {
-    pub fn new(user_id: &str, families: &[Text]) -> Self {
-        let families = families.iter().map(ToString::to_string);
-        Self(
-            std::iter::once(user_id.to_owned())
-                .chain(families)
-                .collect(),
-        )
-    }
-
-    pub fn all(&self) -> &[String] {
-        &self.0
-    }
-
-    /// Whether a text names one of them: between quotes, or, where it is long enough not to be another word, as a word.
-    pub fn are_in(&self, text: &str) -> bool {
-        self.0.iter().any(|name| {
-            let escaped = serde_json::to_string(name).unwrap_or_default();
-            let is_word = |name: &str| words(text, name).next().is_some();
-            let inner = escaped.trim_matches('"');
-            text.contains(&escaped)
-                || name.len() >= IN_SENTENCE_BYTES_MIN && (is_word(name) || is_word(inner))
-        })
-    }
-
-    /// A JSON text without the names; `None` where it cannot be read.
-    fn without(&self, body: &str) -> Option<String> {
-        let mut value: Value = serde_json::from_str(body).ok()?;
-        self.take_out_of(&mut value);
-        serde_json::to_string(&value).ok()
-    }
-
-    fn take_out_of(&self, value: &mut Value) {
-        match value {
-            Value::String(text) => {
-                for name in &self.0 {
-                    *text = renamed(text, name);
-                }
-            }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.take_out_of(item)),
-            Value::Object(members) => {
-                let named = std::mem::take(members);
-                for (key, mut value) in named {
-                    self.take_out_of(&mut value);
-                    let key = self.0.iter().fold(key, |key, name| renamed(&key, name));
-                    members.insert(key, value);
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
-}
-
-fn renamed(text: &str, name: &str) -> String {
-    if text == name {
-        return ERASED.to_owned();
-    }
-    let mut left = text;
-    let mut done = String::with_capacity(text.len());
-    while let Some(at) = words(left, name)
-        .next()
-        .filter(|_| name.len() >= IN_SENTENCE_BYTES_MIN)
-    {
-        let (before, rest) = left.split_at(at);
-        done.push_str(before);
-        done.push_str(ERASED);
-        left = rest.get(name.len()..).unwrap_or_default();
-    }
-    done + left
-}
-
-/// Where the name stands as a word of its own.
-fn words<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = usize> + 'a {
-    let part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
-    text.match_indices(name).filter_map(move |(at, _)| {
-        let before = text.get(..at).and_then(|before| before.chars().next_back());
-        let after = text.get(at + name.len()..);
-        let after = after.and_then(|after| after.chars().next());
-        (!before.is_some_and(part) && !after.is_some_and(part)).then_some(at)
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::config::{Secret, StoreConfig};
+    use crate::model::{
+        By, Commit, Incident, IncidentState, Matchers, Output, Severity, Silence, Subject,
+    };
+    use crate::store::OpenAs;
 
-    fn names(user: &str) -> Names {
-        Names::new(user, &["family-7".into()])
+    const ALICE: &str = "alice@example.com";
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    async fn store(folder: &tempfile::TempDir) -> Store {
+        let config = StoreConfig {
+            url: Secret::new(format!("sqlite://{}/a.db", folder.path().display())),
+            connections_max: 1,
+            snapshot_every: Duration::from_mins(1),
+        };
+        Store::open(&config, OpenAs::Daemon).await.unwrap()
     }
 
-    #[test]
-    fn a_name_is_found_as_a_word_and_not_in_another() {
-        let alice = names("alice@example.com");
-        assert!(alice.are_in(r#"{"user_id":"alice@example.com"}"#));
-        assert!(alice.are_in("refused: alice@example.com is unknown"));
-        assert!(!alice.are_in(r#"{"user_id":"malice@example.com"}"#));
-        let short = names("u1");
-        assert!(short.are_in(r#"{"user_id":"u1"}"#));
-        assert!(!short.are_in(r#"{"user_id":"u10","text":"see u1"}"#));
+    fn incident(id: &str, subject: Subject, user: &str) -> Incident {
+        Incident {
+            id: id.into(),
+            issuer: "idp".into(),
+            tenant: None,
+            subject,
+            episode: 0,
+            state: IncidentState::Open,
+            severity: Severity::High,
+            opened_at: NOW,
+            updated_at: NOW,
+            user_id: Some(user.into()),
+            client_id: Some("web".into()),
+            detections: 4,
+            summary: format!("f3 of {user} at web").into(),
+            resolution: None,
+            closed_at: None,
+        }
     }
 
-    #[test]
-    fn a_body_loses_the_names_and_nothing_else() {
-        let body = r#"{"by":{"alice@example.com":2},"n":7,"text":"of alice@example.com, malice@example.com","users":["bob","alice@example.com"]}"#;
-        let expected = r#"{"by":{"(erased)":2},"n":7,"text":"of (erased), malice@example.com","users":["bob","(erased)"]}"#;
-        let without = names("alice@example.com").without(body);
-        assert_eq!(without.as_deref(), Some(expected));
+    async fn commit(store: &Store, incidents: Vec<Incident>) {
+        let output = Output {
+            incidents,
+            ..Output::default()
+        };
+        let commit = Commit {
+            output,
+            ..Commit::default()
+        };
+        store.commit(&commit, NOW).await.unwrap();
+    }
+
+    async fn column(store: &Store, id: &str) -> Option<Option<String>> {
+        let query = sqlx::query("SELECT user_id FROM incident WHERE id = $1");
+        let row = query.bind(id).fetch_optional(store.reader()).await.unwrap();
+        row.map(|row| row.try_get("user_id").unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_storm_that_began_with_the_user_stays_and_what_was_written_meanwhile_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let storm = incident("storm", Subject::Client("idp/-/web".into()), ALICE);
+        let own = incident("own", Subject::User(format!("idp/-/{ALICE}").into()), ALICE);
+        let of_family = incident("family", Subject::Family("idp/-/f3".into()), ALICE);
+        let of_bob = incident("bob", Subject::User("idp/-/bob".into()), "bob");
+        commit(&store, vec![storm.clone(), own, of_family, of_bob]).await;
+
+        let families = ["f3".into()];
+        let names = Names::new(ALICE, &families);
+        let found = store.all_perhaps_naming(&names).await.unwrap();
+        let grown = Incident {
+            detections: 5,
+            ..storm
+        };
+        commit(&store, vec![grown]).await;
+        let whom = (ALICE, &families[..]);
+        let erased = store.erase_found(whom, &names, &found, ("dpo", NOW)).await;
+        let Erasure::Done(erased) = erased.unwrap() else {
+            panic!("nothing is under way");
+        };
+
+        assert_eq!((erased.incidents, erased.renamed), (2, 1));
+        let storm = store.incident("storm", 0).await.unwrap().unwrap();
+        let storm = storm.incident;
+        assert_eq!(
+            (storm.detections, &*storm.summary),
+            (5, "f3 of (erased) at web")
+        );
+        assert_eq!(column(&store, "storm").await, Some(None));
+        assert_eq!(column(&store, "own").await, None);
+        assert_eq!(column(&store, "bob").await, Some(Some("bob".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn an_id_that_is_an_ordinary_word_takes_nothing_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        for word in ["user", "web", "issuer", "idp", "open", "silence"] {
+            let bob = incident("bob", Subject::User("idp/-/bob".into()), "bob");
+            let storm = incident("storm", Subject::Client("idp/-/web".into()), "bob");
+            commit(&store, vec![bob, storm]).await;
+            let sent = br#"{"type":"user","client":"web","issuer":"idp","state":"open"}"#;
+            let hook = "hook".into();
+            let sent = vec![sent.to_vec()];
+            store.insert_inbox(&hook, sent, NOW).await.unwrap();
+            let silence = Silence {
+                id: format!("of-bob-{word}").into(),
+                matchers: Matchers {
+                    user_id: Some("bob".into()),
+                    ..Matchers::default()
+                },
+                author: "web".into(),
+                comment: "the user says it is open".into(),
+                created_at: NOW,
+                ends_at: NOW,
+            };
+            let by = By {
+                who: "web".into(),
+                why: "user".into(),
+            };
+            store.silence(&silence, &by).await.unwrap();
+
+            let erased = store.erase(word, "dpo", NOW).await.unwrap();
+            assert_eq!(erased, Erasure::Done(Erased::default()), "{word}");
+            assert!(store.incident("storm", 0).await.unwrap().is_some());
+        }
     }
 }

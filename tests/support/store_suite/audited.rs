@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokenwarden::config::Retention;
 use tokenwarden::model::{
-    ActionKind, AuditKind, AuditNote, By, Commit, Decision, Output, Resolution, Severity,
+    ActionKind, AuditKind, AuditNote, By, Commit, Decision, Incident, Output, Resolution, Severity,
+    Subject,
 };
 use tokenwarden::store::audit::{AuditFilter, Entry, Verdict, lines};
 use tokenwarden::store::{
-    AttemptResult, Erasure, Finish, FinishState, Ruling, Store, StoreError, Taken,
+    AttemptResult, Erasure, Finish, FinishState, IncidentFilter, Ruling, Store, StoreError, Taken,
 };
 
 use super::{ALL, action, actions, at, end, finish, incident, lease, theft};
@@ -110,6 +111,21 @@ pub(crate) async fn audit_keeps_its_chain_when_a_user_is_erased(store: Store) {
         };
         store.commit(&commit, at(0)).await.unwrap();
     }
+    // One of many people, who was found first there.
+    let storm = Incident {
+        id: "storm".into(),
+        subject: Subject::Client("events/-/web".into()),
+        ..incident("alice@example.com", Severity::High)
+    };
+    let output = Output {
+        incidents: vec![storm],
+        ..Output::default()
+    };
+    let commit = Commit {
+        output,
+        ..Commit::default()
+    };
+    store.commit(&commit, at(0)).await.unwrap();
     let noted = store.audit_head().await.unwrap();
     let sent = [
         br#"{"sub":"alice@example.com"}"#.to_vec(),
@@ -126,7 +142,7 @@ pub(crate) async fn audit_keeps_its_chain_when_a_user_is_erased(store: Store) {
         (erased.detections, erased.incidents, erased.actions),
         (1, 1, 2)
     );
-    assert_eq!((erased.records, erased.renamed, erased.audit), (1, 1, 2));
+    assert_eq!((erased.records, erased.renamed, erased.audit), (1, 2, 2));
     let verdict = store.verify_audit(&[noted]).await.unwrap();
     assert_eq!((verdict.broken, verdict.emptied), (vec![], 2));
 
@@ -140,6 +156,14 @@ pub(crate) async fn audit_keeps_its_chain_when_a_user_is_erased(store: Store) {
         of_bob.contains("(erased)") && !of_bob.contains("alice"),
         "{of_bob}"
     );
+    let storm = store.incident("storm", 0).await.unwrap().unwrap().incident;
+    assert_eq!(storm.user_id.as_deref(), Some("(erased)"));
+    let of_alice = IncidentFilter {
+        user_id: Some("alice@example.com".into()),
+        ..IncidentFilter::default()
+    };
+    let of_alice = store.incidents(&of_alice, ALL).await.unwrap();
+    assert_eq!(of_alice.items, []);
     let left = store.inbox_after(&"hook".into(), 0, 10).await.unwrap();
     assert_eq!(left.len(), 1, "malice is somebody else");
 
