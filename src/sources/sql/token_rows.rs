@@ -91,7 +91,7 @@ impl Ledger {
             if waits {
                 unexplained = Some(value);
             } else {
-                facts.push(used(row, before.token.as_deref(), &value, now_us));
+                facts.push(used(row, before.token.as_deref(), around, &value, now_us));
             }
         }
         let revoked = row.revoked || row.revoked_us.is_some();
@@ -205,13 +205,17 @@ fn appeared(row: &TokenRow, parent: Option<&TokenRow>, now_us: i64) -> Fact {
     fact(event, format!("rt:{}:{what}", row.id), row.issued_us, now_us)
 }
 
-fn used(row: &TokenRow, token_before: Option<&str>, value: &str, now_us: i64) -> Fact {
+fn used(row: &TokenRow, token_before: Option<&str>, around: &Around<'_>, value: &str, now_us: i64) -> Fact {
     let mut event = row.event(row.is_used_in_place());
     event.insert("type".into(), "refresh".into());
     match (token_before, &row.token) {
         // The row got another token in place.
         (Some(before), Some(now)) if before != now => {
             event.insert("token_id".into(), before.into());
+            event.insert("new_token_id".into(), now.as_str().into());
+        }
+        // The first look at it: the token may be the one that the use gave, and is not called used before it is.
+        (None, Some(now)) if row.is_used_in_place() && around.later.is_empty() => {
             event.insert("new_token_id".into(), now.as_str().into());
         }
         _ => drop(event.insert("token_id".into(), row.token_id().into())),
@@ -317,6 +321,24 @@ mod tests {
         ledger.scan(&[counted(0, "a")], 0);
         assert_eq!(told(&ledger.scan(&[counted(1, "b")], 0)), ["rt:1:used:1 a>b"]);
         assert_eq!(told(&ledger.scan(&[counted(2, "b")], 0)), ["rt:1:used:2 b>-"]);
+    }
+
+    #[test]
+    fn a_token_first_seen_after_a_use_in_place_is_not_taken_for_the_one_that_was_used() {
+        let counted = |count: i64, token: &str| TokenRow {
+            refresh_count: Some(count),
+            last_used_us: Some(count * 60 * SECOND),
+            token: Some(token.into()),
+            ..row("1", "", 10)
+        };
+        let mut after_restart = Ledger::default();
+        let first = after_restart.scan(&[counted(3, "c")], 0);
+        assert_eq!(told(&first), ["rt:1:issued ->c", "rt:1:used:3 ->c"]);
+        assert_eq!(told(&after_restart.scan(&[counted(4, "d")], 0)), ["rt:1:used:4 c>d"]);
+        // Where each token has a row of its own, a use after the next row is one of this token.
+        let replayed = TokenRow { last_used_us: Some(300 * SECOND), ..row("1", "f", 10) };
+        let rows = [replayed, row("2", "f", 20)];
+        assert!(told(&Ledger::default().scan(&rows, 0)).contains(&"rt:1:used:300000000 h1>-".to_owned()));
     }
 
     #[test]
