@@ -84,9 +84,10 @@ impl Worker {
 
     /// As soon as a receiver has room again: the summary is a message like the others.
     async fn sum_up_capped(&self, performers: &Performers) -> Result<(), StoreError> {
-        let since = earlier(self.now(), MESSAGES_WINDOW);
+        let now = self.now();
+        let since = earlier(now, MESSAGES_WINDOW);
         for receiver in performers.names() {
-            let messages = self.store.messages(&receiver, since).await?;
+            let messages = self.store.messages(&receiver, since, now).await?;
             let room = performers.routes.room(&receiver, Severity::Medium);
             if messages.held_back == 0 || room.is_some_and(|room| messages.sent >= room) {
                 continue;

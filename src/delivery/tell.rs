@@ -194,8 +194,9 @@ impl Worker {
         else {
             return Ok((Vec::new(), false));
         };
-        let since = earlier(self.now(), MESSAGES_WINDOW);
-        let Messages { sent, held_back } = self.store.messages(receiver, since).await?;
+        let now = self.now();
+        let since = earlier(now, MESSAGES_WINDOW);
+        let Messages { sent, held_back } = self.store.messages(receiver, since, now).await?;
         let mut remarks = Vec::new();
         if held_back > 0 {
             remarks.push(Remark::HeldBack {

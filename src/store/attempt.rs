@@ -126,20 +126,22 @@ pub struct Messages {
 }
 
 impl Store {
-    /// Of one receiver; those sent count from `since` on.
+    /// Of one receiver; those sent count from `since` on, up to `now`.
     pub async fn messages(
         &self,
         receiver: &Text,
         since: Timestamp,
+        now: Timestamp,
     ) -> Result<Messages, StoreError> {
         let row = sqlx::query(
             "SELECT
-                (SELECT COUNT(*) FROM action_attempt WHERE performer = $1 AND started_at > $2 AND (result IS NULL OR result IN ('done', 'lost'))) AS sent,
+                (SELECT COUNT(*) FROM action_attempt WHERE performer = $1 AND started_at > $2 AND started_at <= $3 AND (result IS NULL OR result IN ('done', 'lost'))) AS sent,
                 (SELECT COUNT(DISTINCT incident_id) FROM action WHERE id IN (
                     SELECT action_id FROM action_attempt WHERE performer = $1 AND result = 'capped' AND bulletin_id IS NULL)) AS held_back",
         )
         .bind(receiver.as_ref())
         .bind(sql::ms(since))
+        .bind(sql::ms(sql::latest(now)))
         .fetch_one(self.reader())
         .await?;
         Ok(Messages {

@@ -15,12 +15,12 @@ use super::{Backend, Store, StoreError, sql};
 
 /// Large enough that a statement's cost does not count, small enough that a commit waits only milliseconds.
 const CHUNK_BYTES: usize = 1024 * 1024;
-/// Two daemons on one store may disagree about the time by so much.
-const CLOCKS_APART_MS: i64 = 60_000;
 const CLOSED_AFTER: &str =
     "SELECT seq, id, body FROM incident WHERE state = 'closed' AND seq > $1 ORDER BY seq LIMIT $2";
 const CLOSED_AT_ONCE: i64 = 1000;
 
+#[expect(clippy::cast_possible_wrap, reason = "a minute")]
+const CLOCKS_APART_MS: i64 = limits::CLOCKS_APART.as_secs() as i64 * 1000;
 #[expect(clippy::cast_possible_wrap, reason = "an hour")]
 const WRITING_MAX_MS: i64 = limits::SNAPSHOT_WRITING_MAX.as_secs() as i64 * 1000;
 

@@ -86,13 +86,14 @@ async fn begun_lately(
         "SELECT issuer, COALESCE(tenant, '-') AS tenant, COALESCE(client_id, '-') AS client, rule,
             COALESCE(user_id, family_id, '-') AS person, COUNT(*) AS actions
          FROM action JOIN action_attempt AS try ON try.action_id = action.id
-         WHERE begun_at > $1 AND try.started_at > $1 AND kind {kinds} AND COALESCE({ANSWER_BEFORE}, 'done') = 'done'
+         WHERE begun_at > $1 AND try.started_at > $1 AND begun_at <= $2 AND try.started_at <= $2 AND kind {kinds} AND COALESCE({ANSWER_BEFORE}, 'done') = 'done'
          GROUP BY issuer, COALESCE(tenant, '-'), COALESCE(client_id, '-'), rule, COALESCE(user_id, family_id, '-')
          ORDER BY issuer, tenant, client, rule, person LIMIT {GROUPS_MAX}"
     );
     let since = now.checked_sub(WINDOW).unwrap_or(Timestamp::MIN);
     let rows = sqlx::query(AssertSqlSafe(statement))
         .bind(sql::ms(since))
+        .bind(sql::ms(sql::latest(now)))
         .fetch_all(connection)
         .await?;
     rows.iter()

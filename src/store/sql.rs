@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _, query::Query};
 
-use crate::model::{Severity, Text, Timestamp};
+use crate::model::{Severity, Text, Timestamp, limits};
 
 use super::StoreError;
 
@@ -19,6 +19,11 @@ pub(super) fn ms(time: Timestamp) -> i64 {
 
 pub(super) fn time(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// The latest that may have been written by now: beyond it stands what a clock wrote that was set back since.
+pub(super) fn latest(now: Timestamp) -> Timestamp {
+    now.checked_add(limits::CLOCKS_APART).unwrap_or(now)
 }
 
 /// Severities are kept as numbers, so that "at least" is a comparison.

@@ -28,7 +28,7 @@ macro_rules! store_suite {
             first_claim_is_fresh, claim_resumes_from_the_snapshot, former_owner_is_fenced,
             fenced_commit_leaves_nothing, canary_passes_both_queues, repeated_commit_changes_nothing, large_commit_is_whole, incident_grows,
             null_characters_are_survived, decision_gives_the_first_state, lease_is_exclusive_until_it_ends,
-            one_of_a_lane_at_a_time, waiting_retry_does_not_block_its_lane, attempt_and_end_tell_the_engine,
+            one_of_a_lane_at_a_time, waiting_retry_does_not_block_its_lane, attempt_and_end_tell_the_engine, budget_forgets_what_a_clock_ahead_began,
             end_after_a_lost_lease_is_refused, receivers_done_are_remembered, final_action_wakes_the_notification,
             outcome_in_the_meantime_wakes_too, released_action_is_due_again, lists_filter_and_page, gauges_count,
             digest_counts_by_client, digest_counts_the_rest, digest_is_made_once_a_day,

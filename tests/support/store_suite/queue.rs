@@ -1,5 +1,6 @@
 //! Actions on their way: leases, lanes, attempts, ends.
 
+use tokenwarden::config::Budget;
 use tokenwarden::model::{ActionKind, ActionState, Commit, Decision, OwnEvent, OwnEventKind};
 use tokenwarden::store::{AttemptResult, Finish, FinishState, Queue, Store, StoreError};
 
@@ -99,6 +100,39 @@ pub(crate) async fn waiting_retry_does_not_block_its_lane(store: Store) {
         ["first"],
         "due again, and the older one"
     );
+}
+
+pub(crate) async fn budget_forgets_what_a_clock_ahead_began(store: Store) {
+    revoke(&store, &["u1", "u2"]).await;
+    let (ahead, back) = (7200, 0);
+    let leased = store
+        .lease_due(Queue::Revocations, at(ahead), "a", at(ahead + 30), 10)
+        .await
+        .unwrap();
+    let budget = Budget {
+        per_client: 1,
+        ..Budget::default()
+    };
+    let begin = async |which: usize, now| {
+        let leased = &leased[which];
+        let attempted = own_event(OwnEventKind::Attempted, &leased.action);
+        let (performer, until) = ("keycloak".into(), at(now + 30));
+        store
+            .begin_within(
+                Some(&budget),
+                leased,
+                &performer,
+                &attempted,
+                at(now),
+                until,
+            )
+            .await
+            .unwrap()
+    };
+    begin(0, ahead).await.unwrap();
+    let used_up = begin(1, ahead).await.unwrap_err();
+    assert!(used_up.contains("for this client"), "{used_up}");
+    begin(1, back).await.unwrap();
 }
 
 pub(crate) async fn attempt_and_end_tell_the_engine(store: Store) {

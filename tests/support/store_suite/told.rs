@@ -45,11 +45,16 @@ pub(crate) async fn capped_is_summed_up_once(store: Store) {
             assert_eq!((settled.len(), settled[0].result), (1, result));
         }
     }
-    let messages = |since: i64| store.messages(&mail, at(since));
+    let messages = |since: i64| store.messages(&mail, at(since), at(since + 3600));
     let expected = |sent, held_back| Messages { sent, held_back };
     assert_eq!(messages(0).await.unwrap(), expected(1, 2));
     assert_eq!(messages(1).await.unwrap(), expected(0, 2), "an hour later");
-    let other = store.messages(&"chat".into(), at(0)).await.unwrap();
+    let earlier = store.messages(&mail, at(-7200), at(-3600)).await.unwrap();
+    assert_eq!(earlier.sent, 0, "the clock was set back by an hour since");
+    let other = store
+        .messages(&"chat".into(), at(0), at(3600))
+        .await
+        .unwrap();
     assert_eq!(other, expected(0, 0));
 
     let made = store.sum_up_capped(&mail, Some(1), at(10)).await.unwrap();
