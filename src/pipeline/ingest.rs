@@ -499,8 +499,13 @@ impl Loop {
         if !due || waits || self.saving.is_some() || now < self.save_not_before {
             return;
         }
+        // Asked first: what is found from here on belongs to no earlier state.
+        let Ok(detections) = self.store.newest_detection().await else {
+            self.save_not_before = now + limits::STORE_RETRY_MAX;
+            return;
+        };
         self.snapshot_due = now + self.snapshot_every;
-        let (store, snapshot, at) = (self.store.clone(), self.snapshot(), (self.now)());
+        let (store, snapshot, at) = (self.store.clone(), self.snapshot(detections), (self.now)());
         self.saving = Some(tokio::spawn(async move {
             match store.save_snapshot(&snapshot, at).await {
                 Ok(()) => Some(Saved {
@@ -523,7 +528,7 @@ impl Loop {
         }
     }
 
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&self, detections: i64) -> Snapshot {
         let (engine, policy) = (self.worker.engine.snapshot(), self.worker.policy.snapshot());
         let mut state = Vec::with_capacity(8 + engine.len() + policy.len());
         state.extend((engine.len() as u64).to_le_bytes());
@@ -531,6 +536,7 @@ impl Loop {
         state.extend(policy);
         Snapshot {
             positions: self.partitions.positions(),
+            detections: Some(detections),
             format: SNAPSHOT_FORMAT,
             state,
         }
@@ -570,8 +576,14 @@ impl Loop {
         {
             return Ok(());
         }
-        let snapshot = self.snapshot();
-        if let Err(error) = self.store.save_snapshot(&snapshot, (self.now)()).await {
+        let saved = match self.store.newest_detection().await {
+            Ok(detections) => {
+                let snapshot = self.snapshot(detections);
+                self.store.save_snapshot(&snapshot, (self.now)()).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = saved {
             tracing::warn!(%error, "The state could not be saved at the end; the next start reads a little more");
         }
         Ok(())

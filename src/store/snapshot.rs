@@ -28,6 +28,8 @@ const WRITING_MAX_MS: i64 = limits::SNAPSHOT_WRITING_MAX.as_secs() as i64 * 1000
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     pub positions: BTreeMap<SourcePartition, Position>,
+    /// The newest detection there was before the state was taken, by its `seq`: one of before version 12 of the schema has none.
+    pub detections: Option<i64>,
     /// Version of the state's form; only the engine knows what it means.
     pub format: u32,
     pub state: Vec<u8>,
@@ -77,7 +79,7 @@ impl Store {
 
     /// The newest complete snapshot that is undamaged.
     pub async fn load_snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
-        let heads = sqlx::query("SELECT id, format, positions, sha256 FROM snapshot WHERE complete = 1 ORDER BY id DESC")
+        let heads = sqlx::query("SELECT id, format, positions, detections, sha256 FROM snapshot WHERE complete = 1 ORDER BY id DESC")
             .fetch_all(self.reader())
             .await?;
         for head in &heads {
@@ -99,6 +101,7 @@ impl Store {
             let format = u32::try_from(head.try_get::<i64, _>("format")?).unwrap_or(u32::MAX);
             return Ok(Some(Snapshot {
                 positions: positions.into_iter().collect(),
+                detections: head.try_get("detections")?,
                 format,
                 state,
             }));
@@ -140,11 +143,20 @@ impl Store {
         Ok(states)
     }
 
-    /// Ids of the detections made since the older of the snapshots kept: what reading again may find again.
+    /// The newest detection there is, by its `seq`; 0 where there is none.
+    pub async fn newest_detection(&self) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT COALESCE(MAX(seq), 0) FROM detection")
+            .fetch_one(self.reader())
+            .await?;
+        Ok(row.try_get(0)?)
+    }
+
+    /// Ids of the detections made since the older of the snapshots kept: what reading again may find again. By their order, since
+    /// a clock may be set back; of a snapshot that does not know it, by time.
     pub async fn detections_since_snapshot(&self) -> Result<HashSet<Text>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id FROM detection WHERE recorded_at >=
-                (SELECT MIN(created_at) FROM snapshot WHERE complete = 1) - $1",
+            "SELECT id FROM detection WHERE seq > (SELECT MIN(detections) FROM snapshot WHERE complete = 1) OR recorded_at >=
+                (SELECT MIN(created_at) FROM snapshot WHERE complete = 1 AND detections IS NULL) - $1",
         )
         .bind(CLOCKS_APART_MS)
         .fetch_all(self.reader())
@@ -185,10 +197,11 @@ impl Store {
 
     async fn begin_snapshot(&self, snapshot: &Snapshot, now: Timestamp) -> Result<i64, StoreError> {
         let mut transaction = self.begin().await?;
-        let row = sqlx::query("INSERT INTO snapshot (created_at, format, positions, complete) VALUES ($1, $2, $3, 0) RETURNING id")
+        let row = sqlx::query("INSERT INTO snapshot (created_at, format, positions, detections, complete) VALUES ($1, $2, $3, $4, 0) RETURNING id")
             .bind(sql::ms(now))
             .bind(i64::from(snapshot.format))
             .bind(positions_to_json(&snapshot.positions)?)
+            .bind(snapshot.detections)
             .fetch_one(&mut *transaction)
             .await?;
         transaction.commit().await?;
@@ -345,6 +358,7 @@ mod tests {
     fn snapshot(chunks: usize) -> Snapshot {
         Snapshot {
             positions: BTreeMap::new(),
+            detections: None,
             format: 1,
             state: vec![7; chunks * CHUNK_BYTES],
         }

@@ -219,6 +219,7 @@ async fn damaged_snapshot_falls_back_to_the_older_one() {
     for fill in [1, 2] {
         let snapshot = Snapshot {
             positions: BTreeMap::new(),
+            detections: None,
             format: 1,
             state: vec![fill; 100],
         };
@@ -246,6 +247,7 @@ async fn unfinished_snapshot_is_not_used_and_goes_when_it_is_old() {
     let (store, folder) = open().await;
     let snapshot = |fill| Snapshot {
         positions: BTreeMap::new(),
+        detections: None,
         format: 1,
         state: vec![fill; 100],
     };

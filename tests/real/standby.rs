@@ -465,6 +465,7 @@ async fn whoever_is_replaced_writes_nothing_whatever_it_tries() {
 async fn refuses(store: &Store) {
     let snapshot = Snapshot {
         positions: std::collections::BTreeMap::new(),
+        detections: None,
         format: 1,
         state: vec![7],
     };

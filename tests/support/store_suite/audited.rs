@@ -178,6 +178,7 @@ pub(crate) async fn audit_keeps_its_chain_when_a_user_is_erased(store: Store) {
     );
     let snapshot = tokenwarden::store::Snapshot {
         positions: [].into(),
+        detections: None,
         format: 1,
         state: vec![1],
     };

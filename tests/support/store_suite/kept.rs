@@ -77,6 +77,7 @@ fn snapshot(fill: u8) -> Snapshot {
     )]);
     Snapshot {
         positions,
+        detections: None,
         format: 3,
         state: vec![fill; 2 * 1024 * 1024 + 17],
     }
@@ -86,6 +87,7 @@ pub(crate) async fn snapshot_comes_back(store: Store) {
     assert_eq!(store.load_snapshot().await.unwrap(), None);
     let empty = Snapshot {
         positions: BTreeMap::new(),
+        detections: None,
         format: 1,
         state: vec![],
     };
@@ -100,6 +102,29 @@ pub(crate) async fn two_snapshots_are_kept(store: Store) {
         store.save_snapshot(&snapshot(fill), at(0)).await.unwrap();
     }
     assert_eq!(store.snapshots_kept().await.unwrap(), 2);
+}
+
+pub(crate) async fn found_since_a_snapshot_goes_by_order(store: Store) {
+    let find = async |user: &str, time| {
+        let output = theft(user);
+        let commit = Commit {
+            output,
+            ..Commit::default()
+        };
+        store.commit(&commit, at(time)).await.unwrap();
+    };
+    let found = async || store.detections_since_snapshot().await.unwrap().len();
+    find("u1", 7200).await;
+    let mut state = snapshot(1);
+    store.save_snapshot(&state, at(7200)).await.unwrap();
+    assert_eq!(found().await, 1, "by time, with what clocks may be apart");
+    state.detections = Some(store.newest_detection().await.unwrap());
+    for _ in 0..2 {
+        store.save_snapshot(&state, at(7200)).await.unwrap();
+    }
+    assert_eq!(found().await, 0);
+    find("u2", 0).await;
+    assert_eq!(found().await, 1, "found after the clock was set back");
 }
 
 pub(crate) async fn token_key_is_remembered(store: Store) {

@@ -33,7 +33,7 @@ macro_rules! store_suite {
             outcome_in_the_meantime_wakes_too, released_action_is_due_again, lists_filter_and_page, gauges_count,
             digest_counts_by_client, digest_counts_the_rest, digest_is_made_once_a_day,
             held_for_age_is_summed_up_once, capped_is_summed_up_once, followed_until_it_is_over, left_to_do_is_by_incident, told_is_what_was_read, inbox_is_read_in_order, concurrent_own_events_leave_no_gap,
-            snapshot_comes_back, two_snapshots_are_kept, token_key_is_remembered, retention_removes_what_is_old,
+            snapshot_comes_back, two_snapshots_are_kept, found_since_a_snapshot_goes_by_order, token_key_is_remembered, retention_removes_what_is_old,
             inbox_is_forgotten_source_by_source, approved_action_goes_on, refused_action_ends,
             measure_is_taken_back_once, undecided_action_is_over_after_its_time, incident_is_taken_on_and_closed,
             incident_is_contained_until_there_is_more, idle_incident_is_found, silence_is_kept_until_it_ends,
