@@ -110,7 +110,8 @@ impl Observer for Watch {
                 .with_label_values(&[&*reject.source, reject.reason.as_str()])
                 .inc();
         }
-        if report.detections_new == 0 {
+        // Where an answer was lost, what is new came with the try before, and has not been counted.
+        if report.detections_new == 0 && commit.tried_at.is_none() {
             return;
         }
         for detection in &commit.output.detections {
@@ -372,5 +373,36 @@ mod tests {
         };
         let opened: Vec<&str> = opened(&output).map(|incident| &*incident.id).collect();
         assert_eq!(opened, ["one", "two"]);
+    }
+
+    #[test]
+    fn what_a_lost_answer_kept_from_being_new_is_counted() {
+        let (_, metrics) = crate::metrics::registry().unwrap();
+        let names = Names::new([], []);
+        let board = Arc::new(Board::new(metrics.clone(), []));
+        let mut watch = Watch::new(metrics.clone(), names, Arc::default(), board);
+        let member = Member {
+            incident_id: "one".into(),
+            detection_id: "a".into(),
+        };
+        let mut commit = Commit {
+            output: Output {
+                incidents: vec![incident("one", 1)],
+                members: vec![member],
+                ..Output::default()
+            },
+            ..Commit::default()
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        let mut opened = |commit: &Commit| {
+            watch.committed(commit, CommitReport::default(), now, Duration::ZERO);
+            metrics
+                .incidents_opened_total
+                .with_label_values(&["high"])
+                .get()
+        };
+        assert_eq!(opened(&commit), 0, "it was there before");
+        commit.tried_at = Some(now);
+        assert_eq!(opened(&commit), 1);
     }
 }

@@ -1,6 +1,8 @@
 //! What one stretch of input caused, and what must become durable with it.
 
-use super::{Action, Canary, Detection, Incident, Position, Reject, SourcePartition, Text};
+use super::{
+    Action, Canary, Detection, Incident, Position, Reject, SourcePartition, Text, Timestamp,
+};
 
 /// What the engine and the response policy made of some input, in the order in which it came about.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,6 +34,8 @@ pub struct Commit {
     pub rejects: Vec<Reject>,
     /// The canary that came with it, for the outbox.
     pub canary: Option<Canary>,
+    /// When it was tried first, where no answer came: it may have become durable all the same.
+    pub tried_at: Option<Timestamp>,
 }
 
 /// How far one partition has been read, under which ownership.

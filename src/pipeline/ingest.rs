@@ -413,8 +413,8 @@ impl Loop {
         let (mut commit, mut caused) = std::mem::take(&mut self.pending).into_commit();
         let mut pause = limits::STORE_RETRY_MIN;
         loop {
-            let started = Instant::now();
-            match self.store.commit(&commit, (self.now)()).await {
+            let (started, now) = (Instant::now(), (self.now)());
+            match self.store.commit(&commit, now).await {
                 Ok(report) => {
                     self.committed(&commit, report, started.elapsed());
                     return Ok(());
@@ -430,6 +430,7 @@ impl Loop {
                 }
                 Err(StoreError::Unavailable(why)) => {
                     self.observer.store_down(&why);
+                    commit.tried_at.get_or_insert(now);
                     tokio::select! {
                         () = self.cancel.cancelled() => return Err(IngestError::Store(StoreError::Unavailable(why))),
                         () = tokio::time::sleep(pause) => {}

@@ -111,6 +111,7 @@ impl Pending {
             output: self.taken.output,
             rejects: self.taken.rejects,
             canary: self.taken.canary,
+            tried_at: None,
         };
         (commit, self.caused)
     }

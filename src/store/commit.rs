@@ -3,6 +3,8 @@
 //! Doing it twice changes nothing: ids are functions of what happened, so a repeated detection or action meets its own
 //! row (O1, O2). The fence comes first, since it also takes the row locks that make two owners wait for each other.
 
+use std::collections::BTreeSet;
+
 use sqlx::{AnyConnection, Row as _};
 
 use crate::model::{
@@ -31,13 +33,14 @@ impl Store {
         let mut transaction = self.begin().await?;
         advance(&mut transaction, commit, now).await?;
         let (report, decided) = insert_output(&mut transaction, &commit.output, now).await?;
-        insert_rejects(&mut transaction, &commit.rejects, now).await?;
+        insert_rejects(&mut transaction, commit, now).await?;
         audit::append(&mut transaction, &decided, now).await?;
         if let Some(canary) = &commit.canary {
             put_canary(&mut transaction, canary).await?;
         }
         transaction.commit().await?;
-        if report.actions_new > 0 || commit.canary.is_some() {
+        // What the first try brought is not new to the second, and nobody has been woken for it.
+        if report.actions_new > 0 || commit.canary.is_some() || commit.tried_at.is_some() {
             self.ring();
         }
         Ok(report)
@@ -211,7 +214,7 @@ fn member_rows(output: &Output) -> Vec<Vec<Cell>> {
             .iter()
             .map(move |id| (&action.incident_id, id))
     });
-    let pairs: std::collections::BTreeSet<(&Text, &Text)> = told.chain(named).collect();
+    let pairs: BTreeSet<(&Text, &Text)> = told.chain(named).collect();
     pairs
         .into_iter()
         .map(|(incident, detection)| vec![Cell::text(incident), Cell::text(detection)])
@@ -229,7 +232,7 @@ async fn reopen(connection: &mut AnyConnection, output: &Output) -> Result<(), S
     const REOPEN: &str = "UPDATE incident SET state = 'open' WHERE id = $1 AND state = 'contained'
         AND EXISTS (SELECT 1 FROM action WHERE action.incident_id = incident.id AND action.state IN ('ready', 'held'))";
     let ends = |action: &&Action| action.kind.ends_something();
-    let incidents: std::collections::BTreeSet<&Text> = output
+    let incidents: BTreeSet<&Text> = output
         .actions
         .iter()
         .filter(ends)
@@ -307,14 +310,35 @@ const REJECTS: Insert = Insert {
 
 async fn insert_rejects(
     connection: &mut AnyConnection,
-    rejects: &[Reject],
+    commit: &Commit,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let rows = rejects
-        .iter()
-        .map(|reject| reject_row(reject, now))
-        .collect();
+    if let Some(tried_at) = commit.tried_at {
+        forget_rejects(connection, &commit.rejects, tried_at).await?;
+    }
+    let now = commit.tried_at.unwrap_or(now);
+    let rows = commit.rejects.iter();
+    let rows = rows.map(|reject| reject_row(reject, now)).collect();
     REJECTS.run(connection, rows).await?;
+    Ok(())
+}
+
+/// What was rejected has no id, and may rightly come twice (a place in a file that was rotated, an array of two bad events): what
+/// an earlier try has left is known by its time.
+async fn forget_rejects(
+    connection: &mut AnyConnection,
+    rejects: &[Reject],
+    tried_at: Timestamp,
+) -> Result<(), StoreError> {
+    let of = |reject: &Reject| (sql::clean(&reject.source), sql::clean(&reject.partition));
+    for (source, partition) in rejects.iter().map(of).collect::<BTreeSet<_>>() {
+        sqlx::query("DELETE FROM reject WHERE recorded_at = $1 AND source = $2 AND part = $3")
+            .bind(sql::ms(tried_at))
+            .bind(source)
+            .bind(partition)
+            .execute(&mut *connection)
+            .await?;
+    }
     Ok(())
 }
 
@@ -380,5 +404,33 @@ mod tests {
             .commit(&rejects(100), Timestamp::UNIX_EPOCH)
             .await
             .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_commit_whose_answer_was_lost_is_whole_after_the_next_try() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = Secret::new(format!("sqlite://{}/a.db", folder.path().display()));
+        let config = StoreConfig {
+            url,
+            connections_max: 1,
+            snapshot_every: std::time::Duration::from_mins(1),
+        };
+        let store = Store::open(&config, OpenAs::Daemon).await.unwrap();
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let mut commit = rejects(3);
+        store.commit(&commit, second(1)).await.unwrap();
+        store.commit(&commit, second(2)).await.unwrap();
+        let arrivals = store.arrivals();
+        commit.tried_at = Some(second(2));
+        for later in [3, 4] {
+            store.commit(&commit, second(later)).await.unwrap();
+        }
+        let rows: i64 = sqlx::query("SELECT COUNT(*) FROM reject")
+            .fetch_one(store.reader())
+            .await
+            .unwrap()
+            .get(0);
+        assert_eq!(rows, 6, "those of the second commit once");
+        assert!(arrivals.has_changed().unwrap(), "whoever performs looks");
     }
 }
