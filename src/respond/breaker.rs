@@ -181,11 +181,9 @@ impl Breaker {
 
     /// Of one person no more than is counted: who asks again and again makes nobody else forgotten.
     fn note(&mut self, person: &Text, time: i64) {
-        let mut of_person = (0..self.wanted.len()).rev();
-        let of_person = of_person
-            .by_ref()
-            .filter(|at| self.wanted[*at].1 == *person);
-        if let Some(oldest) = of_person.skip(limits::ACTIONS_SHARED_PER_PERSON - 1).next() {
+        let newest_first = (0..self.wanted.len()).rev();
+        let mut of_person = newest_first.filter(|at| self.wanted[*at].1 == *person);
+        if let Some(oldest) = of_person.nth(limits::ACTIONS_SHARED_PER_PERSON - 1) {
             self.wanted.remove(oldest);
         }
         self.wanted.push_back((time, person.clone()));

@@ -14,7 +14,7 @@ use super::notices::Notices;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Incidents {
     open: Ageing<Subject, Open>,
-    /// The next episode of a subject whose incidents were closed, or whose findings are filed in a storm.
+    /// The next episode of a subject whose incidents were closed, or with whom something was held in a storm.
     closed: Ageing<Subject, u32>,
     /// The next episode of any is not below this: above all that were forgotten, because an id that comes twice would be
     /// taken for known, and its page not sent.
@@ -114,8 +114,6 @@ impl Incidents {
         });
         if own != subject {
             open.file(&own, of_own, time);
-            let next = self.closed.touch(&own, time, || 0);
-            *next = (*next).max(open.episode(found).saturating_add(1));
         }
         let incident = &mut open.incident;
         incident.detections += 1;
@@ -209,9 +207,26 @@ impl Incidents {
         known.unwrap_or(0).max(self.next_episode)
     }
 
+    /// Something was held in a storm, and may never be done: found again outside it, the subject is in another episode.
+    pub(super) fn held(&mut self, found: &Found, storm: &Subject) {
+        let own = subject_of(found);
+        let episode = self.open.get(storm).and_then(|open| open.people.get(&own));
+        if let Some(episode) = episode.copied() {
+            self.count(&own, found.detection.time.as_millisecond(), episode);
+        }
+    }
+
     fn count_closed(&mut self, subject: &Subject, updated_at: i64, open: &Open) {
-        let next = self.closed.touch(subject, updated_at, || 0);
-        *next = (*next).max(open.incident.episode.saturating_add(1));
+        self.count(subject, updated_at, open.incident.episode);
+        for (person, episode) in open.people.iter() {
+            self.count(person, updated_at, *episode);
+        }
+    }
+
+    /// This episode of a subject is over.
+    fn count(&mut self, subject: &Subject, time: i64, episode: u32) {
+        let next = self.closed.touch(subject, time, || 0);
+        *next = (*next).max(episode.saturating_add(1));
     }
 
     /// Also those of subjects whose incidents are known to be closed: of them too there may have been more.

@@ -169,7 +169,7 @@ impl Policy {
         // What somebody answers for makes no incident graver.
         let weight = if excepted { Severity::Info } else { severity };
         let open = state.incidents.file(&found, storm, weight);
-        let (mut wait, mut ended) = (Wait::default(), false);
+        let (mut wait, mut ended, mut held) = (Wait::default(), false, false);
         if storm_opened {
             wait.opened(STORM_BEGAN, &found);
         }
@@ -199,6 +199,7 @@ impl Policy {
             (action.decision, action.reason) =
                 decision(allowed, &mut purse, &action, mode, &found, &mut wait);
             ended |= revokes(kind) && action.decision == Decision::Execute;
+            held |= revokes(kind) && action.decision == Decision::Hold;
             out.actions.push(action);
         }
         if ended {
@@ -212,6 +213,9 @@ impl Policy {
             },
         });
         let incident = open.incident.clone();
+        if held {
+            state.incidents.held(&found, &incident.subject);
+        }
         out.members.push(Member {
             incident_id: incident.id.clone(),
             detection_id: found.detection.id.clone(),
