@@ -108,9 +108,13 @@ impl Worker {
     ) -> Result<Option<Finish>, StoreError> {
         let action = &leased.action;
         let needed = needed.filter(|_| *action.reason == *NEEDED);
-        let before = needed.map(|needed| earlier(needed, Duration::from_millis(1)));
-        let since = before.map_or(leased.ready_since, |it| it.min(leased.ready_since));
         let is_news = needed.is_none();
+        let since = match needed {
+            Some(needed) => earlier(needed, Duration::from_millis(1)).min(leased.ready_since),
+            // What was read with it says so, whatever the clock showed; but a person wants it told now.
+            None if !leased.approved => Timestamp::MIN,
+            None => leased.ready_since,
+        };
         let mut said = None;
         let mut left = Vec::new();
         for receiver in std::mem::take(receivers) {

@@ -218,6 +218,8 @@ impl Worker {
     ) -> Result<Attempt, StoreError> {
         let begun = tokio::time::Instant::now();
         let attempt = tokio::select! {
+            // An answer that is there counts, also where the lease is lost in this moment.
+            biased;
             answered = self.within(timeout, self.while_leading(call)) => answered.unwrap_or_else(|| Ok(Attempt::Retry {
                 reason: format!("{performer}: no answer within {} s; it may have worked all the same", timeout.as_secs()).into(),
                 after: None,
