@@ -30,11 +30,12 @@ impl Claims for StoreClaims {
     ) -> BoxFuture<'a, Result<Vec<Claim>, SourceError>> {
         Box::pin(async move {
             let positions = self.standing.positions();
-            let claims = self
+            let mut claims = self
                 .store
                 .claim(partitions, &self.owner, &positions, clock::now())
                 .await
                 .map_err(unreadable)?;
+            self.standing.make_anew(&mut claims);
             let told = self.control.send(Control::Claimed(claims.clone())).await;
             told.map_err(|_| SourceError("the daemon is stopping".to_owned()))?;
             Ok(claims)

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::control::Controls;
 use super::loaded::Loaded;
 use super::parts;
-use crate::model::{Position, SourcePartition};
-use crate::pipeline::{Restorable, Worker, restore};
+use crate::model::{OWN_SOURCE, Position, SourcePartition};
+use crate::pipeline::{Restorable, Standing, Worker, restore};
 use crate::store::{Snapshot, Store};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -30,6 +30,13 @@ pub(super) struct Restored {
     pub(super) positions: BTreeMap<SourcePartition, Position>,
     /// What of it was saved before.
     knows: Restorable,
+}
+
+impl Restored {
+    pub(super) fn standing(&self) -> Arc<Standing> {
+        let knows = self.knows == Restorable::All;
+        Arc::new(Standing::new(self.positions.clone(), knows))
+    }
 }
 
 /// What is loaded ahead: locked while it is being loaded.
@@ -120,6 +127,12 @@ impl Ahead {
                 .map_or(0, |it| it.saturating_add(1));
             restored.worker.policy.begin_episodes_at(next);
         }
+        if restored.knows == Restorable::Policy {
+            let own = restored.positions.iter();
+            let mut own = own.filter(|(partition, _)| &*partition.source == OWN_SOURCE);
+            let heard = own.next().and_then(|(_, it)| it.0.parse().ok());
+            restored.worker.heard_before(heard.unwrap_or(0));
+        }
         if restored.knows != Restorable::Nothing {
             let judged = store.detections_since_snapshot().await?;
             restored.worker.judged_before(judged);
@@ -144,11 +157,12 @@ impl Ahead {
         match restored.knows {
             Restorable::All => {}
             Restorable::Policy => tracing::warn!(
-                "What is known of tokens and users was saved by another version, in a form that this one does not know: it is learnt anew. \
-                 What people decided and were told is known"
+                "What is known of tokens and users was saved by another version, in a form that this one does not know: it is made anew from what the sources \
+                 still have of their `warm_up`. What people decided and were told is known"
             ),
             Restorable::Nothing => tracing::warn!(
-                "The saved state has a form that this version does not know; it goes on from the committed positions without it"
+                "The saved state has a form that this version does not know: what the sources still have of their `warm_up` is read again, then it goes on \
+                 from the committed positions"
             ),
         }
         Ok(restored)

@@ -96,7 +96,7 @@ pub struct Held {
 /// What is older than this is swept out; tokens that live longer begin a new ledger when they wake.
 const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
 const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
-/// Version of the snapshot's form; another one is not read: what it held is learnt anew.
+/// Version of the snapshot's form; another one is not read: what it held is made anew from what the sources have.
 const SNAPSHOT_VERSION: u32 = 13;
 
 fn millis(duration: Duration) -> i64 {

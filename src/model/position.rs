@@ -29,5 +29,10 @@ pub enum StartAt {
     /// Never read: the source's own `start` and `warm_up` say where.
     Fresh,
     /// `from` is what the restored state stands for; records up to `committed` have been judged already and are read muted.
-    Resume { from: Position, committed: Position },
+    /// `anew`: nothing is remembered of what was before, so that a source that can begins by its `warm_up` earlier.
+    Resume {
+        from: Position,
+        committed: Position,
+        anew: bool,
+    },
 }

@@ -17,32 +17,63 @@ use crate::model::{
 /// Whoever claims a partition reads on from here. A state saved without the position of a partition that it knows could
 /// not be told from one that has never seen it.
 #[derive(Default)]
-pub struct Standing(Mutex<BTreeMap<SourcePartition, Position>>);
+pub struct Standing(Mutex<Stand>);
+
+#[derive(Default)]
+struct Stand {
+    positions: BTreeMap<SourcePartition, Position>,
+    /// Where the memory of what was before these could not be used: of which partitions it is being made anew.
+    anew: Option<BTreeSet<SourcePartition>>,
+}
 
 impl Standing {
-    pub fn new(restored: BTreeMap<SourcePartition, Position>) -> Self {
-        Self(Mutex::new(restored))
+    /// `knows`: whether the memory of what was before these positions came with them.
+    pub fn new(restored: BTreeMap<SourcePartition, Position>, knows: bool) -> Self {
+        Self(Mutex::new(Stand {
+            positions: restored,
+            anew: (!knows).then(BTreeSet::new),
+        }))
     }
 
     pub fn positions(&self) -> BTreeMap<SourcePartition, Position> {
-        self.lock().clone()
+        self.lock().positions.clone()
     }
 
-    fn of(&self, partition: &SourcePartition) -> Option<Position> {
-        self.lock().get(partition).cloned()
-    }
-
-    fn set(&self, partition: &SourcePartition, position: &Position) {
-        let mut positions = self.lock();
-        match positions.get_mut(partition) {
-            Some(standing) => standing.clone_from(position),
-            None => {
-                positions.insert(partition.clone(), position.clone());
+    /// What was read before is read again where nothing is remembered of it, until some of it has been.
+    pub fn make_anew(&self, claims: &mut [Claim]) {
+        let stand = self.lock();
+        for claim in claims {
+            if let StartAt::Resume { anew, .. } = &mut claim.start {
+                let begun = |begun: &BTreeSet<_>| begun.contains(&claim.partition);
+                *anew = stand.anew.as_ref().is_some_and(|it| !begun(it));
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<SourcePartition, Position>> {
+    fn of(&self, partition: &SourcePartition) -> Option<Position> {
+        self.lock().positions.get(partition).cloned()
+    }
+
+    fn set(&self, partition: &SourcePartition, position: &Position) {
+        let mut stand = self.lock();
+        match stand.positions.get_mut(partition) {
+            Some(standing) => standing.clone_from(position),
+            None => {
+                stand.positions.insert(partition.clone(), position.clone());
+            }
+        }
+    }
+
+    /// Some of it was read.
+    fn begun(&self, partition: &SourcePartition) {
+        if let Some(begun) = &mut self.lock().anew
+            && !begun.contains(partition)
+        {
+            begun.insert(partition.clone());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stand> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -91,9 +122,13 @@ impl Partitions {
     pub(super) fn claimed(&mut self, claim: Claim) {
         let again = match claim.start {
             StartAt::Fresh => None,
-            StartAt::Resume { from, committed } => {
+            StartAt::Resume {
+                from,
+                committed,
+                anew,
+            } => {
                 self.standing.set(&claim.partition, &from);
-                (from != committed).then_some(committed)
+                (anew || from != committed).then_some(committed)
             }
         };
         let owned = Owned {
@@ -229,6 +264,7 @@ impl Partitions {
         if !again || !self.held_back.iter().any(waits) {
             self.standing.set(&batch.partition, &batch.position);
         }
+        self.standing.begun(&batch.partition);
         owned.touched |= !batch.records.is_empty();
         let is_known = !owned.touched || self.saved.contains(&batch.partition);
         let is_due = !again && owned.again.is_none() && is_known;

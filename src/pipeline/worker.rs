@@ -30,6 +30,8 @@ pub struct Worker {
     assume_done: bool,
     names_families: bool,
     judged: HashSet<Text>,
+    /// Up to which record of our own table the policy knows what people decided.
+    heard: i64,
 }
 
 /// What became of the input so far that is not yet durable.
@@ -71,6 +73,7 @@ impl Worker {
             assume_done: false,
             names_families: false,
             judged: HashSet::new(),
+            heard: 0,
         }
     }
 
@@ -112,6 +115,11 @@ impl Worker {
     /// After a restart: what was found since the state was saved, by the ids of the detections.
     pub fn judged_before(&mut self, detections: HashSet<Text>) {
         self.judged = detections;
+    }
+
+    /// After a restart without the engine's memory: up to which record of our own table the policy has heard already.
+    pub fn heard_before(&mut self, id: i64) {
+        self.heard = id;
     }
 
     /// Takes a batch of one partition. `again` says that its muted records have been judged before, by this daemon or
@@ -182,9 +190,12 @@ impl Worker {
         taken: &mut Taken,
     ) {
         if &*batch.partition.source == OWN_SOURCE {
+            let is_heard = record.place.parse().is_ok_and(|id: i64| id <= self.heard);
             if let Ok(event) = serde_json::from_slice::<OwnEvent>(&record.payload) {
                 let muted = record.muted && !again;
                 self.apply(&Input::Own { event, muted }, again, &mut taken.output);
+            } else if is_heard {
+                return;
             } else if let Ok(event) = serde_json::from_slice::<PersonEvent>(&record.payload) {
                 self.policy.hear(&event);
             } else if let Ok(failed) = serde_json::from_slice::<NoEffect>(&record.payload) {

@@ -144,7 +144,11 @@ impl Reading {
     fn new(claim: Claim) -> Result<Self, SourceError> {
         let (last_id, judged) = match &claim.start {
             StartAt::Fresh => (0, 0),
-            StartAt::Resume { from, committed } => (parse(from)?, parse(committed)?),
+            StartAt::Resume {
+                from,
+                committed,
+                anew,
+            } => (if *anew { 0 } else { parse(from)? }, parse(committed)?),
         };
         Ok(Self {
             partition: claim.partition,

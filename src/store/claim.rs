@@ -81,6 +81,7 @@ fn start_at(committed: Option<String>, restored: Option<&Position>) -> StartAt {
         (Some(committed), Some(from)) => StartAt::Resume {
             from: from.clone(),
             committed,
+            anew: false,
         },
         // What a partition caused is stored before a snapshot knows it, and its first position only afterwards.
         (None, Some(only)) => resume_at(only.clone()),
@@ -92,5 +93,6 @@ fn resume_at(position: Position) -> StartAt {
     StartAt::Resume {
         from: position.clone(),
         committed: position,
+        anew: false,
     }
 }

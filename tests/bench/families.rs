@@ -76,7 +76,7 @@ pub(crate) fn run(runs: u32) -> anyhow::Result<()> {
             .collect::<anyhow::Result<_>>()?;
         let sorted = |of: fn(&Cost) -> f64| table::sorted(turns.iter().map(of));
         let families = f64::from(case.families);
-        let grown = sorted(|turn| turn.grown_bytes());
+        let grown = sorted(Cost::grown_bytes);
         let typical = |of: fn(&Cost) -> f64| table::median(&sorted(of));
         table::line(&format!(
             "| {} | {} | {:.0} ({:.0} - {:.0}) | {:.0} | {} | {} | {} | {:.0} | {:.1} | {:.0} | {:.0} |",
@@ -187,10 +187,12 @@ struct Feed {
 
 impl Feed {
     fn new(world: &World, case: Case) -> anyhow::Result<Self> {
-        let config = match case.four_rules {
-            true => world.config_of(&FOUR_RULES, "")?,
-            false => world.config_of(&ALL_RULES, "")?,
+        let rules = if case.four_rules {
+            &FOUR_RULES[..]
+        } else {
+            &ALL_RULES
         };
+        let config = world.config_of(rules, "")?;
         let rules = parts::rule_set(&config, None).map_err(|faults| anyhow!("{faults:?}"))?;
         let (tables, warnings) = parts::tables(&config);
         ensure!(warnings.is_empty(), "{warnings:?}");

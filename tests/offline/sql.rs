@@ -225,6 +225,31 @@ async fn records_up_to_what_was_committed_are_muted() {
     }
 }
 
+/// As after an update that cannot use the saved state.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_remembered_the_warm_up_is_read_again_and_muted() {
+    for cursor in [by_id(), by_time()] {
+        let scratch = Scratch::new().await;
+        let mut writer = Writer::open(&scratch.url).await;
+        let layout = rows("audit", cursor);
+        let warm_up = Duration::from_mins(10);
+        let source = || starting(&scratch.url, layout.clone(), Start::Earliest, warm_up);
+        insert_minutes_ago(&mut writer, &[50, 40, 5, 4]).await;
+        let claims = Arc::default();
+        let mut running = Running::start(source(), &claims);
+        assert_eq!(places(&mut running).await, ["1", "2", "3", "4"]);
+        running.stop().await.unwrap();
+        insert_minutes_ago(&mut writer, &[0]).await;
+
+        claims.restore_nothing();
+        let mut running = Running::start(source(), &claims);
+        let read = places(&mut running).await;
+        let ends = ["~3", "~4", "5"].map(String::from);
+        assert!(read.ends_with(&ends) && read.len() < 6, "{read:?}");
+        running.stop().await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_time_reading_begins_at_the_end() {
     let scratch = Scratch::new().await;

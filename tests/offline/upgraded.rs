@@ -113,6 +113,35 @@ async fn is_told_of_another(home: &Home) -> String {
     log
 }
 
+/// A used token of before the update comes back after it.
+#[tokio::test]
+async fn a_login_of_before_the_update_is_known_from_the_warm_up() {
+    for damage in [
+        |snapshot: &mut Snapshot| snapshot.state[8] ^= 0xff,
+        |snapshot: &mut Snapshot| snapshot.format += 1,
+    ] {
+        let home = Home::new(CONFIG);
+        lived(&home).await;
+        let lines = theft("second");
+        let (ordinary, stolen) = lines.trim_end().rsplit_once('\n').unwrap();
+        home.append("events.jsonl", &format!("{ordinary}\n"));
+        let mut daemon = home.start_ready().await;
+        let read = async |daemon: &Daemon| {
+            let read = daemon.metric("tokenwarden_events_total", "").await;
+            (read >= 2.0).then_some(())
+        };
+        daemon.wait("the login is known", read).await;
+        daemon.stop().await;
+        change(&home, damage).await;
+
+        let mut daemon = home.start_ready().await;
+        home.append("events.jsonl", &format!("{stolen}\n"));
+        let found = async |daemon: &Daemon| (told(daemon).await == (2, 2)).then_some(());
+        daemon.wait("the theft is found", found).await;
+        daemon.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn people_hear_of_a_theft_after_one_that_was_closed_before_the_update() {
     let home = Home::new(CONFIG);
@@ -120,7 +149,7 @@ async fn people_hear_of_a_theft_after_one_that_was_closed_before_the_update() {
     // Behind the length of the engine's part stands its version.
     change(&home, |snapshot| snapshot.state[8] ^= 0xff).await;
     let log = is_told_of_another(&home).await;
-    assert!(log.contains("learnt anew"), "{log}");
+    assert!(log.contains("made anew"), "{log}");
 }
 
 #[tokio::test]

@@ -370,6 +370,26 @@ async fn the_time_before_the_start_is_read_muted() {
     running.stop().await.unwrap();
 }
 
+/// As after an update that cannot use the saved state.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real servers: tests/run"]
+async fn where_nothing_is_remembered_the_warm_up_is_read_again_and_muted() {
+    let topic = Topic::new(1).await;
+    let now = Timestamp::now();
+    topic.send_at(0, Some(now - 2 * DAY), &[b"long ago"]);
+    topic.send_at(0, Some(now - DAY / 2), &[b"before"]);
+    let source = || topic.source(Start::Earliest, DAY, &[]);
+    let mut running = Running::start(source(), &topic.claims);
+    assert_eq!(texts(&running.records(2).await), ["long ago", "before"]);
+    running.stop().await.unwrap();
+
+    topic.send(0, "after");
+    topic.claims.restore_nothing();
+    let mut running = Running::start(source(), &topic.claims);
+    assert_eq!(texts(&running.records(2).await), ["~before", "after"]);
+    running.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs real servers: tests/run"]
 async fn a_start_at_the_end_is_remembered_before_anything_comes() {

@@ -23,6 +23,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct MemoryClaims {
     partitions: Mutex<BTreeMap<SourcePartition, Kept>>,
     failing: AtomicBool,
+    /// No state was restored.
+    anew: AtomicBool,
 }
 
 #[derive(Default)]
@@ -49,6 +51,11 @@ impl MemoryClaims {
         let mut partitions = self.partitions.lock().unwrap();
         let kept = partitions.entry(batch.partition.clone()).or_default();
         kept.restored = Some(batch.position.clone());
+    }
+
+    /// The next owner is given no state.
+    pub(crate) fn restore_nothing(&self) {
+        self.anew.store(true, Ordering::Relaxed);
     }
 
     /// The next claim fails, as when the database is away.
@@ -87,6 +94,7 @@ impl Claims for MemoryClaims {
                         Some(committed) => StartAt::Resume {
                             from: kept.restored.as_ref().unwrap_or(committed).clone(),
                             committed: committed.clone(),
+                            anew: self.anew.load(Ordering::Relaxed),
                         },
                     },
                 }

@@ -17,7 +17,7 @@ use crate::clock::{self, Mandate};
 use crate::config::{Source as SourceConfig, SourceKind};
 use crate::delivery::{Delivery, Options, Performers};
 use crate::model::{OWN_SOURCE, Text, limits};
-use crate::pipeline::{Ingest, Standing};
+use crate::pipeline::Ingest;
 use crate::sources::canary::Canaries;
 use crate::sources::kafka::{self, Kafka};
 use crate::sources::own_table::TableTail;
@@ -41,10 +41,8 @@ impl Daemon {
                 Err(error) => self.pause(error, &mut pause).await?,
             }
         };
-        let Restored {
-            worker, positions, ..
-        } = restored;
-        let standing = Arc::new(Standing::new(positions));
+        let standing = restored.standing();
+        let Restored { worker, .. } = restored;
         let (batch_sender, batches) = mpsc::channel(limits::BATCHES_WAITING_MAX);
         let watch = Watch::new(
             waiting.metrics.clone(),

@@ -93,8 +93,8 @@ fn a_stranger_whom_the_server_let_in_is_judged_at_once() {
 #[test]
 fn who_is_a_stranger_waits_for_what_may_have_been_before() {
     let owner = [issued(0, "laptop"), used(10_000, "laptop")];
-    let stranger = used(11_000, "unknown phone");
-    let soon = [owner.as_slice(), &[stranger.clone()]].concat();
+    let stranger = [used(11_000, "unknown phone")];
+    let soon = [owner.as_slice(), &stranger].concat();
     assert_eq!(thefts(&soon), 0);
     let later = [soon.as_slice(), &[elsewhere(14_000)]].concat();
     assert_eq!(thefts(&later), 1, "and nothing came");

@@ -40,13 +40,14 @@ fn resumed(name: &str, from: u32, committed: u32) -> Claim {
         start: StartAt::Resume {
             from: at(from),
             committed: at(committed),
+            anew: false,
         },
     }
 }
 
 fn known(names: &[&str]) -> Partitions {
     let restored = names.iter().map(|name| (partition(name), at(1)));
-    Partitions::new(Arc::new(Standing::new(restored.collect())))
+    Partitions::new(Arc::new(Standing::new(restored.collect(), true)))
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub(super) struct Follower {
     path: PathBuf,
     start: Start,
     warm_up: bool,
+    /// The file of the stored position is read from its beginning, since nothing is remembered of it.
+    anew: bool,
     /// Where the position stands while no file is open.
     resume: Option<FilePosition>,
     /// Lines before this byte of this file, and all of the files before it, are muted.
@@ -78,18 +80,24 @@ impl Follower {
         start: Start,
         warm_up: bool,
     ) -> Result<Self, SourceError> {
-        let (resume, border) = match claimed {
-            StartAt::Fresh => (None, None),
-            StartAt::Resume { from, committed } => {
+        let (resume, border, anew) = match claimed {
+            StartAt::Fresh => (None, None, false),
+            StartAt::Resume {
+                from,
+                committed,
+                anew,
+            } => {
                 let committed = parse(committed)?;
                 let judge_from = committed.judge_from.unwrap_or(0).max(committed.offset);
-                (Some(parse(from)?), Some((committed.inode, judge_from)))
+                let border = (committed.inode, judge_from);
+                (Some(parse(from)?), Some(border), *anew && warm_up)
             }
         };
         Ok(Self {
             path: path.to_owned(),
             start,
             warm_up,
+            anew,
             resume,
             border,
             open: None,
@@ -209,6 +217,9 @@ impl Follower {
             let mut open = Open::new(path, position.offset)?;
             if open.head(position.offset)? == Some(position.head) {
                 self.forget_border_without_file(&files);
+                if self.anew {
+                    open.lines = Lines::at(0);
+                }
                 return Ok(open);
             }
             warn!(file = %path.display(), "{} has been truncated or replaced since it was last read; reading it from its beginning", path.display());

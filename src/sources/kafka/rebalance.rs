@@ -20,6 +20,7 @@ use super::TopicReader;
 use super::assigned::{Assigned, Reading, Removal};
 use super::offsets::{self, Offsets};
 use super::start::{self, FreshStart, Kept};
+use crate::config::Start;
 use crate::model::{Claim, SourcePartition, StartAt, limits};
 use crate::sources::warm_up::{Plan, Since, Span};
 
@@ -129,23 +130,28 @@ impl Callbacks {
             assigned.claimed(*number, claim);
         }
         drop(assigned);
-        let fresh: Vec<i32> = numbers
-            .iter()
-            .zip(&claims)
-            .filter(|(_, claim)| claim.start == StartAt::Fresh)
-            .map(|(number, _)| *number)
-            .collect();
-        let span = Span::fresh(topic.start, topic.warm_up, (topic.context.now)());
-        let read = self.since(consumer, span.read, &fresh)?;
+        let of = |wanted: fn(&StartAt) -> bool| -> Vec<i32> {
+            let claims = numbers.iter().zip(&claims);
+            let wanted = claims.filter(|(_, claim)| wanted(&claim.start));
+            wanted.map(|(number, _)| *number).collect()
+        };
+        let fresh = of(|start| *start == StartAt::Fresh);
+        let anew = of(|start| matches!(start, StartAt::Resume { anew: true, .. }));
+        let now = (topic.context.now)();
+        let span = Span::fresh(topic.start, topic.warm_up, now);
+        let again = Span::fresh(Start::Latest, topic.warm_up, now);
+        let mut read = self.since(consumer, span.read, &fresh)?;
+        read.extend(self.since(consumer, again.read, &anew)?);
         let judge = self.since(consumer, span.judge, &fresh)?;
         numbers
             .iter()
             .zip(&claims)
             .map(|(number, claim)| {
                 let kept = *kept.get(number).ok_or("the broker did not name all partitions")?;
+                let since = if anew.contains(number) { again } else { span };
                 let fresh = FreshStart {
-                    read: place(span.read, &read, *number, kept),
-                    judge: place(span.judge, &judge, *number, kept),
+                    read: place(since.read, &read, *number, kept),
+                    judge: place(since.judge, &judge, *number, kept),
                 };
                 self.reading(claim, kept, fresh)
                     .map(|reading| (*number, reading))

@@ -53,14 +53,27 @@ pub(super) struct FreshStart {
 pub(super) fn plan(start: &StartAt, fresh: FreshStart, kept: Kept) -> Result<Plan<i64>, String> {
     match start {
         StartAt::Fresh => Ok(Plan::new(fresh.read, fresh.judge)),
-        StartAt::Resume { from, committed } => resume(from, committed, kept),
+        StartAt::Resume {
+            from,
+            committed,
+            anew,
+        } => {
+            let earlier = anew.then_some(fresh.read);
+            resume(from, committed, earlier, kept)
+        }
     }
 }
 
 /// A state that stood by while another owner read on for days may stand before anything that the broker still has, or so
 /// far back that reading again takes longer than anybody waits. What is left out then was judged by that owner.
-fn resume(from: &Position, committed: &Position, kept: Kept) -> Result<Plan<i64>, String> {
-    let from = KafkaPosition::parse(from)?;
+fn resume(
+    from: &Position,
+    committed: &Position,
+    earlier: Option<i64>,
+    kept: Kept,
+) -> Result<Plan<i64>, String> {
+    let from = KafkaPosition::parse(from)?.offset;
+    let from = earlier.map_or(from, |earlier| earlier.min(from));
     let committed = KafkaPosition::parse(committed)?;
     let judge_from = committed.judge_from.unwrap_or(committed.offset);
     let judge_from = judge_from.max(committed.offset);
@@ -68,7 +81,7 @@ fn resume(from: &Position, committed: &Position, kept: Kept) -> Result<Plan<i64>
         .first
         .max(committed.offset - limits::KAFKA_READ_AGAIN_MAX);
     Ok(Plan {
-        read_from: from.offset.max(earliest.min(judge_from)),
+        read_from: from.max(earliest.min(judge_from)),
         judge_from,
     })
 }
@@ -113,11 +126,15 @@ mod tests {
     }
 
     fn resumed(from: &str, committed: &str) -> Result<Plan<i64>, String> {
-        let start = StartAt::Resume {
+        plan(&start(from, committed, false), FRESH, KEPT)
+    }
+
+    fn start(from: &str, committed: &str, anew: bool) -> StartAt {
+        StartAt::Resume {
             from: at(from),
             committed: at(committed),
-        };
-        plan(&start, FRESH, KEPT)
+            anew,
+        }
     }
 
     #[test]
@@ -130,6 +147,17 @@ mod tests {
     fn a_resumed_one_mutes_what_was_judged() {
         let plan = resumed(r#"{"offset":10}"#, r#"{"offset":12}"#).unwrap();
         assert_eq!((plan.read_from, plan.judge_from), (10, 12));
+    }
+
+    #[test]
+    fn where_nothing_is_remembered_the_warm_up_is_read_again_and_not_judged() {
+        let anew = |from, committed| {
+            let plan = plan(&start(from, committed, true), FRESH, KEPT).unwrap();
+            (plan.read_from, plan.judge_from)
+        };
+        let (early, late) = (r#"{"offset":8}"#, r#"{"offset":40}"#);
+        assert_eq!(anew(late, late), (20, 40));
+        assert_eq!(anew(early, late), (8, 40), "it was away for longer");
     }
 
     #[test]
@@ -153,10 +181,7 @@ mod tests {
         let (from, committed) = (r#"{"offset":1}"#, r#"{"offset":12}"#);
         let plan = resumed(from, committed).unwrap();
         assert_eq!((plan.read_from, plan.judge_from), (5, 12));
-        let start = StartAt::Resume {
-            from: at(from),
-            committed: at(committed),
-        };
+        let start = start(from, committed, false);
         assert_eq!(left_out(&start, &plan), Some((1, 4)));
         let nothing_left = resumed(from, r#"{"offset":5}"#).unwrap();
         assert_eq!((nothing_left.read_from, nothing_left.judge_from), (5, 5));
@@ -172,10 +197,7 @@ mod tests {
     #[test]
     fn a_week_of_others_is_not_read_again() {
         let week = limits::KAFKA_READ_AGAIN_MAX + 1000;
-        let start = StartAt::Resume {
-            from: at(r#"{"offset":10}"#),
-            committed: at(&format!(r#"{{"offset":{week}}}"#)),
-        };
+        let start = start(r#"{"offset":10}"#, &format!(r#"{{"offset":{week}}}"#), false);
         let plan = plan(&start, FRESH, Kept { first: 0, end: week }).unwrap();
         assert_eq!((plan.read_from, plan.judge_from), (1000, week));
     }

@@ -118,7 +118,7 @@ impl ById {
     ) -> Result<(), Fault> {
         if let Some((from, committed)) = begin.stored::<IdPosition>()? {
             self.committed = Some(committed.tracker);
-            self.position = Some(from);
+            self.position = Some(self.earlier(session, from, begin).await?);
             return Ok(());
         }
         let snapshot = session.begin().await?;
@@ -126,6 +126,22 @@ impl ById {
         session.end().await?;
         self.position = Some(position);
         Ok(())
+    }
+
+    /// Where nothing is remembered of what was before, and a time tells where the warm-up begins: from there.
+    async fn earlier(&mut self, session: &mut Session, from: IdPosition, begin: &Begin) -> Result<IdPosition, Fault> {
+        if !begin.is_anew() || self.time.is_none() {
+            return Ok(from);
+        }
+        let warm_us = session.begin().await?.now_us.saturating_sub(begin.warm_up_us());
+        let before = self.before(session, warm_us).await?;
+        session.end().await?;
+        let tracker = if before < from.tracker.high() {
+            Tracker::at(before)
+        } else {
+            from.tracker
+        };
+        Ok(IdPosition { tracker, ..from })
     }
 
     async fn fresh(&mut self, session: &mut Session, snapshot: Snapshot, begin: &Begin) -> Result<IdPosition, Fault> {

@@ -66,7 +66,11 @@ impl ByTime {
         let newest_us = self.newest_us(session).await?;
         if let Some((from, committed)) = begin.stored::<TimePosition>()? {
             self.committed = Some(committed.window);
-            self.position = Some(from);
+            self.position = Some(TimePosition {
+                window: begin.earlier(session, from.window).await?,
+                after: from.after.filter(|_| !begin.is_anew()),
+                ..from
+            });
             return Ok(());
         }
         let now_us = session.begin().await?.now_us;

@@ -8,6 +8,7 @@ use crate::model::{Position, StartAt, Text, Timestamp};
 use super::by_id::ById;
 use super::by_time::ByTime;
 use super::fault::Fault;
+use super::overlap::Window;
 use super::refresh_tokens::RefreshTokens;
 use super::session::Session;
 
@@ -65,11 +66,28 @@ impl Begin {
         i64::try_from(self.warm_up.as_micros()).unwrap_or(i64::MAX)
     }
 
+    /// Nothing is remembered of what was before the stored positions.
+    pub(super) fn is_anew(&self) -> bool {
+        matches!(self.at, StartAt::Resume { anew: true, .. })
+    }
+
+    /// Where that is so, the window of a table read by time begins with the warm-up.
+    pub(super) async fn earlier(&self, session: &mut Session, from: Window) -> Result<Window, Fault> {
+        let Some(begins_us) = from.begins_us().filter(|_| self.is_anew()) else {
+            return Ok(from);
+        };
+        let warm_us = session.begin().await?.now_us.saturating_sub(self.warm_up_us());
+        session.end().await?;
+        Ok(Window::starting(Some(warm_us.min(begins_us))))
+    }
+
     /// The stored positions: where to go on, and what was committed.
     pub(super) fn stored<P: DeserializeOwned>(&self) -> Result<Option<(P, P)>, Fault> {
         match &self.at {
             StartAt::Fresh => Ok(None),
-            StartAt::Resume { from, committed } => {
+            StartAt::Resume {
+                from, committed, ..
+            } => {
                 Ok(Some((position(from)?, position(committed)?)))
             }
         }

@@ -100,7 +100,10 @@ impl RefreshTokens {
     pub(super) async fn begin(&mut self, session: &mut Session, begin: &Begin) -> Result<(), Fault> {
         if let Some((from, committed)) = begin.stored::<TokenPosition>()? {
             self.committed = Some(committed);
-            self.position = Some(from);
+            self.position = Some(TokenPosition {
+                window: begin.earlier(session, from.window).await?,
+                ..from
+            });
             return Ok(());
         }
         let now_us = session.begin().await?.now_us;

@@ -52,7 +52,8 @@ pub(crate) async fn claim_resumes_from_the_snapshot(store: Store) {
         without.start,
         StartAt::Resume {
             from: committed.clone(),
-            committed: committed.clone()
+            committed: committed.clone(),
+            anew: false,
         }
     );
     let restored = BTreeMap::from([(partition("0"), Position("4".into()))]);
@@ -64,7 +65,8 @@ pub(crate) async fn claim_resumes_from_the_snapshot(store: Store) {
         with[0].start,
         StartAt::Resume {
             from: Position("4".into()),
-            committed
+            committed,
+            anew: false,
         }
     );
     assert_eq!(with[0].epoch, 3);
