@@ -6,10 +6,13 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
+use super::lookback::Wanted;
 use super::stories::Stories;
 use crate::clock::{self, Mandate};
 use crate::delivery::Memory;
-use crate::model::{Afterwards, Claim, Evidence, SourcePartition, Target, Text, Timestamp, limits};
+use crate::model::{
+    Afterwards, Claim, Detection, Evidence, SourcePartition, Target, Text, Timestamp, limits,
+};
 use crate::pipeline::{Control, Standing};
 use crate::sources::{Claims, Inbox, OwnRow, OwnTable, SourceError};
 use crate::store::{Row, Store, StoreError};
@@ -131,10 +134,10 @@ impl Memory for Remembered {
         })
     }
 
-    fn story(&self, event_id: Text) -> BoxFuture<'_, Vec<Evidence>> {
+    fn story<'a>(&'a self, detection: &'a Detection) -> BoxFuture<'a, Vec<Evidence>> {
         Box::pin(async move {
             match &self.stories {
-                Some(stories) => stories.until(event_id).await,
+                Some(stories) => stories.until(Wanted::event_of(detection)).await,
                 None => Vec::new(),
             }
         })

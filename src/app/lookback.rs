@@ -12,17 +12,70 @@ use crate::enrich::parse_agent;
 use crate::model::limits::{
     ARCHIVE_EVENTS_SHOWN, ARCHIVE_SEARCHED_FOR_NOTICE_BYTES, NOTICE_STORY_MAX,
 };
-use crate::model::{EventType, Evidence, Outcome, Text};
+use crate::model::{Detection, Event, EventType, Evidence, Outcome, Text};
 use crate::rules::context::Context;
 use crate::rules::words::who;
 
-/// What is looked for.
+/// What is looked for, and whose: two servers may give the same ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub struct Wanted {
+    pub id: Id,
+    /// Without it the newest that has the id, of whichever server.
+    pub whose: Option<Whose>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Id {
     /// By the family's id or by any of its tokens.
     Family(Text),
     /// With what its family did before it, and a little of what came after.
     Event(Text),
+}
+
+/// Within which ids are unique: those of families and tokens. Those of events are so within the issuer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whose {
+    pub issuer: Text,
+    pub tenant: Option<Text>,
+}
+
+impl Wanted {
+    /// The event that completed the proof.
+    pub fn event_of(detection: &Detection) -> Self {
+        Self {
+            id: Id::Event(detection.event_id.clone()),
+            whose: Some(Whose::of_detection(detection)),
+        }
+    }
+
+    fn is_meant(&self, archived: &Archived) -> bool {
+        let event = &archived.event.event;
+        let whose = self.whose.as_ref();
+        match &self.id {
+            Id::Family(id) => {
+                names(archived, id) && whose.is_none_or(|whose| *whose == Whose::of(event))
+            }
+            Id::Event(id) => {
+                event.event_id == *id && whose.is_none_or(|whose| whose.issuer == event.issuer)
+            }
+        }
+    }
+}
+
+impl Whose {
+    pub fn of_detection(detection: &Detection) -> Self {
+        Self {
+            issuer: detection.issuer.clone(),
+            tenant: detection.tenant.clone(),
+        }
+    }
+
+    fn of(event: &Event) -> Self {
+        Self {
+            issuer: event.issuer.clone(),
+            tenant: event.tenant.clone(),
+        }
+    }
 }
 
 /// What was found.
@@ -41,10 +94,7 @@ pub fn look_back(folder: &Folder, wanted: &Wanted, bytes_max: u64) -> anyhow::Re
     let canonical =
         parts::named_decoder("tokenwarden", None, replay_key()).map_err(anyhow::Error::msg)?;
     let mut past = Past::default();
-    let (id, is_event) = match wanted {
-        Wanted::Family(id) => (id, false),
-        Wanted::Event(id) => (id, true),
-    };
+    let (Id::Family(id) | Id::Event(id)) = &wanted.id;
     let mut found = None;
     let archive = Archive {
         folder,
@@ -52,13 +102,7 @@ pub fn look_back(folder: &Folder, wanted: &Wanted, bytes_max: u64) -> anyhow::Re
         bytes_max,
     };
     past.looked = archive.each(std::slice::from_ref(id), |archived| {
-        let event = &archived.event.event;
-        let is_meant = if is_event {
-            event.event_id == *id
-        } else {
-            names(&archived, id)
-        };
-        if is_meant {
+        if wanted.is_meant(&archived) {
             found = Some(archived);
             return ControlFlow::Break(());
         }
@@ -85,9 +129,14 @@ impl Archive<'_> {
     /// The last events of a family up to the one that was found, and a few after it.
     fn around(&self, ids: &[Text; 2], found: &Archived) -> io::Result<Vec<Archived>> {
         let (mut after, mut until, mut is_met) = (VecDeque::new(), Vec::new(), false);
+        let whose = Whose::of(&found.event.event);
         let mut seen = BTreeSet::new();
         self.each(ids, |archived| {
             let event = &archived.event.event;
+            // Another server's family of the same name is none of this one.
+            if Whose::of(event) != whose {
+                return ControlFlow::Continue(());
+            }
             is_met |= event.event_id == found.event.event.event_id;
             let is_of_it = ids.iter().any(|id| names(&archived, id));
             // A source may repeat itself, and so may an archive after a crash.
@@ -139,11 +188,9 @@ fn names(archived: &Archived, id: &Text) -> bool {
 }
 
 /// What a family went through up to an event, for a notification; nothing where the archive's newest part does not hold it.
-pub fn story_until(folder: &Folder, event_id: &Text) -> anyhow::Result<Vec<Evidence>> {
-    let wanted = Wanted::Event(event_id.clone());
-    let past = look_back(folder, &wanted, ARCHIVE_SEARCHED_FOR_NOTICE_BYTES)?;
-    let is_meant = |archived: &Archived| archived.event.event.event_id == *event_id;
-    let Some(last) = past.events.iter().position(is_meant) else {
+pub fn story_until(folder: &Folder, wanted: &Wanted) -> anyhow::Result<Vec<Evidence>> {
+    let past = look_back(folder, wanted, ARCHIVE_SEARCHED_FOR_NOTICE_BYTES)?;
+    let Some(last) = past.events.iter().position(|it| wanted.is_meant(it)) else {
         return Ok(Vec::new());
     };
     let first = (last + 1).saturating_sub(NOTICE_STORY_MAX);

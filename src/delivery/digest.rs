@@ -20,8 +20,8 @@ pub trait Memory: Send + Sync {
         families: Vec<(Target, Timestamp)>,
     ) -> BoxFuture<'_, Vec<Option<Afterwards>>>;
 
-    /// What the family of an event went through up to it, oldest first; nothing where that is not kept.
-    fn story(&self, _event_id: Text) -> BoxFuture<'_, Vec<Evidence>> {
+    /// What the family of a finding went through up to its event, oldest first; nothing where that is not kept.
+    fn story<'a>(&'a self, _detection: &'a Detection) -> BoxFuture<'a, Vec<Evidence>> {
         Box::pin(std::future::ready(Vec::new()))
     }
 }

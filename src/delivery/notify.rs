@@ -88,7 +88,7 @@ impl Worker {
         let Some(gravest) = of_families.max_by_key(|it| it.severity) else {
             return;
         };
-        let story = self.options.memory.story(gravest.event_id.clone());
+        let story = self.options.memory.story(gravest);
         // A mail without it beats a mail that waits.
         let story = tokio::time::timeout(STORY_WAIT_MAX, story).await;
         let lines: Vec<Value> = story.into_iter().flatten().map(Value::Map).collect();

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::replay::Form;
 use super::super::{Terminal, clean};
 use super::text;
-use crate::app::lookback::{Past, Wanted, look_back, story_line};
+use crate::app::lookback::{Id, Past, Wanted, look_back, story_line};
 use crate::archive::Folder;
 use crate::config::Config;
 use crate::decode::Archived;
@@ -68,7 +68,7 @@ fn print(past: &Past, wanted: &Wanted, out: &mut dyn Write) -> anyhow::Result<()
     writeln!(out, "Archive {}", text::line(&whose))?;
     for archived in &past.events {
         let id = &archived.event.event.event_id;
-        let is_meant = matches!(wanted, Wanted::Event(wanted) if wanted == id);
+        let is_meant = matches!(&wanted.id, Id::Event(wanted) if wanted == id);
         let mark = if is_meant { ">" } else { " " };
         let reason = archived.event.event.reason;
         let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));

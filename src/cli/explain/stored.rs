@@ -8,7 +8,7 @@ use serde_json::json;
 use super::super::replay::Form;
 use super::super::{Exit, Terminal, clean};
 use super::{archived, name, text};
-use crate::app::lookback::Wanted;
+use crate::app::lookback::{Id, Wanted, Whose};
 use crate::app::replay::explain::Asked;
 use crate::config::Config;
 use crate::model::{ActionRecord, Detection, Text};
@@ -87,16 +87,16 @@ pub(super) fn explain(
     Ok(Exit::Success)
 }
 
-/// What the archive is asked for: of a detection its event.
+/// What the archive is asked for: of a detection its event, and of what was stored no other server's.
 fn wanted(asked: &Asked, stored: &[(Detection, Vec<ActionRecord>)]) -> Option<Wanted> {
-    match asked {
-        Asked::Family(id) => Some(Wanted::Family(id.clone())),
-        Asked::Event(id) => Some(Wanted::Event(id.clone())),
-        Asked::Detection(_) => {
-            let detection = stored.first().map(|(detection, _)| detection)?;
-            Some(Wanted::Event(detection.event_id.clone()))
-        }
-    }
+    let detection = stored.first().map(|(detection, _)| detection);
+    let id = match asked {
+        Asked::Family(id) => Id::Family(id.clone()),
+        Asked::Event(id) => Id::Event(id.clone()),
+        Asked::Detection(_) => return detection.map(Wanted::event_of),
+    };
+    let whose = detection.map(Whose::of_detection);
+    Some(Wanted { id, whose })
 }
 
 async fn read(store: &Store, asked: &Asked) -> anyhow::Result<Vec<(Detection, Vec<ActionRecord>)>> {

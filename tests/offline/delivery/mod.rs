@@ -31,7 +31,7 @@ use tokenwarden::delivery::{
 };
 use tokenwarden::model::{
     Action, ActionKind, ActionRecord, ActionState, Afterwards, Bulletin, Commit, Decision,
-    Evidence, OwnEvent, OwnEventKind, ShownBy, Target, Text, Timestamp,
+    Detection, Evidence, OwnEvent, OwnEventKind, ShownBy, Target, Text, Timestamp,
 };
 use tokenwarden::store::{AttemptResult, Consequence, OpenAs, Store};
 use tokio::sync::{Semaphore, watch};
@@ -233,7 +233,7 @@ impl Memory for Events {
         async move { vec![Some(seen); families.len()] }.boxed()
     }
 
-    fn story(&self, _event_id: Text) -> BoxFuture<'_, Vec<Evidence>> {
+    fn story<'a>(&'a self, _detection: &'a Detection) -> BoxFuture<'a, Vec<Evidence>> {
         self.stories.fetch_add(1, Ordering::SeqCst);
         async { Vec::new() }.boxed()
     }
