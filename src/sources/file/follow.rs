@@ -160,11 +160,13 @@ impl Follower {
         if !std::mem::replace(&mut open.successor_seen, true) {
             return Ok(Progress::Later);
         }
+        let files = family(&self.path)?;
         let rest: Vec<Line> = open.lines.finish().into_iter().collect();
         let records = self.records(open, rest);
         if self.border.is_some_and(|(inode, _)| inode == open.inode) {
             self.border = None;
         }
+        self.forget_border_without_file(&files);
         self.open = Some(Open::new(&next, 0)?);
         if records.is_empty() {
             return self.try_read();
@@ -398,4 +400,56 @@ fn parse(position: &Position) -> Result<FilePosition, SourceError> {
             position.0
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follow(path: &Path, claimed: &StartAt) -> Follower {
+        Follower::new(path, claimed, Start::Earliest, false).unwrap()
+    }
+
+    /// The next lines, a `~` before each muted one.
+    fn lines(follower: &mut Follower) -> Vec<String> {
+        // Over to the next file it takes two looks.
+        for _ in 0..3 {
+            if let Progress::Records(records) = follower.read() {
+                let text = |it: &RawRecord| {
+                    let mark = if it.muted { "~" } else { "" };
+                    format!("{mark}{}", String::from_utf8_lossy(&it.payload))
+                };
+                return records.iter().map(text).collect();
+            }
+        }
+        Vec::new()
+    }
+
+    #[test]
+    fn a_file_that_goes_while_those_before_it_are_read_again_mutes_none_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.log");
+        let (first, second) = (path.with_extension("log.2"), path.with_extension("log.1"));
+        fs::write(&path, "one\n").unwrap();
+        let mut follower = follow(&path, &StartAt::Fresh);
+        assert_eq!(lines(&mut follower), ["one"]);
+        fs::rename(&path, &first).unwrap();
+        fs::write(&path, "two\n").unwrap();
+        assert_eq!(lines(&mut follower), ["two"]);
+        let committed = follower.position();
+
+        fs::rename(&path, &second).unwrap();
+        fs::write(&path, "three\n").unwrap();
+        let from = FilePosition {
+            inode: fs::metadata(&first).unwrap().ino(),
+            offset: 0,
+            head: xxh3_64(&[]),
+            judge_from: None,
+        };
+        let from = Position(serde_json::to_string(&from).unwrap().into());
+        let mut restarted = follow(&path, &StartAt::Resume { from, committed });
+        assert_eq!(lines(&mut restarted), ["~one"]);
+        fs::rename(&second, path.with_extension("log.1.gz")).unwrap();
+        assert_eq!(lines(&mut restarted), ["three"]);
+    }
 }
