@@ -157,6 +157,8 @@ pub const COMMIT_RECORDS_MAX: usize = 20_000;
 pub const PARTITIONS_AWAITED_MAX: Duration = Duration::from_mins(1);
 /// Records that wait while another partition is read again after a restart: seconds of a busy stream, some 100 MB.
 pub const RECORDS_HELD_BACK_MAX: usize = 200_000;
+/// Bytes of them: one record may have 256 KiB, and those of a busy stream together are some 100 MB.
+pub const BYTES_HELD_BACK_MAX: usize = 256 * 1024 * 1024;
 /// Records of one Kafka partition that are read again at most when it is taken over or resumed: some ten minutes. A state that
 /// stands farther back goes on with a gap.
 pub const KAFKA_READ_AGAIN_MAX: i64 = 50_000_000;

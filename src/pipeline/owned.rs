@@ -83,7 +83,7 @@ pub(super) struct Partitions {
     owned: BTreeMap<SourcePartition, Owned>,
     standing: Arc<Standing>,
     held_back: VecDeque<RawBatch>,
-    records_held_back: usize,
+    weight_held_back: Weight,
     /// The newest ownership under which somebody else's was found in the store: what was read under it is not ours to judge.
     fenced: BTreeMap<SourcePartition, u64>,
     /// Those whose state is saved somewhere, so that their positions may be committed.
@@ -205,14 +205,17 @@ impl Partitions {
     }
 
     fn hold_back(&mut self, batch: RawBatch) {
-        self.records_held_back += weight(&batch);
+        self.weight_held_back.add(&batch);
         self.held_back.push_back(batch);
     }
 
     /// What is new in it is for its next owner: taken after the last word, it would hold time back for good.
     fn drop_held_back(&mut self, partition: &SourcePartition) {
         self.held_back.retain(|batch| batch.partition != *partition);
-        self.records_held_back = self.held_back.iter().map(weight).sum();
+        self.weight_held_back = Weight::default();
+        for batch in &self.held_back {
+            self.weight_held_back.add(batch);
+        }
     }
 
     /// The records that were judged before, which have no turn to wait for, and the rest with the batch's word about how
@@ -234,13 +237,12 @@ impl Partitions {
 
     /// A batch that has waited and need not any more.
     pub(super) fn released(&mut self) -> Option<Next> {
-        let too_many = self.records_held_back > limits::RECORDS_HELD_BACK_MAX;
-        if self.is_reading_again() && !too_many {
+        if self.is_reading_again() && !self.weight_held_back.is_too_much() {
             return None;
         }
         loop {
             let batch = self.held_back.pop_front()?;
-            self.records_held_back -= weight(&batch);
+            self.weight_held_back.remove(&batch);
             let owned = self.owned.get(&batch.partition);
             let is_ours = owned.is_some_and(|owned| owned.epoch == batch.epoch);
             if is_ours || is_canary(&batch.partition) {
@@ -362,9 +364,38 @@ const fn is_farewell(batch: &RawBatch) -> bool {
     batch.ended && batch.records.is_empty()
 }
 
-/// A tick takes memory too.
-fn weight(batch: &RawBatch) -> usize {
-    batch.records.len().max(1)
+/// What waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Weight {
+    records: usize,
+    bytes: usize,
+}
+
+impl Weight {
+    fn of(batch: &RawBatch) -> Self {
+        let payloads = batch.records.iter().map(|record| record.payload.len());
+        Self {
+            // A tick takes memory too.
+            records: batch.records.len().max(1),
+            bytes: payloads.sum(),
+        }
+    }
+
+    fn add(&mut self, batch: &RawBatch) {
+        let Self { records, bytes } = Self::of(batch);
+        self.records += records;
+        self.bytes += bytes;
+    }
+
+    fn remove(&mut self, batch: &RawBatch) {
+        let Self { records, bytes } = Self::of(batch);
+        self.records -= records;
+        self.bytes -= bytes;
+    }
+
+    const fn is_too_much(self) -> bool {
+        self.records > limits::RECORDS_HELD_BACK_MAX || self.bytes > limits::BYTES_HELD_BACK_MAX
+    }
 }
 
 #[cfg(test)]

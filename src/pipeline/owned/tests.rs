@@ -240,7 +240,7 @@ fn nothing_of_a_partition_comes_after_its_last_word() {
     let released: Vec<Next> = std::iter::from_fn(|| partitions.released()).collect();
     assert_eq!(released.len(), 1, "its next owner judges what was new");
     assert_eq!(released[0].batch.partition, partition("b"));
-    assert_eq!(partitions.records_held_back, 0);
+    assert_eq!(partitions.weight_held_back, Weight::default());
 }
 
 #[test]
@@ -269,4 +269,21 @@ fn ticks_that_wait_are_counted_too() {
     }
     assert!(partitions.admit(tick).is_none());
     assert!(partitions.released().is_some());
+}
+
+#[test]
+fn large_records_go_on_before_they_are_many() {
+    let mut partitions = known(&["a", "b"]);
+    partitions.claimed(resumed("a", 5, 8));
+    partitions.claimed(resumed("b", 3, 3));
+    let mut large = batch("b", &[false], 4);
+    large.records[0].payload = vec![0; limits::RECORD_BYTES_MAX];
+    let room = limits::BYTES_HELD_BACK_MAX / limits::RECORD_BYTES_MAX;
+    for _ in 0..room {
+        assert!(partitions.admit(large.clone()).is_none());
+    }
+    assert!(partitions.released().is_none());
+    assert!(partitions.admit(large).is_none());
+    assert!(partitions.released().is_some());
+    assert!(partitions.released().is_none(), "no more than has to");
 }
