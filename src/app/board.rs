@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::admin::Readiness;
 use crate::metrics::Metrics;
 use crate::model::{BreakerReport, BreakerState, SourcePartition, Text};
-use crate::pipeline::ArchiveReport;
+use crate::pipeline::{ArchiveReport, Unread};
 use crate::sources::{Status, webhook};
 
 pub(super) struct Board {
@@ -50,9 +50,29 @@ struct ArchiveState {
 }
 
 struct SourceState {
-    /// Why reading does not work, and since when; `None` while it does.
-    down: Option<(String, Instant)>,
+    /// `None` while reading works.
+    down: Option<Down>,
     lateness: Duration,
+}
+
+/// What is not read of a source.
+struct Down {
+    why: String,
+    /// Since when, by part; under `None` all of it.
+    since: BTreeMap<Option<Text>, Instant>,
+}
+
+impl Down {
+    fn whole(why: String) -> Self {
+        Self {
+            why,
+            since: [(None, Instant::now())].into(),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.since.contains_key(&None)
+    }
 }
 
 impl Board {
@@ -65,7 +85,7 @@ impl Board {
             (
                 name,
                 SourceState {
-                    down: Some(("has not been read yet".to_owned(), Instant::now())),
+                    down: Some(Down::whole("has not been read yet".to_owned())),
                     lateness,
                 },
             )
@@ -163,7 +183,8 @@ impl Board {
             (Place::StandsBy(_) | Place::Blind(_), Place::Leads) => {
                 let now = Instant::now();
                 let sources = state.sources.values_mut();
-                for (_, since) in sources.filter_map(|source| source.down.as_mut()) {
+                let down = sources.filter_map(|source| source.down.as_mut());
+                for since in down.flat_map(|down| down.since.values_mut()) {
                     *since = now;
                 }
             }
@@ -202,7 +223,7 @@ impl Board {
             source
                 .down
                 .as_ref()
-                .map(|(why, _)| format!("source {name}: {why}"))
+                .map(|down| format!("source {name}: {}", down.why))
         });
         let store = state.store_down.iter().map(|why| format!("store: {why}"));
         let reasons: Vec<String> = unfit.into_iter().chain(store).chain(down).collect();
@@ -214,29 +235,27 @@ impl Board {
         }
     }
 
-    /// Sources that could not be read for longer than their lateness.
-    pub(super) fn out_of_time(&self) -> Vec<Text> {
-        let too_long = |source: &SourceState| {
-            source
-                .down
-                .as_ref()
-                .is_some_and(|(_, since)| since.elapsed() > source.lateness)
-        };
-        self.lock()
-            .sources
-            .iter()
-            .filter(|(_, source)| too_long(source))
-            .map(|(name, _)| name.clone())
-            .collect()
+    /// What could not be read for longer than its source's lateness.
+    pub(super) fn out_of_time(&self) -> Vec<Unread> {
+        let mut out = Vec::new();
+        for (source, state) in &self.lock().sources {
+            let since = state.down.iter().flat_map(|down| &down.since);
+            let too_long = since.filter(|(_, since)| since.elapsed() > state.lateness);
+            out.extend(too_long.map(|(part, _)| Unread {
+                source: source.clone(),
+                part: part.clone(),
+            }));
+        }
+        out
     }
 
-    /// Sources that are being read.
+    /// Sources that are being read, perhaps without a part.
     pub(super) fn up(&self) -> Vec<Text> {
         let state = self.lock();
         let up = state
             .sources
             .iter()
-            .filter(|(_, source)| source.down.is_none());
+            .filter(|(_, source)| !source.down.as_ref().is_some_and(Down::is_whole));
         up.map(|(name, _)| name.clone()).collect()
     }
 
@@ -259,24 +278,12 @@ impl Status for Board {
     }
 
     fn down(&self, source: &Text, reason: &str) {
-        self.metrics.source_up.with_label_values(&[source]).set(0);
-        let mut state = self.lock();
-        let Some(state) = state.sources.get_mut(source) else {
-            return;
-        };
-        let changed = state.down.as_ref().is_none_or(|(why, _)| why != reason);
-        if changed {
-            tracing::warn!(%source, reason, "Source cannot be read; trying again until it can");
-            self.metrics
-                .source_failures_total
-                .with_label_values(&[source])
-                .inc();
-        }
-        let since = state
-            .down
-            .as_ref()
-            .map_or_else(Instant::now, |(_, since)| *since);
-        state.down = Some((reason.to_owned(), since));
+        self.unread(source, &[None], reason);
+    }
+
+    fn partly(&self, source: &Text, parts: &[Text], reason: &str) {
+        let parts: Vec<Option<Text>> = parts.iter().cloned().map(Some).collect();
+        self.unread(source, &parts, reason);
     }
 
     fn lag(&self, partition: &SourcePartition, records: u64) {
@@ -285,6 +292,36 @@ impl Status for Board {
             .source_lag_records
             .with_label_values(&labels)
             .set(i64::try_from(records).unwrap_or(i64::MAX));
+    }
+}
+
+impl Board {
+    fn unread(&self, source: &Text, parts: &[Option<Text>], reason: &str) {
+        self.metrics.source_up.with_label_values(&[source]).set(0);
+        let mut state = self.lock();
+        let Some(state) = state.sources.get_mut(source) else {
+            return;
+        };
+        let before = state.down.take();
+        let changed = before.as_ref().is_none_or(|down| down.why != reason);
+        if changed {
+            tracing::warn!(%source, reason, "Source cannot be read; trying again until it can");
+            self.metrics
+                .source_failures_total
+                .with_label_values(&[source])
+                .inc();
+        }
+        // A part was not read before where nothing was.
+        let known = |part| {
+            let since = &before.as_ref()?.since;
+            since.get(part).or_else(|| since.get(&None)).copied()
+        };
+        let since = parts.iter();
+        let since = since.map(|part| (part.clone(), known(part).unwrap_or_else(Instant::now)));
+        state.down = Some(Down {
+            why: reason.to_owned(),
+            since: since.collect(),
+        });
     }
 }
 
@@ -335,5 +372,45 @@ mod tests {
             .map(|outcome| outcome.as_str())
             .collect();
         assert_eq!(answers, INGEST_OUTCOMES);
+    }
+
+    #[test]
+    fn of_a_source_that_is_read_in_part_only_the_rest_is_left_out() {
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let source: Text = "k".into();
+        let board = Board::new(metrics, [(source.clone(), Duration::ZERO)]);
+        let out = || {
+            // Longer than the lateness.
+            std::thread::sleep(Duration::from_millis(1));
+            let parts = board.out_of_time().into_iter().map(|it| it.part);
+            parts.collect::<Vec<Option<Text>>>()
+        };
+        let since = || {
+            board.lock().sources[&source]
+                .down
+                .as_ref()
+                .unwrap()
+                .since
+                .clone()
+        };
+        Status::up(&board, &source);
+        let (three, four): (Text, Text) = ("events/3".into(), "events/4".into());
+        board.partly(&source, std::slice::from_ref(&three), "gone");
+        assert_eq!(out(), [Some(three.clone())]);
+        assert_eq!(
+            board.up(),
+            std::slice::from_ref(&source),
+            "the others are read"
+        );
+        let first = since();
+        board.partly(&source, &[three.clone(), four.clone()], "gone");
+        assert_eq!(since()[&Some(three.clone())], first[&Some(three.clone())]);
+        assert!(since()[&Some(four)] > first[&Some(three.clone())]);
+        board.down(&source, "refused");
+        assert_eq!(out(), [None]);
+        assert!(board.up().is_empty());
+        assert!(since()[&None] > first[&Some(three)], "it has its lateness");
+        let ready = board.readiness();
+        assert!(matches!(ready, Readiness::NotReady(why) if why == ["source k: refused"]));
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::archiving::Archiving;
 use super::observer::Observer;
-use super::owned::{Next, Partitions, Standing};
+use super::owned::{Next, Partitions, Standing, Unread};
 use super::pending::{Pending, Withheld};
 use super::worker::Worker;
 use crate::config::{Clients, StateLimits};
@@ -41,8 +41,8 @@ pub enum Control {
     Arrived(Vec<Text>),
     /// Whether memory is so short that the engine must not remember more than it does.
     MemoryShort(bool),
-    /// Sources that cannot be read for longer than their lateness: they no longer hold time back.
-    LeftOut(Vec<Text>),
+    /// What cannot be read for longer than its source's lateness: it no longer holds time back.
+    LeftOut(Vec<Unread>),
     /// Users who are to be forgotten; answered when they are, unless a partition is read again, which would bring them back.
     Forget(Vec<Person>, oneshot::Sender<()>),
     /// What was seen of these families since: answered in the same order, for the daily digest.
@@ -397,9 +397,11 @@ impl Loop {
                 self.worker.replace_forms(reload.forms);
                 self.worker.replace_tables(reload.tables);
             }
-            Control::LeftOut(sources) => {
-                self.arrived(&sources);
-                for partition in self.partitions.left_out(&sources) {
+            Control::LeftOut(unread) => {
+                let whole = unread.iter().filter(|it| it.part.is_none());
+                let whole: Vec<Text> = whole.map(|it| it.source.clone()).collect();
+                self.arrived(&whole);
+                for partition in self.partitions.left_out(&unread) {
                     self.leave_out(&partition);
                 }
                 self.take_released();

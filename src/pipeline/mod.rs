@@ -14,5 +14,5 @@ mod worker;
 pub use archiving::{ArchiveControl, ArchiveReport, Archiving, Scribe, archived_key};
 pub use ingest::{Control, Ingest, IngestError, Reload, Restorable, restore};
 pub use observer::Observer;
-pub use owned::Standing;
+pub use owned::{Standing, Unread};
 pub use worker::{Seen, Taken, Worker};

@@ -78,6 +78,24 @@ impl Standing {
     }
 }
 
+/// What of a source cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    pub source: Text,
+    /// A partition, or a topic with all of its; `None` for all of the source.
+    pub part: Option<Text>,
+}
+
+impl Unread {
+    fn holds(&self, partition: &SourcePartition) -> bool {
+        let is_of = |part: &Text| {
+            let rest = partition.partition.strip_prefix(&**part);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        partition.source == self.source && self.part.as_ref().is_none_or(is_of)
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Partitions {
     owned: BTreeMap<SourcePartition, Owned>,
@@ -320,10 +338,10 @@ impl Partitions {
         self.standing.positions()
     }
 
-    /// Sources that cannot be read hold nobody back.
-    pub(super) fn left_out(&mut self, sources: &[Text]) -> Vec<SourcePartition> {
+    /// What cannot be read holds nobody back.
+    pub(super) fn left_out(&mut self, unread: &[Unread]) -> Vec<SourcePartition> {
         let ours = |(p, owned): (&SourcePartition, &mut Owned)| {
-            sources.contains(&p.source).then(|| {
+            unread.iter().any(|it| it.holds(p)).then(|| {
                 owned.awaited = false;
                 p.clone()
             })

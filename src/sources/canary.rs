@@ -121,6 +121,7 @@ mod tests {
     }
 
     impl Status for Nobody {
+        fn partly(&self, _: &Text, _: &[Text], _: &str) {}
         fn up(&self, _: &Text) {
             unreachable!("it is no source that anybody knows")
         }

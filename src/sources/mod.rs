@@ -85,6 +85,8 @@ pub trait Status: Send + Sync {
     fn up(&self, source: &Text);
     /// Reading does not work now; the reason is for a person and holds no secret.
     fn down(&self, source: &Text, reason: &str);
+    /// These parts of it cannot be read now, each a partition or a topic with all of its; the others are read on.
+    fn partly(&self, source: &Text, parts: &[Text], reason: &str);
     /// Records known to be waiting in a partition, where the source can tell.
     fn lag(&self, partition: &SourcePartition, records: u64);
 }

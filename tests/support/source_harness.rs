@@ -150,6 +150,13 @@ impl Status for Reports {
     fn down(&self, _: &Text, reason: &str) {
         self.0.lock().unwrap().push(format!("down: {reason}"));
     }
+    fn partly(&self, _: &Text, parts: &[Text], reason: &str) {
+        let parts = parts.join(", ");
+        self.0
+            .lock()
+            .unwrap()
+            .push(format!("down in {parts}: {reason}"));
+    }
     fn lag(&self, _: &SourcePartition, _: u64) {}
 }
 

@@ -45,6 +45,13 @@ fn resumed(name: &str, from: u32, committed: u32) -> Claim {
     }
 }
 
+fn unread(part: Option<&str>) -> Unread {
+    Unread {
+        source: "s".into(),
+        part: part.map(Into::into),
+    }
+}
+
 fn known(names: &[&str]) -> Partitions {
     let restored = names.iter().map(|name| (partition(name), at(1)));
     Partitions::new(Arc::new(Standing::new(restored.collect(), true)))
@@ -111,8 +118,20 @@ fn a_source_that_is_away_holds_nobody_back() {
     let mut live = batch("x", &[false], 1);
     live.partition = other;
     assert!(partitions.admit(live).is_none());
-    assert_eq!(partitions.left_out(&["s".into()]), [partition("a")]);
+    assert_eq!(partitions.left_out(&[unread(None)]), [partition("a")]);
     assert!(partitions.released().is_some());
+}
+
+#[test]
+fn a_part_that_cannot_be_read_leaves_the_others_in() {
+    let mut partitions = known(&[]);
+    for name in ["events", "events/3", "events/30", "more/3"] {
+        partitions.claimed(resumed(name, 1, 1));
+    }
+    let mut left_out = |part| partitions.left_out(&[unread(Some(part))]);
+    assert_eq!(left_out("events/3"), [partition("events/3")]);
+    let of_topic = ["events", "events/3", "events/30"].map(partition);
+    assert_eq!(left_out("events"), of_topic);
 }
 
 #[test]
@@ -247,7 +266,7 @@ fn nothing_of_a_partition_comes_after_its_last_word() {
 fn what_is_left_out_while_it_is_read_again_is_read_again_when_it_comes_back() {
     let mut partitions = known(&["a"]);
     partitions.claimed(resumed("a", 5, 8));
-    partitions.left_out(&["s".into()]);
+    partitions.left_out(&[unread(None)]);
     assert!(!partitions.is_reading_again());
     let next = partitions.admit(batch("a", &[true], 6)).unwrap();
     assert!(next.again, "it was judged before");

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Claim, Position, RawBatch, RawRecord, SourcePartition, StartAt, Timestamp, limits,
+    Claim, Position, RawBatch, RawRecord, SourcePartition, StartAt, Text, Timestamp, limits,
 };
 use crate::sources::pace::Pace;
 use crate::sources::warm_up::Plan;
@@ -147,17 +147,17 @@ impl Assigned {
         batches
     }
 
-    /// The reasons of the partitions that cannot be read on.
-    pub(super) fn lost(&self) -> Option<String> {
-        let reasons: Vec<String> = self
+    /// The partitions that cannot be read on, and why.
+    pub(super) fn lost(&self) -> Option<(Vec<Text>, String)> {
+        let (partitions, reasons): (Vec<Text>, Vec<String>) = self
             .partitions
             .values()
             .filter_map(|reading| {
-                let reason = reading.lost.as_ref()?;
-                Some(format!("{}: {reason}", reading.partition.partition))
+                let (name, reason) = (&reading.partition.partition, reading.lost.as_ref()?);
+                Some((name.clone(), format!("{name}: {reason}")))
             })
-            .collect();
-        (!reasons.is_empty()).then(|| reasons.join("; "))
+            .unzip();
+        (!partitions.is_empty()).then(|| (partitions, reasons.join("; ")))
     }
 }
 
@@ -420,6 +420,8 @@ mod tests {
         assert!(reading.check_kept(Kept { first: 5, end: 9 }));
         assigned.pull(0, 5, b"{}");
         assert_eq!(tick(&mut assigned, 9, 1), (6, false));
-        assert!(assigned.lost().unwrap().starts_with("events/0: "));
+        let (partitions, reason) = assigned.lost().unwrap();
+        assert_eq!(partitions, ["events/0".into()]);
+        assert!(reason.starts_with("events/0: "));
     }
 }

@@ -1,4 +1,4 @@
-//! One status for a source that reads several topics: it works when all of them do.
+//! One status for a source that reads several topics: it works when all of them do, and partly when some do.
 //!
 //! Only changes are reported, so that nobody has to filter twice a second of the same.
 
@@ -16,8 +16,16 @@ pub(super) struct Health {
 
 struct Topics {
     conditions: BTreeMap<Text, Condition>,
-    /// What was reported last: `Ok`, or the reason.
-    reported: Option<Result<(), String>>,
+    reported: Option<Summary>,
+}
+
+/// What is reported.
+#[derive(Clone, PartialEq)]
+enum Summary {
+    Up,
+    /// These parts are not read, and why.
+    Partly(Vec<Text>, String),
+    Down(String),
 }
 
 #[derive(Clone, PartialEq)]
@@ -25,6 +33,8 @@ enum Condition {
     /// Nothing has worked yet, nothing has failed.
     Starting,
     Up,
+    /// These of its partitions are not read, and why.
+    Partly(Vec<Text>, String),
     Down(String),
 }
 
@@ -48,6 +58,10 @@ impl Health {
         self.set(topic, Condition::Up);
     }
 
+    pub(super) fn partly(&self, topic: &Text, (partitions, reason): (Vec<Text>, String)) {
+        self.set(topic, Condition::Partly(partitions, reason));
+    }
+
     pub(super) fn down(&self, topic: &Text, reason: String) {
         self.set(topic, Condition::Down(reason));
     }
@@ -58,8 +72,9 @@ impl Health {
         let Some(now) = topics.summary() else { return };
         if topics.reported.as_ref() != Some(&now) {
             match &now {
-                Ok(()) => self.status.up(&self.source),
-                Err(reason) => self.status.down(&self.source, reason),
+                Summary::Up => self.status.up(&self.source),
+                Summary::Partly(parts, reason) => self.status.partly(&self.source, parts, reason),
+                Summary::Down(reason) => self.status.down(&self.source, reason),
             }
             topics.reported = Some(now);
         }
@@ -68,21 +83,36 @@ impl Health {
 
 impl Topics {
     /// `None` while nothing can be said.
-    fn summary(&self) -> Option<Result<(), String>> {
-        let mut reasons: Vec<&str> = Vec::new();
-        for condition in self.conditions.values() {
-            if let Condition::Down(reason) = condition {
-                // The topics of one cluster mostly fail for the same reason.
-                if !reasons.contains(&reason.as_str()) {
-                    reasons.push(reason);
+    fn summary(&self) -> Option<Summary> {
+        let (mut reasons, mut parts): (Vec<&str>, Vec<Text>) = (Vec::new(), Vec::new());
+        for (topic, condition) in &self.conditions {
+            let reason = match condition {
+                Condition::Starting | Condition::Up => continue,
+                Condition::Partly(partitions, reason) => {
+                    parts.extend(partitions.iter().cloned());
+                    reason
                 }
+                Condition::Down(reason) => {
+                    parts.push(topic.clone());
+                    reason
+                }
+            };
+            // The topics of one cluster mostly fail for the same reason.
+            if !reasons.contains(&reason.as_str()) {
+                reasons.push(reason);
             }
         }
-        if !reasons.is_empty() {
-            return Some(Err(reasons.join("; ")));
+        let works = |it: &Condition| matches!(it, Condition::Up | Condition::Partly(..));
+        let mut conditions = self.conditions.values();
+        if reasons.is_empty() {
+            return conditions.all(works).then_some(Summary::Up);
         }
-        let all_up = self.conditions.values().all(|it| *it == Condition::Up);
-        all_up.then_some(Ok(()))
+        let reason = reasons.join("; ");
+        Some(if conditions.any(works) {
+            Summary::Partly(parts, reason)
+        } else {
+            Summary::Down(reason)
+        })
     }
 }
 
@@ -101,6 +131,10 @@ mod tests {
         fn down(&self, source: &Text, reason: &str) {
             self.0.lock().unwrap().push(format!("{source} down: {reason}"));
         }
+        fn partly(&self, source: &Text, parts: &[Text], reason: &str) {
+            let mut reports = self.0.lock().unwrap();
+            reports.push(format!("{source} without {}: {reason}", parts.join(", ")));
+        }
         fn lag(&self, _: &SourcePartition, _: u64) {}
     }
 
@@ -118,7 +152,28 @@ mod tests {
         health.up(&b);
         assert_eq!(
             *reports.0.lock().unwrap(),
-            ["k up", "k down: refused", "k up"]
+            [
+                "k up",
+                "k without a: refused",
+                "k down: refused",
+                "k without b: refused",
+                "k up"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_topic_that_is_read_but_for_a_partition_names_it() {
+        let reports = Arc::new(Reports::default());
+        let topic: Text = "a".into();
+        let health = Health::new("k".into(), reports.clone(), std::slice::from_ref(&topic));
+        let lost = || (vec!["a/3".into()], "a/3: gone".to_owned());
+        health.partly(&topic, lost());
+        health.partly(&topic, lost());
+        health.down(&topic, "refused".into());
+        assert_eq!(
+            *reports.0.lock().unwrap(),
+            ["k without a/3: a/3: gone", "k down: refused"]
         );
     }
 }

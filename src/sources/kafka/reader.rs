@@ -186,7 +186,7 @@ impl Reader<'_> {
         }
         match assigned.lost() {
             None => self.topic.health.up(&self.topic.topic),
-            Some(reason) => self.topic.health.down(&self.topic.topic, reason),
+            Some(lost) => self.topic.health.partly(&self.topic.topic, lost),
         }
         ticks
     }
@@ -251,8 +251,8 @@ impl Reader<'_> {
             }
         }
         match assigned.lost() {
-            Some(reason) => {
-                self.topic.health.down(name, reason);
+            Some(lost) => {
+                self.topic.health.partly(name, lost);
                 Ok(())
             }
             None => Err(format!("the broker refused an offset of {name}")),
