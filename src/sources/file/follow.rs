@@ -447,7 +447,12 @@ mod tests {
             judge_from: None,
         };
         let from = Position(serde_json::to_string(&from).unwrap().into());
-        let mut restarted = follow(&path, &StartAt::Resume { from, committed });
+        let claimed = StartAt::Resume {
+            from,
+            committed,
+            anew: false,
+        };
+        let mut restarted = follow(&path, &claimed);
         assert_eq!(lines(&mut restarted), ["~one"]);
         fs::rename(&second, path.with_extension("log.1.gz")).unwrap();
         assert_eq!(lines(&mut restarted), ["three"]);
