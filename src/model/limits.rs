@@ -20,8 +20,7 @@ pub const BATCH_RECORDS_MAX: usize = 1000;
 pub const FUTURE_MAX: Duration = Duration::from_mins(5);
 /// In `replay` a jump over this moves the watermark only when a second event confirms it.
 pub const REPLAY_JUMP_MAX: Duration = Duration::from_hours(1);
-/// Two daemons on one store may disagree about the time by so much; what is later than that was written before the clock was
-/// set back.
+/// Two daemons on one store may disagree about the time by so much.
 pub const CLOCKS_APART: Duration = Duration::from_mins(1);
 /// A step of the wall clock up to this is followed at once.
 pub const CLOCK_STEP_MAX: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@
 
 use sqlx::{AnyConnection, Row as _};
 
+use crate::model::limits::MESSAGES_WINDOW;
 use crate::model::{Action, AuditNote, Evidence, OwnEvent, Text, Timestamp};
 
 use super::own::insert_own_event;
@@ -141,7 +142,7 @@ impl Store {
         )
         .bind(receiver.as_ref())
         .bind(sql::ms(since))
-        .bind(sql::ms(sql::latest(now)))
+        .bind(sql::ms(sql::latest(now, MESSAGES_WINDOW)))
         .fetch_one(self.reader())
         .await?;
         Ok(Messages {

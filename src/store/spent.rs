@@ -93,7 +93,7 @@ async fn begun_lately(
     let since = now.checked_sub(WINDOW).unwrap_or(Timestamp::MIN);
     let rows = sqlx::query(AssertSqlSafe(statement))
         .bind(sql::ms(since))
-        .bind(sql::ms(sql::latest(now)))
+        .bind(sql::ms(sql::latest(now, WINDOW)))
         .fetch_all(connection)
         .await?;
     rows.iter()

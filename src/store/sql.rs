@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row as _, query::Query};
 
-use crate::model::{Severity, Text, Timestamp, limits};
+use crate::model::{Severity, Text, Timestamp};
 
 use super::StoreError;
 
@@ -21,9 +22,10 @@ pub(super) fn time(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// The latest that may have been written by now: beyond it stands what a clock wrote that was set back since.
-pub(super) fn latest(now: Timestamp) -> Timestamp {
-    now.checked_add(limits::CLOCKS_APART).unwrap_or(now)
+/// What counts as written within a window of time ends there: what is as far ahead as the window is long was written before the
+/// clock was set back, and long ago for all that is known; what is less far ahead may have been written a moment ago.
+pub(super) fn latest(now: Timestamp, window: Duration) -> Timestamp {
+    now.checked_add(window).unwrap_or(now)
 }
 
 /// Severities are kept as numbers, so that "at least" is a comparison.

@@ -47,6 +47,8 @@ enum Fate {
 pub(crate) struct Deed {
     pub(crate) action: Action,
     pub(crate) at: Timestamp,
+    /// Since the world began, whatever the clock showed.
+    pub(crate) passed: Duration,
 }
 
 /// The server said that it was done.
@@ -345,6 +347,7 @@ impl Revoker for Idp {
         let deed = Deed {
             action: action.clone(),
             at,
+            passed: servers.clock.passed(),
         };
         servers.begun.lock().expect("begun").push(deed);
         // An answer of which nobody hears is none.

@@ -170,22 +170,26 @@ fn stepped_up(failed: &NoEffect, actions: &[ActionRecord]) -> Option<String> {
 /// first again. Of one person only a few are charged to all.
 fn budgets(world: &World) -> Vec<String> {
     let begun = world.servers.begun.lock().expect("begun");
-    let mut first: BTreeMap<(&Text, Timestamp), (Timestamp, &Action)> = BTreeMap::new();
+    let mut first: BTreeMap<(&Text, Timestamp), (Timestamp, Duration, &Action)> = BTreeMap::new();
     for deed in begun.iter() {
         let action = &deed.action;
         if !world.approved.contains(&action.id) {
             let need = (&action.id, action.event_time);
-            first.entry(need).or_insert((deed.at, action));
+            first.entry(need).or_insert((deed.at, deed.passed, action));
         }
     }
     let mut faults = Vec::new();
-    for (from, action) in first.values() {
-        let to = *from + Duration::from_mins(10);
+    const WINDOW: Duration = Duration::from_mins(10);
+    for (from, passed, action) in first.values() {
+        let to = *from + WINDOW;
+        // Where the clock was set back, the same ten minutes come again.
+        let is_near = |at: &Duration| at.abs_diff(*passed) < WINDOW;
         let target = &action.target;
         let charged = |is_of: &dyn Fn(&Action) -> bool| {
-            let within = first.values().filter(|(at, _)| at >= from && *at < to);
+            let within = (first.values())
+                .filter(|(at, passed, _)| at >= from && *at < to && is_near(passed));
             let mut people: BTreeMap<&Option<Text>, usize> = BTreeMap::new();
-            for (_, it) in within.filter(|(_, it)| is_of(it)) {
+            for (_, _, it) in within.filter(|(_, _, it)| is_of(it)) {
                 *people.entry(&it.target.user_id).or_default() += 1;
             }
             let most = limits::ACTIONS_SHARED_PER_PERSON;
