@@ -21,6 +21,9 @@ use super::targets::Watchman;
 /// How long nobody is told the same again, less what the clock may go back.
 const SAME_AGAIN: Duration = Duration::from_mins(4 * 60 - 10);
 
+/// Budgets count what was begun in so long.
+const WINDOW: Duration = Duration::from_mins(10);
+
 /// So long a revocation is surely watched: a minute less than it is meant to be.
 const WATCHED: Duration = Duration::from_mins(24 * 60 - 1);
 
@@ -179,7 +182,6 @@ fn budgets(world: &World) -> Vec<String> {
         }
     }
     let mut faults = Vec::new();
-    const WINDOW: Duration = Duration::from_mins(10);
     for (from, passed, action) in first.values() {
         let to = *from + WINDOW;
         // Where the clock was set back, the same ten minutes come again.
