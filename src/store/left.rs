@@ -40,20 +40,22 @@ const LEFT: &str = "
     AND (action.no_effect_at IS NULL OR action.no_effect_at <= $3) AND {NEEDS}
     GROUP BY incident.id, incident.state ORDER BY MAX(COALESCE(action.finished_at, action.created_at)) LIMIT $2";
 
-/// By a message of its own, or in the summary of what was too much for one hour.
+/// By a message of its own, or in the summary of what was too much for one hour. The newest is the one that reached somebody last,
+/// which one that waited for its receiver may be after others that came later.
 const LAST_TOLD: &str = "
     WITH told AS (
-        SELECT action.seq AS seq, taken.started_at AS told_at
+        SELECT action.seq AS seq, taken.seq AS attempt, taken.started_at AS told_at
         FROM action JOIN action_attempt AS taken ON taken.action_id = action.id AND taken.result = 'done'
         WHERE action.incident_id = $1 AND action.kind = 'notify'
         UNION ALL
-        SELECT action.seq, bulletin.until_at
+        SELECT action.seq, taken.seq, bulletin.until_at
         FROM action JOIN action_attempt AS capped ON capped.action_id = action.id AND capped.result = 'capped'
         JOIN bulletin ON bulletin.id = capped.bulletin_id
-        WHERE action.incident_id = $1 AND action.kind = 'notify'
-        AND EXISTS (SELECT 1 FROM action_attempt AS taken WHERE taken.action_id = bulletin.id AND taken.result = 'done'))
+        JOIN action_attempt AS taken ON taken.action_id = bulletin.id AND taken.result = 'done'
+        WHERE action.incident_id = $1 AND action.kind = 'notify'),
+    reached AS (SELECT MIN(attempt) AS attempt, MIN(told_at) AS told_at FROM told GROUP BY seq)
     SELECT
-        (SELECT MIN(told_at) FROM told WHERE seq = (SELECT MAX(seq) FROM told)) AS told_at,
+        (SELECT told_at FROM reached ORDER BY attempt DESC LIMIT 1) AS told_at,
         (SELECT COUNT(*) FROM action WHERE incident_id = $1 AND kind = 'notify' AND state IN ('ready', 'leased')
             AND NOT EXISTS (SELECT 1 FROM action_attempt AS taken WHERE taken.action_id = action.id AND taken.result = 'done')) AS pending";
 

@@ -58,19 +58,33 @@ impl Logins {
         }
     }
 
-    /// The first use of what an action was answered to have ended, within so long where that counts.
+    /// How often each login was used by now.
+    pub(crate) fn uses(&self) -> BTreeMap<Text, usize> {
+        let all = self.0.lock().expect("logins");
+        let uses = all
+            .iter()
+            .map(|(family, it)| (family.clone(), it.accepted.len()));
+        uses.collect()
+    }
+
+    /// The first use of what an action was answered to have ended, within so long where that counts, as the clock shows it; not
+    /// one of those before.
     pub(crate) fn lived_on(
         &self,
         action: &Action,
         answered_at: Timestamp,
         within: Option<Duration>,
+        before: &BTreeMap<Text, usize>,
     ) -> Option<Timestamp> {
         let in_force = answered_at + limits::REVOCATION_PROPAGATES;
         let until = within.map_or(Timestamp::MAX, |within| answered_at + within);
         let all = self.0.lock().expect("logins");
         let concerned = (all.iter())
             .filter(|(family, login)| concerns(&action.target, action.kind, family, login));
-        let uses = concerned.flat_map(|(_, login)| login.accepted.iter());
+        let uses = concerned.flat_map(|(family, login)| {
+            let before = before.get(family).copied().unwrap_or(0);
+            login.accepted.iter().skip(before)
+        });
         uses.copied()
             .filter(|at| *at > in_force && *at < until)
             .min()

@@ -58,6 +58,8 @@ pub(crate) struct Answer {
     pub(crate) at: Timestamp,
     /// It was looked whether it took effect.
     pub(crate) checked: bool,
+    /// How often each login had been used: a clock that was set back shows those as later.
+    pub(crate) uses: BTreeMap<Text, usize>,
 }
 
 /// One message that people got.
@@ -363,6 +365,7 @@ impl Revoker for Idp {
                 action: action.id.clone(),
                 at: now,
                 checked,
+                uses: servers.logins.uses(),
             });
             let (detail, evidence) = ("200".into(), Evidence::new());
             if checked {

@@ -74,7 +74,12 @@ fn end(world: &World, record: &ActionRecord, told: &Told) -> Option<String> {
     let answers = answers(world, id);
     let again = answers
         .iter()
-        .filter(|it| world.logins.lived_on(&record.action, it.at, None).is_some())
+        .filter(|it| {
+            let used = world
+                .logins
+                .lived_on(&record.action, it.at, None, &BTreeMap::new());
+            used.is_some()
+        })
         .count();
     let by_hand = usize::from(world.approved.contains(id));
     let given_up = told
@@ -118,10 +123,11 @@ fn verified(world: &World, record: &ActionRecord) -> Option<String> {
         return fault("and nothing has shown it");
     };
     let answers = answers(world, id);
-    // The clock may have been set while the server answered.
+    // The clock may have been set back meanwhile.
     let begun = world.servers.begun.lock().expect("begun");
-    let begun = begun.iter().find(|deed| deed.action.id == *id)?.at;
-    let first = answers.first()?.at.min(begun);
+    let begun = begun.iter().filter(|deed| deed.action.id == *id);
+    let times = begun.map(|deed| deed.at);
+    let first = times.chain(answers.iter().map(|it| it.at)).min()?;
     let since = first - limits::REVOCATION_PROPAGATES - Duration::from_mins(1);
     let (told, refused) = world.logins.shown(action, since);
     let is_shown = match verified.by {
@@ -138,10 +144,15 @@ fn verified(world: &World, record: &ActionRecord) -> Option<String> {
             world.logins.story(action)
         ));
     }
-    let used = world.logins.lived_on(action, finished, Some(WATCHED))?;
+    let before = &answers.last()?.uses;
+    let used = world
+        .logins
+        .lived_on(action, finished, Some(WATCHED), before)?;
     fault(&format!(
-        "answered at {finished}, and was used at {used} (shown by {:?} at {})",
-        verified.by, verified.at
+        "answered at {finished}, and was used at {used} (shown by {:?} at {}), of {answers:?}; {}",
+        verified.by,
+        verified.at,
+        world.logins.story(action)
     ))
 }
 
