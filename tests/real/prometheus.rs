@@ -44,7 +44,7 @@ async fn every_query_is_answered_by_a_prometheus_that_scrapes_real_daemons() {
     let mut prometheus = Prometheus::start(PAST).await;
     let lagging = Lagging::new().await;
     prometheus.announce("lagging", &lagging.target());
-    let (mut healthy, failing) = (Healthy::start().await, Failing::start().await);
+    let (mut healthy, mut failing) = (Healthy::start().await, Failing::start().await);
     prometheus.announce("tokenwarden", healthy.daemon.target());
     prometheus.announce("failing", failing.daemon.target());
     let waiting = Waiting::start().await;
@@ -70,6 +70,14 @@ async fn every_query_is_answered_by_a_prometheus_that_scrapes_real_daemons() {
         rules.into_iter().partition(|rule| rule.name == DOWN);
     let asked = prometheus.answers(others.iter().map(question).collect());
     healthy.works_while(asked).await;
+    // Which is looked for once a minute.
+    let closes = failing
+        .daemon
+        .wait("an idle incident is closed", async |daemon| {
+            let closed = daemon.metric("tokenwarden_incidents_closed_total", "");
+            (closed.await > 0.0).then_some(())
+        });
+    healthy.works_while(closes).await;
 
     let pages = [
         healthy.daemon.metrics().await,
