@@ -5,7 +5,7 @@
 use crate::families::{self, Case};
 use crate::listeners::Mark;
 use crate::table::{self, percentile, sorted};
-use crate::{kafka, latency};
+use crate::{again, kafka, latency, tail};
 
 /// So many families are what large numbers are compared with.
 const FEW: u32 = 100_000;
@@ -17,10 +17,18 @@ struct Goal {
     is_met: bool,
 }
 
-pub(crate) fn run(broker: &str, events: u32, many: u32, runs: u32) -> anyhow::Result<()> {
+pub(crate) fn run(
+    broker: &str,
+    postgres: &str,
+    events: u32,
+    many: u32,
+    runs: u32,
+) -> anyhow::Result<()> {
     let mut goals = of_kafka(broker, events, many, runs)?;
     goals.extend(of_families(many)?);
     goals.extend(of_latency(broker, events)?);
+    goals.extend(of_again(broker, events, many, runs)?);
+    goals.extend(of_tail(postgres, events, runs)?);
     table::line("")?;
     table::line(&format!("goals, with {many} families"))?;
     table::line("| what | goal | measured | met |")?;
@@ -33,10 +41,7 @@ pub(crate) fn run(broker: &str, events: u32, many: u32, runs: u32) -> anyhow::Re
         ))?;
     }
     table::line("")?;
-    table::line(
-        "not measured here: kills (`TOKENWARDEN_KILLS=1000 tests/run kills::`), the rate of reading again, a table's tail under writers, \
-         the CPU of a daemon that waits",
-    )?;
+    table::line("not measured here: kills (`TOKENWARDEN_KILLS=1000 tests/run kills::`)")?;
     Ok(())
 }
 
@@ -157,5 +162,49 @@ fn of_latency(broker: &str, events: u32) -> anyhow::Result<Vec<Goal>> {
             2000.0,
             p99(Mark::Revoked, Mark::Mailed),
         ),
+    ])
+}
+
+fn of_again(broker: &str, events: u32, many: u32, runs: u32) -> anyhow::Result<Vec<Goal>> {
+    let again = again::run(broker, events, many, runs)?;
+    Ok(vec![
+        Goal {
+            what: "rate of reading again after a kill, of the rate of reading",
+            wanted: ">= 1.2",
+            measured: format!("{:.2}", again.of_live),
+            is_met: again.of_live >= 1.2,
+        },
+        Goal {
+            what: "time on no core while records wait",
+            wanted: "<= 10 %",
+            measured: format!("{:.0} %", again.idle * 100.0),
+            is_met: again.idle <= 0.1,
+        },
+    ])
+}
+
+fn of_tail(postgres: &str, rows: u32, runs: u32) -> anyhow::Result<Vec<Goal>> {
+    let tail = tail::run(postgres, rows, runs)?;
+    let p99 = percentile(&tail.delays, 99);
+    let most = tail::POLL_EVERY.as_secs_f64() * 1000.0 + 10.0;
+    Ok(vec![
+        Goal {
+            what: "a table's tail beside eight writers: rows lost, and told twice",
+            wanted: "0",
+            measured: format!("{}, {}", tail.lost, tail.twice),
+            is_met: tail.lost + tail.twice == 0,
+        },
+        Goal {
+            what: "the same: from a row's commit to its arrival, polled every 100 ms, p99",
+            wanted: "<= 110 ms",
+            measured: format!("{p99:.0} ms"),
+            is_met: p99 <= most,
+        },
+        Goal {
+            what: "a table of rows that wait: rows a second",
+            wanted: ">= 300,000",
+            measured: format!("{:.0} ({:.2} of a bare SELECT)", tail.drained, tail.of_bare),
+            is_met: tail.drained >= 300_000.0,
+        },
     ])
 }

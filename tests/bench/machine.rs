@@ -37,7 +37,7 @@ impl Stopwatch {
     pub(crate) fn start() -> Self {
         Self {
             wall: Instant::now(),
-            cpu: cpu_time(),
+            cpu: cpu_time_of("self"),
         }
     }
 
@@ -45,7 +45,7 @@ impl Stopwatch {
         Turn {
             events,
             wall: self.wall.elapsed(),
-            cpu: cpu_time().saturating_sub(self.cpu),
+            cpu: cpu_time_of("self").saturating_sub(self.cpu),
         }
     }
 }
@@ -59,8 +59,8 @@ pub(crate) struct Turn {
 }
 
 /// User and system time: fields 14 and 15 of the line, counted after the name, which may hold blanks.
-fn cpu_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+pub(crate) fn cpu_time_of(process: &str) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let ticks: u32 = after_name
         .split(' ')

@@ -1,12 +1,14 @@
 //! First numbers: what the daemon costs beside a bare loop that reads the same input in the same run.
 //!
 //! `cargo bench --bench throughput -- replay` (or `rules`, `archive`, `kafka --broker HOST:PORT`, `latency --broker HOST:PORT`,
-//! `families`, `all`, or `goals --broker HOST:PORT`: what is aimed at beside what is reached)
+//! `again --broker HOST:PORT`, `tail --postgres URL`, `families`, `all`, or `goals --broker HOST:PORT --postgres URL`: what is aimed
+//! at beside what is reached)
 //!
 //! Absolute rates say more of the machine and its other work than of the program, so every path is measured beside its
 //! baselines, turn by turn, and the ratio of the medians is what to compare. CPU seconds count every thread of the
 //! process. No benchmark crate: one turn takes seconds, and what counts is that turns of different paths alternate.
 
+mod again;
 mod archive;
 mod families;
 mod goals;
@@ -18,10 +20,12 @@ mod machine;
 mod replay;
 mod rules;
 mod table;
+mod tail;
 mod world;
 
 use std::num::NonZeroU32;
 
+use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 
 #[derive(Debug, Parser)]
@@ -37,9 +41,12 @@ struct Arguments {
     /// Families among which the events are spread: fewer where that would leave less than five events to each.
     #[arg(long, default_value = "100000")]
     families: NonZeroU32,
-    /// A Kafka broker, HOST:PORT; `all` leaves `kafka` and `latency` out without one.
+    /// A Kafka broker, HOST:PORT; `all` leaves `kafka`, `again` and `latency` out without one.
     #[arg(long)]
     broker: Option<String>,
+    /// A PostgreSQL server, as postgres://USER@HOST:PORT/NAME, in which a database may be made; `all` leaves `tail` out without one.
+    #[arg(long)]
+    postgres: Option<String>,
     /// `memory`: refreshes of each family after its issue.
     #[arg(long, default_value = "1", hide = true)]
     refreshes: u32,
@@ -57,7 +64,9 @@ enum Subject {
     Rules,
     Archive,
     Kafka,
+    Again,
     Latency,
+    Tail,
     Families,
     Goals,
     All,
@@ -67,6 +76,7 @@ enum Subject {
 }
 
 const NO_BROKER: &str = "name a broker with --broker HOST:PORT; tests/servers starts one";
+const NO_POSTGRES: &str = "name a server with --postgres URL; tests/servers starts one";
 
 fn main() -> anyhow::Result<()> {
     let args = Arguments::parse();
@@ -77,15 +87,16 @@ fn main() -> anyhow::Result<()> {
             four_rules: args.four_rules,
         });
     }
-    let wanted = |subject| args.subject == subject || args.subject == Subject::All;
     table::line(&machine::described())?;
     let (events, runs) = (args.events.get(), args.runs.get());
     let families = args.families.get().min(events / 5).max(1);
+    let broker = || args.broker.as_deref().context(NO_BROKER);
+    let postgres = || args.postgres.as_deref().context(NO_POSTGRES);
     if args.subject == Subject::Goals {
-        let broker = args.broker.as_deref();
-        let broker = broker.ok_or_else(|| anyhow::anyhow!(NO_BROKER))?;
-        return goals::run(broker, events, families, runs);
+        return goals::run(broker()?, postgres()?, events, families, runs);
     }
+    let all = args.subject == Subject::All;
+    let wanted = |subject| args.subject == subject || all;
     if wanted(Subject::Replay) {
         replay::run(events, families, runs)?;
     }
@@ -95,22 +106,24 @@ fn main() -> anyhow::Result<()> {
     if wanted(Subject::Archive) {
         archive::run(events, families, runs)?;
     }
-    if wanted(Subject::Kafka) || wanted(Subject::Latency) {
-        match &args.broker {
-            Some(broker) => {
-                if wanted(Subject::Kafka) {
-                    kafka::run(broker, events, families, runs)?;
-                }
-                if wanted(Subject::Latency) {
-                    // So many that each is refreshed once: as often as they come here, more would be an attack.
-                    latency::run(broker, events, (events / 2).max(1))?;
-                }
-            }
-            None if args.subject == Subject::All => {
-                table::line("kafka and latency: left out, name a broker with --broker HOST:PORT")?;
-            }
-            None => anyhow::bail!(NO_BROKER),
+    if all && args.broker.is_none() {
+        table::line(&format!("kafka, again and latency: left out, {NO_BROKER}"))?;
+    } else {
+        if wanted(Subject::Kafka) {
+            kafka::run(broker()?, events, families, runs)?;
         }
+        if wanted(Subject::Again) {
+            again::run(broker()?, events, families, runs)?;
+        }
+        if wanted(Subject::Latency) {
+            // So many that each is refreshed once: as often as they come here, more would be an attack.
+            latency::run(broker()?, events, (events / 2).max(1))?;
+        }
+    }
+    if all && args.postgres.is_none() {
+        table::line(&format!("tail: left out, {NO_POSTGRES}"))?;
+    } else if wanted(Subject::Tail) {
+        tail::run(postgres()?, events, runs)?;
     }
     if wanted(Subject::Families) {
         families::run(runs)?;

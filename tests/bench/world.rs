@@ -42,16 +42,26 @@ impl World {
 
     /// With some of the rule files.
     pub(crate) fn config_of(&self, rules: &[&str], more: &str) -> anyhow::Result<Config> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
-        let paths = rules.iter().map(|file| folder.join(file));
-        let paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
-        let text = format!(
-            "mode: enforce\nrules: [{}]\n\
+        let path: PathBuf = self.folder.path().join("config.yaml");
+        Config::parse(&text_of(rules, more), &path).map_err(|faults| anyhow!("{faults:?}"))
+    }
+
+    /// The same as a file, for a process of its own.
+    pub(crate) fn write_config(&self, rules: &[&str], more: &str) -> anyhow::Result<PathBuf> {
+        let path = self.folder.path().join("config.yaml");
+        std::fs::write(&path, text_of(rules, more))?;
+        Ok(path)
+    }
+}
+
+fn text_of(rules: &[&str], more: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    let paths = rules.iter().map(|file| folder.join(file));
+    let paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+    format!(
+        "mode: enforce\nrules: [{}]\n\
              geoip: {{ city: city.mmdb, asn: asn.mmdb, anonymous_ip: anonymous-ip.mmdb }}\n\
              clients: {{ default: {{ type: public, rotation: enforced, access_token_ttl: 5m }} }}\n{more}",
-            paths.join(", ")
-        );
-        let path: PathBuf = self.folder.path().join("config.yaml");
-        Config::parse(&text, &path).map_err(|faults| anyhow!("{faults:?}"))
-    }
+        paths.join(", ")
+    )
 }
