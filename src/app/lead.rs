@@ -23,8 +23,8 @@ pub(super) struct Lead {
     /// As it is told to others on the store.
     pub(super) owner: Text,
     process: Text,
-    /// By which metrics tell stores apart.
-    store_id: Text,
+    /// By which metrics, and members of a consumer group, tell stores apart.
+    pub(super) store_id: Text,
     board: Arc<Board>,
     pub(super) mandate: Mandate,
 }

@@ -104,7 +104,6 @@ fn kafka_source(topic: &Topic, group: &str) -> String {
       brokers: [\"{brokers}\"]
       topics: [{name}]
       group: {group}-{name}
-      properties: {{ session.timeout.ms: \"6000\", group.instance.id: {group} }}
     lateness: 30h",
         brokers = env("TW_KAFKA"),
         name = topic.name

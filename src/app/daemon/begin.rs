@@ -164,9 +164,7 @@ impl Daemon {
         match &source.kind {
             SourceKind::Kafka(kafka) => {
                 let mut kafka = kafka.clone();
-                if self.store.is_shared() {
-                    kafka::be_one_member(&mut kafka, &name);
-                }
+                kafka::be_one_member(&mut kafka, &name, &self.controls.lead.store_id);
                 Box::new(Kafka::new(name, kafka, start, warm_up))
             }
             SourceKind::File(file) => Box::new(FileTail::new(name, file.clone(), start, warm_up)),

@@ -105,11 +105,11 @@ pub(super) fn client_config(kafka: &KafkaSource, topic: &str) -> Result<ClientCo
 }
 
 /// Gives the source a static id in its group, unless it has one: whoever joins under it takes the place of the one before at
-/// once, instead of when its session has timed out. Only for daemons of which one reads at a time. The broker's own
-/// protocol keeps the place for the one before, so there nothing is gained.
-pub fn be_one_member(kafka: &mut KafkaSource, source: &Text) {
+/// once, instead of when its session has timed out. Of the daemons on one store one reads at a time, hence the store's id in
+/// it. The broker's own protocol keeps the place for the one before, so there nothing is gained.
+pub fn be_one_member(kafka: &mut KafkaSource, source: &Text, store_id: &Text) {
     let broker_assigns = broker_assigns(kafka);
-    let id = || Secret::new(format!("tokenwarden-{source}"));
+    let id = || Secret::new(format!("tokenwarden-{source}-{store_id}"));
     if !broker_assigns {
         let id_of_group = "group.instance.id".into();
         kafka.properties.entry(id_of_group).or_insert_with(id);
@@ -208,11 +208,11 @@ mod tests {
     fn one_member_takes_the_place_of_the_one_before() {
         let id = |properties: &[(&str, &str)]| {
             let mut kafka = kafka(properties);
-            be_one_member(&mut kafka, &"events".into());
+            be_one_member(&mut kafka, &"events".into(), &"5f3a".into());
             let config = client_config(&kafka, "b").unwrap();
             config.get("group.instance.id").map(str::to_owned)
         };
-        assert_eq!(id(&[]).as_deref(), Some("tokenwarden-events-b"));
+        assert_eq!(id(&[]).as_deref(), Some("tokenwarden-events-5f3a-b"));
         assert_eq!(id(&[("group.instance.id", "m1")]).as_deref(), Some("m1-b"));
         assert_eq!(id(&[("group.protocol", "consumer")]), None);
     }
