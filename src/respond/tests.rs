@@ -336,15 +336,26 @@ fn what_follows_a_closed_incident_is_another_episode_that_is_told_and_acted_on()
     );
 }
 
+/// What is to be done to the family of the user with this number, stolen from at this time.
+fn revocation(
+    finder: &Finder,
+    policy: &mut Policy,
+    user: usize,
+    at: i64,
+) -> (Option<Action>, Incident) {
+    let name = format!("u{user}");
+    let (actions, incident) = decide(policy, finder.theft(&name, &name, "web", at));
+    let mut of_it = actions.into_iter();
+    let found = of_it.find(|action| action.kind == ActionKind::RevokeFamily);
+    (found, incident)
+}
+
 #[test]
 fn what_was_held_in_a_storm_is_wanted_anew_when_it_is_over() {
     let (finder, mut policy) = (Finder::new(), policy(&[]));
-    let mut revocation = |n: usize, at| {
-        let name = format!("u{n}");
-        let (actions, incident) = decide(&mut policy, finder.theft(&name, &name, "web", at));
-        let mut of_it = actions.into_iter();
-        let found = of_it.find(|action| action.kind == ActionKind::RevokeFamily);
-        (found.map(|it| (it.id, it.decision)), incident.subject)
+    let mut revocation = |n, at| {
+        let (action, incident) = revocation(&finder, &mut policy, n, at);
+        (action.map(|it| (it.id, it.decision)), incident.subject)
     };
     let last = (0..25).map(|n| revocation(n, 0)).last().unwrap();
     let (Some((held, Decision::Hold)), Subject::Client(_)) = last else {
@@ -360,12 +371,7 @@ fn what_was_held_in_a_storm_is_wanted_anew_when_it_is_over() {
 #[test]
 fn what_was_refused_of_one_s_own_is_wanted_anew_in_a_storm() {
     let (finder, mut policy) = (Finder::new(), policy(&[]));
-    let mut revocation = |n: usize, at| {
-        let name = format!("u{n}");
-        let (actions, _) = decide(&mut policy, finder.theft(&name, &name, "web", at));
-        let mut of_it = actions.into_iter();
-        of_it.find(|action| action.kind == ActionKind::RevokeFamily)
-    };
+    let mut revocation = |n, at| revocation(&finder, &mut policy, n, at).0;
     let own = revocation(9, 0).unwrap();
     let days_later = 50 * HOUR;
     let storm: Vec<Action> = (0..10).filter_map(|n| revocation(n, days_later)).collect();

@@ -376,16 +376,20 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_full_disk_is_passing_and_ends_by_itself() {
+    async fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
-        let url = Secret::new(format!("sqlite://{}/a.db", folder.path().display()));
         let config = StoreConfig {
-            url,
+            url: Secret::new(format!("sqlite://{}/a.db", folder.path().display())),
             connections_max: 1,
             snapshot_every: std::time::Duration::from_mins(1),
         };
         let store = Store::open(&config, OpenAs::Daemon).await.unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_passing_and_ends_by_itself() {
+        let (_folder, store) = store().await;
         let limit = async |pages: &'static str| {
             sqlx::query(pages)
                 .execute(&store.inner.writer)
@@ -408,14 +412,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_commit_whose_answer_was_lost_is_whole_after_the_next_try() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = Secret::new(format!("sqlite://{}/a.db", folder.path().display()));
-        let config = StoreConfig {
-            url,
-            connections_max: 1,
-            snapshot_every: std::time::Duration::from_mins(1),
-        };
-        let store = Store::open(&config, OpenAs::Daemon).await.unwrap();
+        let (_folder, store) = store().await;
         let second = |second| Timestamp::from_second(second).unwrap();
         let mut commit = rejects(3);
         store.commit(&commit, second(1)).await.unwrap();

@@ -9,7 +9,7 @@ use super::query::{Query, quoted};
 use super::reader::Reader;
 use super::refresh_tokens::blind;
 use super::session::Session;
-use super::{by_id, layout};
+use super::{grace, layout};
 
 /// A clock this far off spoils the comparison of events from several sources.
 const CLOCK_OFF_S: i64 = 5;
@@ -210,7 +210,7 @@ async fn particulars(session: &mut Session, source: &SqlSource) -> Result<Vec<Fi
             }));
         }
         SqlLayout::Rows { table, query: false, cursor: SqlCursor::Id { column, .. }, .. } => {
-            findings.extend(by_id::late_ids(session, table, column).await?.map(|late| Finding::advice(late.what, late.mend)));
+            findings.extend(grace::late_ids(session, table, column).await?.map(|late| Finding::advice(late.what, late.mend)));
         }
         SqlLayout::Rows { .. } | SqlLayout::RefreshTokens { .. } => {}
     }

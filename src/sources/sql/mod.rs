@@ -1,7 +1,7 @@
 //! Tails any table or query of PostgreSQL, MySQL/MariaDB or SQLite with a read-only account.
 //!
 //! `tail` is the loop: poll, hand on, wait, reconnect. `by_id` and `by_time` are the two cursors, with their pure halves
-//! `gaps` (with `restart`, for ids that begin again) and `overlap`; `keycloak` is a layout over the second; `refresh_tokens` compares states, with `token_rows` as its pure half. `session` is the
+//! `gaps` (with `grace`, for how long, and `restart`, for ids that begin again) and `overlap`; `keycloak` is a layout over the second; `refresh_tokens` compares states, with `token_rows` as its pure half. `session` is the
 //! connection and its snapshot, `running` the transactions of MySQL, `query`, `column` and `time` are the three dialects, `fault` says what waiting mends.
 //!
 //! A notification channel of the database would save some polls; it asks the customer for triggers, takes a global lock at
@@ -12,6 +12,7 @@ mod by_time;
 mod column;
 mod fault;
 mod gaps;
+mod grace;
 mod inspect;
 mod keycloak;
 mod layout;
