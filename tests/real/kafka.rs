@@ -128,8 +128,10 @@ impl Topic {
         before
             .add_partition_offset(&self.name, 0, Offset::Offset(offset))
             .unwrap();
-        let gone = admin().delete_records(&before, &AdminOptions::new());
-        gone.await.unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        // Awaited where the client lives: an answer that comes after its end is awaited for ever.
+        let gone = admin().delete_records(&before, &options).await;
+        gone.unwrap();
     }
 
     fn partition(&self, number: i32) -> SourcePartition {
