@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::context::{Context, Seen};
+use super::short::Short as _;
 use crate::model::{Enriched, Text, limits};
 
 /// Everything lineage rules may read about one family.
@@ -307,7 +308,7 @@ impl Ledger {
             self.forked |= entry.answer.accepted() && self.accepted(entry.token);
         }
         let at = self.place_of(&entry);
-        self.grow();
+        self.entries.make_room();
         self.entries.insert(at, entry);
         self.forget_names();
         self.bound_refusals();
@@ -343,14 +344,6 @@ impl Ledger {
             };
             same_event && self.context(e) == context
         })
-    }
-
-    /// By a half: there are millions of ledgers, most of them short, and doubling would leave a third of their room unused.
-    fn grow(&mut self) {
-        let length = self.entries.len();
-        if length == self.entries.capacity() {
-            self.entries.reserve_exact((length / 2).max(2));
-        }
     }
 
     /// Whether the entry sets something in question: a refusal, a token again, another client, another proof key.

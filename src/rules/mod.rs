@@ -21,6 +21,7 @@ mod overrides;
 pub mod parameters;
 mod rule;
 pub mod schema;
+mod short;
 mod spec;
 mod suppress;
 pub mod trace;

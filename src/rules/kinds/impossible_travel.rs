@@ -14,6 +14,7 @@ use super::super::context::{Context, TravelBounds, speed_km_per_h, too_fast};
 use super::super::finding::{Ask, Finding};
 use super::super::needs::Need;
 use super::super::parameters::Parameters;
+use super::super::short::Short as _;
 use super::super::trace::Trace;
 use super::super::words::{instant, place_name, span};
 use super::Kind;
@@ -137,6 +138,7 @@ impl Sightings {
         let at = self
             .recent
             .partition_point(|s| (s.time, &s.event_id) < (sighting.time, &sighting.event_id));
+        self.recent.make_room();
         self.recent.insert(at, sighting);
         self.thin();
         if self.recent.len() > SIGHTINGS_MAX {
@@ -153,6 +155,7 @@ impl Sightings {
             known.last = known.last.max(sighting.time);
             return;
         }
+        self.places.make_room();
         self.places.push(KnownPlace {
             place: place.clone(),
             first: sighting.time,

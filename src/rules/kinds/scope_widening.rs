@@ -15,6 +15,7 @@ use super::super::finding::{Ask, Finding};
 use super::super::ledger::{Entry, TokenHash};
 use super::super::needs::Need;
 use super::super::parameters::Parameters;
+use super::super::short::Short as _;
 use super::super::trace::Trace;
 use super::super::words::{instant, place_name, who};
 use super::Kind;
@@ -114,7 +115,7 @@ impl Scopes {
             }
             (known.first, known.token, known.scope) = (new.first, new.token, new.scope);
         } else {
-            self.0.reserve_exact(1);
+            self.0.make_room();
             self.0.push(new);
         }
         self.0

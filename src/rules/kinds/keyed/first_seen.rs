@@ -15,6 +15,7 @@ use super::super::super::expr::Expression;
 use super::super::super::fields::{Facts, KeyField};
 use super::super::super::needs::Need;
 use super::super::super::parameters::{Parameters, Presence};
+use super::super::super::short::Short as _;
 use super::super::super::trace::Trace;
 use super::super::super::words::{instant, span};
 use super::super::Kind;
@@ -112,6 +113,7 @@ impl Known {
         self.beginnings.truncate(kind.learn_events as usize);
         let length = (millis(kind.known_for) / SPANS).max(1);
         if !self.values.iter().any(|known| known.value == value) {
+            self.values.make_room();
             self.values.push(KnownValue {
                 value,
                 spans: Vec::new(),
@@ -170,6 +172,7 @@ impl KnownValue {
             (*first, *last) = ((*first).min(time), (*last).max(time));
         } else {
             let at = self.spans.partition_point(|(first, _)| *first < time);
+            self.spans.make_room();
             self.spans.insert(at, (time, time));
         }
         let newest = self.spans.last().map_or(time, |(first, _)| *first);

@@ -9,6 +9,7 @@ use std::collections::{HashSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::super::super::case::Party;
+use super::super::super::short::Short as _;
 use crate::model::{Text, limits};
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -117,6 +118,7 @@ impl Hits {
     fn file(&mut self, hit: Hit) {
         let order = |h: &Hit| (h.first, h.step, h.values);
         let at = self.hits.partition_point(|h| order(h) < order(&hit));
+        self.hits.make_room();
         self.hits.insert(at, hit);
     }
 
