@@ -127,18 +127,24 @@ fn tell(
     };
     writeln!(
         terminal.out,
-        "\n{:<32} {:>10} {:>12}",
-        "it holds", "entries", "saved bytes"
+        "\n{:<32} {:>10} {:>12}  {:<32}",
+        "it holds", "entries", "saved bytes", "digest"
     )?;
-    for Held {
-        what,
-        entries,
-        bytes,
-    } in held.iter().filter(|held| held.entries > 0)
-    {
-        writeln!(terminal.out, "{what:<32} {entries:>10} {bytes:>12}")?;
+    for part in held.iter().filter(|held| held.entries > 0) {
+        writeln!(
+            terminal.out,
+            "{:<32} {:>10} {:>12}  {:032x}",
+            part.what, part.entries, part.bytes, part.digest
+        )?;
     }
-    Ok(())
+    writeln!(
+        terminal.out,
+        "{:<32} {:>10} {:>12}  {:032x}",
+        "all of it",
+        "",
+        "",
+        Held::digest_of(held)
+    )
 }
 
 fn object(saved: &[SavedState], usable: Option<&Usable>) -> Value {
@@ -155,12 +161,18 @@ fn object(saved: &[SavedState], usable: Option<&Usable>) -> Value {
         })
     });
     let held = usable.and_then(|usable| usable.held.as_ref());
-    let part = |held: &Held| json!({ "what": held.what, "entries": held.entries, "saved_bytes": held.bytes });
+    let hex = |digest: u128| format!("{digest:032x}");
+    let part = |held: &Held| {
+        json!({
+            "what": held.what, "entries": held.entries, "saved_bytes": held.bytes, "digest": hex(held.digest),
+        })
+    };
     json!({
         "type": "state",
         "saved": saved.iter().map(state).collect::<Vec<_>>(),
         "positions": positions.collect::<Vec<_>>(),
         "known_form": usable.map(|usable| usable.held.is_some()),
         "holds": held.map(|held| held.iter().map(part).collect::<Vec<_>>()),
+        "digest": held.map(|held| hex(Held::digest_of(held))),
     })
 }

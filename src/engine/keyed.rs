@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::compiled::Compiled;
+use super::digest;
 use super::facts::Sources;
 use super::found::{Found, Whose, stable_id};
 use super::key::{Key, Scope};
@@ -84,6 +85,10 @@ impl Aside {
 
     pub(super) fn len(&self) -> usize {
         self.events.len()
+    }
+
+    pub(super) fn digest(&self) -> u128 {
+        digest::of(&self.events)
     }
 
     pub(super) fn hurried(&self) -> u64 {

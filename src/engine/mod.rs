@@ -16,6 +16,7 @@ mod account;
 mod active;
 mod aftermath;
 mod compiled;
+mod digest;
 mod explain;
 mod facts;
 mod family;
@@ -91,6 +92,16 @@ pub struct Held {
     pub entries: usize,
     /// In the saved form, without compression; in memory it is three to five times as much.
     pub bytes: usize,
+    /// Equal for equal memories.
+    pub digest: u128,
+}
+
+impl Held {
+    /// Of all parts together.
+    pub fn digest_of(parts: &[Self]) -> u128 {
+        let parts: Vec<_> = parts.iter().map(|part| (part.what, part.digest)).collect();
+        digest::of(&parts)
+    }
 }
 
 /// What is older than this is swept out; tokens that live longer begin a new ledger when they wake.

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::digest;
 use super::key::{Key, Scope};
 use super::resolve::Resolve;
 use super::table::{Aged, Table};
@@ -81,6 +82,10 @@ impl Renamed {
 
     pub(super) fn len(&self) -> usize {
         self.links.len()
+    }
+
+    pub(super) fn digest(&self) -> u128 {
+        digest::of_table(&self.links)
     }
 
     pub(super) fn evicted(&self) -> u64 {

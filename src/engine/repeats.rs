@@ -7,6 +7,7 @@ use std::hash::BuildHasherDefault;
 
 use serde::{Deserialize, Serialize};
 
+use super::digest;
 use super::table::KeyHasher;
 use crate::model::limits;
 
@@ -22,6 +23,11 @@ pub(super) struct Repeats {
 impl Repeats {
     pub(super) fn len(&self) -> usize {
         self.current.len() + self.previous.len()
+    }
+
+    /// In which generation an id stands is a matter of when they turned.
+    pub(super) fn digest(&self) -> u128 {
+        digest::of_all(self.current.union(&self.previous))
     }
 
     /// Whether the event is new; remembers it. `now` is engine time.

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::digest;
 use super::key::Scope;
 use super::table::{Aged, Table};
 use crate::model::{Event, Text, limits};
@@ -146,6 +147,13 @@ impl Resolve {
 
     pub(super) fn tokens(&self) -> usize {
         self.tokens.len()
+    }
+
+    pub(super) fn digest(&self) -> u128 {
+        digest::of(&[
+            digest::of_table(&self.tokens),
+            digest::of_table(&self.aliases),
+        ])
     }
 
     pub(super) fn evicted(&self) -> u64 {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Held;
 use super::account::User;
 use super::active::Active;
+use super::digest;
 use super::family::Family;
 use super::keyed::{Aside, Keyed, Thefts};
 use super::rate::Rate;
@@ -223,41 +225,52 @@ impl State {
         self.time.now().unwrap_or(i64::MIN)
     }
 
-    /// Each part with its entries and the bytes of its saved form.
+    /// Each part with its entries, the bytes of its saved form and its digest.
     pub(super) fn held(&self) -> Vec<Held> {
-        fn held<T: Serialize>(what: &'static str, entries: usize, part: &T) -> Held {
+        fn held<T: Serialize>(what: &'static str, entries: usize, part: &T, digest: u128) -> Held {
             // Plain data: there is nothing in it whose size could not be told.
             let bytes = postcard::experimental::serialized_size(part).unwrap_or_default();
             Held {
                 what,
                 entries,
                 bytes,
+                digest,
             }
         }
+        fn table<V>(what: &'static str, table: &Table<V>) -> Held
+        where
+            V: Aged + Serialize + DeserializeOwned,
+        {
+            held(what, table.len(), table, digest::of_table(table))
+        }
+        let (resolve, renamed, repeats) = (&self.resolve, &self.renamed, &self.repeats);
+        let (aside, questions) = (&self.aside, &self.questions);
         vec![
-            held("families", self.families.len(), &self.families),
-            held("tokens", self.resolve.tokens(), &self.resolve),
-            held("users", self.users.len(), &self.users),
-            held("networks", self.networks.len(), &self.networks),
-            held("clients", self.clients.len(), &self.clients),
-            held("clients in use", self.active.len(), &self.active),
-            held("ended", self.ended.len(), &self.ended),
+            table("families", &self.families),
+            held("tokens", resolve.tokens(), resolve, resolve.digest()),
+            table("users", &self.users),
+            table("networks", &self.networks),
+            table("clients", &self.clients),
+            table("clients in use", &self.active),
+            table("ended", &self.ended),
+            table("families of users and sessions", &self.members),
+            table("keys of generic rules", &self.keyed),
+            table("risks", &self.risks),
+            table("reuses by client", &self.reuses),
+            table("thefts by user", &self.thefts),
+            held("events put aside", aside.len(), aside, aside.digest()),
             held(
-                "families of users and sessions",
-                self.members.len(),
-                &self.members,
+                "questions that wait",
+                questions.len(),
+                questions,
+                digest::of(&questions.waiting),
             ),
-            held("keys of generic rules", self.keyed.len(), &self.keyed),
-            held("risks", self.risks.len(), &self.risks),
-            held("reuses by client", self.reuses.len(), &self.reuses),
-            held("thefts by user", self.thefts.len(), &self.thefts),
-            held("events put aside", self.aside.len(), &self.aside),
-            held("questions that wait", self.questions.len(), &self.questions),
-            held("event ids", self.repeats.len(), &self.repeats),
+            held("event ids", repeats.len(), repeats, repeats.digest()),
             held(
                 "tokens under an older key",
-                self.renamed.len(),
-                &self.renamed,
+                renamed.len(),
+                renamed,
+                renamed.digest(),
             ),
         ]
     }

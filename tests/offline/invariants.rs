@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokenwarden::app::parts;
 use tokenwarden::config::Config;
-use tokenwarden::engine::Engine;
+use tokenwarden::engine::{Engine, Held};
 use tokenwarden::enrich::Enricher;
 use tokenwarden::model::{Decision, Enriched, Input, Output, Timestamp};
 use tokenwarden::respond::Policy;
@@ -268,10 +268,19 @@ fn tables_that_lag_by_nearly_the_lateness_change_neither_incidents_nor_actions()
 #[test]
 fn a_restart_between_any_two_events_changes_nothing_at_all() {
     let log = Log::new(4, Source::Full, 100);
-    let first = undisturbed(&log);
+    let mut judged = 0;
+    let mut at_the_end = |engine: &Engine, digest: &mut Option<u128>| {
+        judged = judged % log.events.len() + 1;
+        if judged == log.events.len() {
+            *digest = Some(Held::digest_of(&engine.held()));
+        }
+    };
+    let (mut calm, mut restarted) = (None, None);
+    let first = judge(&log, &log.events, |engine, _| at_the_end(engine, &mut calm));
     let mut random = Random::new(4);
     let mut restarts = 0;
     let again = judge(&log, &log.events, |engine, policy| {
+        at_the_end(engine, &mut restarted);
         if random.below(300) == 0 {
             let (memory, decided) = (engine.snapshot(), policy.snapshot());
             (*engine, *policy) = (log.engine(), log.policy());
@@ -281,6 +290,8 @@ fn a_restart_between_any_two_events_changes_nothing_at_all() {
     });
     assert!(restarts > 5, "{restarts}");
     assert_eq!(first, again);
+    assert!(calm.is_some());
+    assert_eq!(calm, restarted, "the memory is another");
 }
 
 /// What reads the findings of others changes with them: its inputs are listed.

@@ -103,6 +103,11 @@ async fn what_is_saved_is_told_and_what_cannot_be_used_is_called_so() {
         [&json!(1)]
     );
     assert_eq!(state["known_form"], true);
+    let digest = state["digest"].as_str().unwrap();
+    assert_eq!(digest.len(), 32, "{digest}");
+    let (_, out, _) = asked(folder, &[]).await;
+    let all = out.lines().find(|line| line.starts_with("all of it"));
+    assert!(all.is_some_and(|line| line.ends_with(digest)), "{out}");
 
     execute(folder, "UPDATE snapshot SET format = 9999").await;
     let (exit, out, _) = asked(folder, &[]).await;

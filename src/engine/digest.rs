@@ -1,0 +1,70 @@
+//! What the engine remembers, in one number: equal memories have equal digests, however they came about.
+//!
+//! It shows that nothing was lost or doubled over restarts: a daemon that was killed again and again remembers what one
+//! remembers that nobody disturbed. Entries are hashed in their saved form and added up, because tables keep no order.
+//! Left out is what differs between equal memories: the bounds of tables and what went at them, engine time (of a source
+//! at its end it is the time of day), and with it when something was last swept out or turned.
+
+use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::table::{Aged, Table};
+
+/// Of one value.
+pub(super) fn of(value: &impl Serialize) -> u128 {
+    // Plain data into memory: there is nothing that could fail but the allocator.
+    xxh3_128(&postcard::to_stdvec(value).unwrap_or_default())
+}
+
+/// Of values in any order.
+pub(super) fn of_all<T: Serialize>(values: impl Iterator<Item = T>) -> u128 {
+    values.fold(0, |sum, value| sum.wrapping_add(of(&value)))
+}
+
+pub(super) fn of_table<V: Aged + Serialize>(table: &Table<V>) -> u128 {
+    of_all(table.iter())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Spread over the shards, as hashes are.
+    const fn key(time: i64) -> u64 {
+        time.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    fn table(times: impl Iterator<Item = i64>) -> Table<i64> {
+        let mut table = Table::new(100_000);
+        for time in times {
+            table.get_or_insert_with(key(time), || time);
+        }
+        assert_eq!(table.evicted(), 0);
+        table
+    }
+
+    #[test]
+    fn the_order_in_which_entries_came_and_bounds_are_no_part_of_it() {
+        let (one, mut other) = (table(0..5_000), table((0..5_000).rev()));
+        other.cap(1_000_000);
+        let saved = postcard::to_stdvec(&other).unwrap();
+        let restored: Table<i64> = postcard::from_bytes(&saved).unwrap();
+        assert_eq!(of_table(&one), of_table(&other));
+        assert_eq!(of_table(&one), of_table(&restored));
+    }
+
+    #[test]
+    fn an_entry_more_less_or_other_is_seen() {
+        let whole = of_table(&table(0..5_000));
+        assert_ne!(whole, of_table(&table(0..4_999)));
+        assert_ne!(whole, of_table(&table(0..5_001)));
+        let mut other = table(0..5_000);
+        *other.get_mut(key(17)).unwrap() += 1;
+        assert_ne!(whole, of_table(&other));
+        // What stands under one key is not the same under another.
+        let (mut one, mut other) = (table(0..0), table(0..0));
+        one.get_or_insert_with(1, || 5);
+        other.get_or_insert_with(2, || 5);
+        assert_ne!(of_table(&one), of_table(&other));
+    }
+}
