@@ -3,7 +3,8 @@
 //! It shows that nothing was lost or doubled over restarts: a daemon that was killed again and again remembers what one
 //! remembers that nobody disturbed. Entries are hashed in their saved form and added up, because tables keep no order.
 //! Left out is what differs between equal memories: the bounds of tables and what went at them, engine time (of a source
-//! at its end it is the time of day), and with it when something was last swept out or turned.
+//! at its end it is the time of day), and with it when something was last swept out or turned. What a sweep has taken is gone for
+//! both only where both have swept at the same time.
 
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;

@@ -4,9 +4,17 @@
 //! A kill comes while it starts, restores, reads again, judges, commits, saves its state or calls: where, decides the seed.
 //! `TOKENWARDEN_KILLS=1000 TOKENWARDEN_SEED=7 tests/run kills::` spreads so many kills over the ways and prints the seed;
 //! the timing of processes is no function of it, so that a seed gives the same traffic and the same pauses, not the same run.
+//! Beside these, `on_postgresql` and `embedded` kill at steps that have a name.
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 #![expect(clippy::print_stdout, reason = "the seed is to be had again")]
+
+mod compare;
+mod embedded;
+mod held;
+mod locked;
+mod memory;
+mod on_postgresql;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
@@ -23,7 +31,7 @@ use crate::traffic::{Traffic, traffic};
 
 /// Kills of all ways together where nobody asks for more: enough to meet each phase of the daemon's life.
 const KILLS: usize = 40;
-const WAYS: usize = 5;
+const WAYS: usize = 8;
 const FAMILIES: usize = 200;
 /// Most kills come before the daemon has read itself in again; some let it get on.
 const SOON: Duration = Duration::from_millis(700);

@@ -73,6 +73,13 @@ pub(crate) fn unique(name: &str) -> String {
 
 /// Waits until the server has put as many mails into the mailbox, and a little for one too many.
 pub(crate) async fn mailbox(local_part: &str, expected: usize) -> Vec<String> {
+    let mails = mails(local_part, |mails| mails.len() >= expected).await;
+    assert_eq!(mails.len(), expected, "mails for {local_part}");
+    mails
+}
+
+/// Waits for enough mails in the mailbox, and a little for more.
+pub(crate) async fn mails(local_part: &str, are_enough: impl Fn(&[String]) -> bool) -> Vec<String> {
     let folder = Path::new(&env("TW_MAILDIR")).join(local_part).join("new");
     let read = || -> Vec<String> {
         let Ok(files) = std::fs::read_dir(&folder) else {
@@ -83,15 +90,13 @@ pub(crate) async fn mailbox(local_part: &str, expected: usize) -> Vec<String> {
             .collect()
     };
     for _ in 0..300 {
-        if read().len() >= expected {
+        if are_enough(&read()) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let mails = read();
-    assert_eq!(mails.len(), expected, "mails for {local_part}");
-    mails
+    read()
 }
 
 #[tokio::test]

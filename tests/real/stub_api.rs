@@ -43,9 +43,14 @@ impl StubApi {
         of_path.map(|(_, key)| key.clone()).collect()
     }
 
+    /// How often each call came, by its path and key.
+    pub(crate) fn counts(&self) -> BTreeMap<(String, String), usize> {
+        self.calls.lock().unwrap().clone()
+    }
+
     /// All calls, also those that came twice.
     pub(crate) fn calls(&self) -> usize {
-        self.calls.lock().unwrap().values().sum()
+        self.counts().values().sum()
     }
 }
 

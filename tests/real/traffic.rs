@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use tokenwarden::model::Timestamp;
 
+/// Less than a day: what is remembered is swept once a day, and the time of day at which a source has come to its end must not decide
+/// of what.
+const BEGAN: i64 = 23 * 60 * MINUTE_MS;
 /// One in so many families is stolen.
 const STOLEN: usize = 50;
 const MINUTE_MS: i64 = 60_000;
@@ -65,7 +68,7 @@ impl<'a> Presented<'a> {
 /// `families` lives of about 25 events each, within the day before now.
 pub(crate) fn traffic(families: usize, seed: u64) -> Traffic {
     let mut dice = Dice(seed);
-    let begin = Timestamp::now().as_millisecond() - 26 * 60 * MINUTE_MS;
+    let begin = Timestamp::now().as_millisecond() - BEGAN;
     let mut events = Vec::new();
     let mut robbed = BTreeSet::new();
     for number in 0..families {

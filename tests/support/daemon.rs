@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Nothing that a test waits for may take longer.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A folder with a configuration, its secrets and its store; outlives any number of daemons on it.
@@ -91,7 +91,8 @@ impl Home {
         fs::read_to_string(log).unwrap_or_default()
     }
 
-    fn spawn(&self) -> Daemon {
+    /// Starts the daemon, and waits for nothing.
+    pub(crate) fn spawn(&self) -> Daemon {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = self.path().join(format!("daemon-{number}.log"));
         let child = Command::new(env!("CARGO_BIN_EXE_tokenwarden"))
@@ -216,6 +217,16 @@ impl Daemon {
     pub(crate) async fn metrics(&self) -> String {
         let page = self.get(&format!("{}/metrics", self.ops)).await;
         page.text().await.unwrap()
+    }
+
+    /// Memory of the process that is in RAM, as Linux says.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let resident = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kib: u64 = resident.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
     }
 
     /// Where Prometheus finds it.
