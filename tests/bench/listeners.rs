@@ -49,6 +49,11 @@ impl Marks {
         kinds.insert(user.to_owned(), kind);
     }
 
+    pub(crate) fn has(&self, user: &str, mark: Mark) -> bool {
+        let marks = self.0.lock().expect("marks");
+        marks.contains_key(&(user.to_owned(), mark))
+    }
+
     /// Those of one kind of theft alone.
     pub(crate) fn of(&self, kind: Kind) -> Self {
         let kinds = self.1.lock().expect("kinds");

@@ -1,8 +1,8 @@
 //! First numbers: what the daemon costs beside a bare loop that reads the same input in the same run.
 //!
 //! `cargo bench --bench throughput -- replay` (or `rules`, `archive`, `kafka --broker HOST:PORT`, `latency --broker HOST:PORT`,
-//! `again --broker HOST:PORT`, `tail --postgres URL`, `families`, `all`, or `goals --broker HOST:PORT --postgres URL`: what is aimed
-//! at beside what is reached)
+//! `again --broker HOST:PORT`, `tail --postgres URL`, `families`, `all`, `goals --broker HOST:PORT --postgres URL`: what is aimed
+//! at beside what is reached; or `soak --broker HOST:PORT`: whether it stays as it is)
 //!
 //! Absolute rates say more of the machine and its other work than of the program, so every path is measured beside its
 //! baselines, turn by turn, and the ratio of the medians is what to compare. CPU seconds count every thread of the
@@ -10,6 +10,12 @@
 
 mod again;
 mod archive;
+#[allow(
+    dead_code,
+    reason = "a support file that is shared with test binaries, which use more of it"
+)]
+#[path = "../support/daemon.rs"]
+mod daemon;
 mod families;
 mod goals;
 mod input;
@@ -19,6 +25,7 @@ mod listeners;
 mod machine;
 mod replay;
 mod rules;
+mod soak;
 mod table;
 mod tail;
 mod world;
@@ -47,6 +54,12 @@ struct Arguments {
     /// A PostgreSQL server, as postgres://USER@HOST:PORT/NAME, in which a database may be made; `all` leaves `tail` out without one.
     #[arg(long)]
     postgres: Option<String>,
+    /// `soak`: how long.
+    #[arg(long, default_value = "30")]
+    minutes: NonZeroU32,
+    /// `soak`: people of the simulated population.
+    #[arg(long, default_value = "100000")]
+    people: NonZeroU32,
     /// `memory`: refreshes of each family after its issue.
     #[arg(long, default_value = "1", hide = true)]
     refreshes: u32,
@@ -69,6 +82,7 @@ enum Subject {
     Tail,
     Families,
     Goals,
+    Soak,
     All,
     /// One measurement of `families`, in a process of its own.
     #[value(hide = true)]
@@ -94,6 +108,15 @@ fn main() -> anyhow::Result<()> {
     let postgres = || args.postgres.as_deref().context(NO_POSTGRES);
     if args.subject == Subject::Goals {
         return goals::run(broker()?, postgres()?, events, families, runs);
+    }
+    if args.subject == Subject::Soak {
+        let plan = soak::Plan {
+            minutes: args.minutes.get(),
+            people: args.people.get(),
+            events,
+            families,
+        };
+        return soak::run(broker()?, plan);
     }
     let all = args.subject == Subject::All;
     let wanted = |subject| args.subject == subject || all;

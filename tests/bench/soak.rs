@@ -1,0 +1,227 @@
+//! Half of what the daemon reads at most, for as long as asked, with everything on: is its memory flat, does it log no error,
+//! and does it find what the same events give offline?
+//!
+//! The daemon is the program itself in a process of its own, so that its memory is nobody else's. It reads a real broker: a
+//! population of the simulator lives there in real time, with thefts whose truth is known, after a morning that it reads first;
+//! and beside it a fixed number of families, each refreshed every few seconds, make up the load. Memory can only be flat once
+//! everything that is bounded is full: the first third of the run warms up and does not count.
+
+mod crowd;
+mod memory;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use tokenwarden::model::Timestamp;
+use tokenwarden::simulate::places::write_city_asn;
+use tokenwarden::simulate::population::{Settings, WORLD_CONFIG, localities};
+use tokio_util::sync::CancellationToken;
+
+use crate::daemon::{Daemon, Home};
+use crate::kafka;
+use crate::listeners::{self, Marks};
+use crate::table::line;
+use crowd::{Crowd, Families};
+use memory::Samples;
+
+const SAMPLE_EVERY: Duration = Duration::from_secs(10);
+/// The writer wakes so often, and then writes what is due.
+const SLICE: Duration = Duration::from_millis(5);
+/// Of each family: as often as its access tokens expire, and so often that what is remembered of a family at most (96
+/// presentations) is full within ten minutes.
+const REFRESH_EVERY: Duration = Duration::from_secs(6);
+/// What the population has lived before the daemon starts: attacks begin after its first quarter of a day.
+const MORNING: Duration = Duration::from_hours(8);
+/// After the last event: what settles has settled, and what was found is durable.
+const QUIET: Duration = Duration::from_secs(30);
+/// Each engine table keeps a little more than what lives, so that what is bounded is full within minutes and nothing that lives
+/// is forgotten for want of room.
+const ROOM_PERCENT: u32 = 125;
+/// Families of one person of the population, at most of them.
+const FAMILIES_EACH: u32 = 4;
+
+/// How much, and how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) minutes: u32,
+    /// Of the population.
+    pub(crate) people: u32,
+    /// With how many events, in how many families, the daemon's most is measured first.
+    pub(crate) events: u32,
+    pub(crate) families: u32,
+}
+
+pub(crate) fn run(broker: &str, plan: Plan) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let most = kafka::daemon_rate(&runtime, broker, plan.events, plan.families)?;
+    let topic = format!("tokenwarden-soak-{}", std::process::id());
+    runtime.block_on(kafka::make_topic(broker, &topic))?;
+    let soaked = runtime.block_on(soak(broker, &topic, plan, most / 2.0));
+    runtime.block_on(kafka::delete_topic(broker, &topic));
+    soaked
+}
+
+async fn soak(broker: &str, topic: &str, plan: Plan, rate: f64) -> anyhow::Result<()> {
+    let families = in_whole(rate * REFRESH_EVERY.as_secs_f64());
+    let begun = Timestamp::now();
+    let settings = Settings {
+        users: plan.people,
+        days: 1,
+        attacks: 50,
+        start: begun - MORNING,
+        ..Settings::default()
+    };
+    line("")?;
+    line(&format!(
+        "soak: {} min at {rate:.0} events/s, half of the daemon's most in this run; {families} families refreshed every {every} s, \
+         {} people beside them, seed {}; the first third warms up",
+        plan.minutes,
+        plan.people,
+        settings.seed,
+        every = REFRESH_EVERY.as_secs(),
+    ))?;
+    let ended = Marks::default();
+    let home = home(
+        broker,
+        topic,
+        families + plan.people * FAMILIES_EACH,
+        &settings,
+        &ended,
+    )
+    .await?;
+    let producer = kafka::client(broker).set("linger.ms", "5").create()?;
+    let mut crowd = Crowd::new(settings.clone(), topic, ended.clone());
+    crowd.send_until(&producer, begun)?;
+    let mut daemon = home.start_ready().await;
+
+    let over = CancellationToken::new();
+    let writing = {
+        let (over, mut families) = (
+            over.clone(),
+            Families::new(families, REFRESH_EVERY, topic, ended),
+        );
+        tokio::task::spawn_blocking(move || {
+            let since = Instant::now();
+            while !over.is_cancelled() {
+                families.send_until(&producer, since.elapsed().as_secs_f64() * rate)?;
+                crowd.send_until(&producer, Timestamp::now())?;
+                std::thread::sleep(SLICE);
+            }
+            crowd.end(&producer)
+        })
+    };
+    let samples = watched(&daemon, plan.minutes).await;
+    over.cancel();
+    let told = writing.await??;
+    let samples = samples?;
+    all_is_read(&mut daemon, told.newest + QUIET).await;
+    let found = daemon.list("detections").await;
+    let log = daemon.log();
+    let truth = verdict::Truth::of(&settings, &told, home.path())?;
+    daemon.stop().await;
+
+    samples.print()?;
+    let errors = logged(&log, "ERROR");
+    line(&format!(
+        "errors logged: {}; warnings: {}",
+        errors.len(),
+        logged(&log, "WARN").len()
+    ))?;
+    for error in errors.iter().take(10) {
+        line(&format!("  {error}"))?;
+    }
+    by_rule(&found)?;
+    let missed = truth.print(&found, begun)?;
+    ensure!(errors.is_empty(), "errors were logged");
+    ensure!(missed == 0, "{missed} thefts were missed");
+    ensure!(samples.is_flat(), "memory is not flat");
+    Ok(())
+}
+
+/// The world of the population as its operator declares it, and everything that a daemon may have.
+async fn home(
+    broker: &str,
+    topic: &str,
+    families: u32,
+    settings: &Settings,
+    ended: &Marks,
+) -> anyhow::Result<Home> {
+    let api = listeners::revocations(ended.clone()).await?;
+    let mail = listeners::mails(ended.clone(), Arc::default()).await?;
+    let home = Home::new(&format!(
+        "{WORLD_CONFIG}\
+         sources:\n  - name: auth\n    kafka: {{ brokers: [\"{broker}\"], topics: [{topic}], group: \"{topic}-daemon\" }}\n    \
+         format: tokenwarden\n    start: earliest\n    warm_up: 0s\n\
+         revokers: [{{ name: api, http: {{ actions: [revoke_family], method: POST, url: \"http://{api}/revoke/{{{{ target.user_id }}}}\" }} }}]\n\
+         receivers:\n  - name: oncall\n    email: {{ to: [oncall@example.com], from: tokenwarden@example.com, \
+         smtp: {{ host: 127.0.0.1, port: {mail}, tls: none }} }}\n\
+         archive: {{ path: archive }}\n\
+         state: {{ families_max: {max}, users_max: {max} }}\n",
+        mail = mail.port(),
+        max = u64::from(families) * u64::from(ROOM_PERCENT) / 100,
+    ));
+    let geoip = home.path().join("geoip");
+    std::fs::create_dir_all(&geoip)?;
+    write_city_asn(&geoip, &localities(), settings.start)?;
+    Ok(home)
+}
+
+/// Samples over the whole time; those of the first third do not count.
+async fn watched(daemon: &Daemon, minutes: u32) -> anyhow::Result<Samples> {
+    let mut samples = Samples::default();
+    let mut timer = tokio::time::interval(SAMPLE_EVERY);
+    let count = Duration::from_mins(u64::from(minutes)).as_secs() / SAMPLE_EVERY.as_secs();
+    for _ in 0..count.max(1) {
+        timer.tick().await;
+        let lag = daemon.metric("tokenwarden_source_lag_records", "").await;
+        samples.add(daemon.resident_bytes().context("the daemon's memory")?, lag);
+    }
+    Ok(samples)
+}
+
+async fn all_is_read(daemon: &mut Daemon, end: Timestamp) {
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact")]
+    let end = end.as_second() as f64;
+    daemon
+        .wait("everything is read and judged", async |daemon| {
+            let lag = daemon.metric("tokenwarden_source_lag_records", "").await;
+            let judged = daemon
+                .metric("tokenwarden_watermark_timestamp_seconds", "")
+                .await;
+            (lag == 0.0 && judged >= end).then_some(())
+        })
+        .await;
+}
+
+fn logged<'a>(log: &'a str, level: &str) -> Vec<&'a str> {
+    let level = format!(" {level} ");
+    log.lines().filter(|line| line.contains(&level)).collect()
+}
+
+/// What the load looks like to the rules.
+fn by_rule(found: &[serde_json::Value]) -> anyhow::Result<()> {
+    let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
+    for detection in found {
+        *rules
+            .entry(detection["rule"].as_str().unwrap_or("?"))
+            .or_default() += 1;
+    }
+    let rules = rules.iter().map(|(rule, count)| format!("{rule} {count}"));
+    let rules: Vec<String> = rules.collect();
+    line(&format!("findings by rule: {}", rules.join(", ")))?;
+    Ok(())
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "some millions"
+)]
+fn in_whole(value: f64) -> u32 {
+    value.max(1.0) as u32
+}
