@@ -1,13 +1,16 @@
 //! The real binary on PostgreSQL, killed at steps that have a name.
 
+use tokio::task::JoinHandle;
+
 use super::compare::{
-    FAMILIES, observer, pieces, remembers_the_same, was_repeated_under_the_same_key,
+    FAMILIES, change, observer, pieces, remembers_the_same, was_repeated_under_the_same_key,
     while_it_reads_again, with_mails,
 };
 use super::held::At::{Commit, Made, Row};
 use super::held::End::{Done, Lost};
 use super::held::{At, End, Holder, Point};
-use super::{EMBEDDED, database, table};
+use super::{EMBEDDED, Records, database, table};
+use crate::daemon::{Daemon, http_client};
 use crate::flagship_run::Run;
 use crate::standby::open;
 use crate::traffic::traffic;
@@ -196,4 +199,68 @@ async fn a_schema_that_is_half_made_is_made_whole_over_postgresql() {
     let outcome = killed.finished(&traffic).await;
     outcome.assert_right(&traffic);
     outcome.assert_same(&Run::new(&source, "").await.finished(&traffic).await);
+}
+
+const SECRET: &str = "a-secret-of-some-length";
+const STORING: [Point; 2] = [
+    point(
+        "what a webhook brought is being stored, and is not",
+        Commit("INSERT ON inbox", "true"),
+        Lost,
+    ),
+    point(
+        "what a webhook brought is stored and the sender does not hear of it",
+        Commit("INSERT ON inbox", "true"),
+        Done,
+    ),
+];
+
+/// Sends records; the answer, where there is one.
+async fn send(daemon: &mut Daemon, records: &[(i32, String)]) -> JoinHandle<Option<u16>> {
+    let records: Vec<&str> = records.iter().map(|(_, record)| &**record).collect();
+    let url = format!("{}/ingest/auth", daemon.listener("ingest").await);
+    let request = http_client().post(url).bearer_auth(SECRET);
+    let request = request.header("content-type", "application/json");
+    let request = request.body(format!("[{}]", records.join(",")));
+    tokio::spawn(async { Some(request.send().await.ok()?.status().as_u16()) })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real servers: tests/run"]
+async fn what_a_sender_was_not_answered_is_sent_again_and_judged_once() {
+    let traffic = traffic(100, 18);
+    let (url, mut holder) = made().await;
+    let source = format!("    webhook: {{ bearer: {SECRET} }}\n    lateness: 30h");
+    let killed = Run::into(&source, &url, ", snapshot_every: 1s").await;
+    change(&killed, "    start: earliest\n", "");
+    change(
+        &killed,
+        "http: { ops",
+        "http: { ingest: { listen: 127.0.0.1:0 }, ops",
+    );
+    let third = traffic.records.len().div_ceil(STORING.len() + 1);
+    let mut thirds = traffic.records.chunks(third);
+    for (point, records) in STORING.iter().zip(&mut thirds) {
+        println!("killed while {}", point.name);
+        let unheard = async || {
+            let mut daemon = killed.home.start_ready().await;
+            send(&mut daemon, records).await;
+            daemon
+        };
+        holder.kill_at(point, unheard).await;
+        let mut daemon = killed.home.start_ready().await;
+        let answer = send(&mut daemon, records).await.await.unwrap();
+        assert_eq!(answer, Some(202), "{}", daemon.log());
+        daemon.stop().await;
+    }
+    let mut daemon = killed.home.start_ready().await;
+    for records in thirds {
+        let answer = send(&mut daemon, records).await.await.unwrap();
+        assert_eq!(answer, Some(202), "{}", daemon.log());
+    }
+    let outcome = killed.finish(daemon, &traffic).await;
+    outcome.assert_right(&traffic);
+    let calm = Run::new("    file: { path: events.jsonl }\n    lateness: 30h", "").await;
+    Records::File.write(&calm, &traffic.records).await;
+    outcome.assert_same(&calm.finished(&traffic).await);
 }
