@@ -97,7 +97,7 @@ async fn soak(broker: &str, topic: &str, plan: Plan, rate: f64) -> anyhow::Resul
     let producer = kafka::client(broker).set("linger.ms", "5").create()?;
     let mut crowd = Crowd::new(settings.clone(), topic, ended.clone());
     crowd.send_until(&producer, begun)?;
-    let mut daemon = home.start_ready().await;
+    let daemon = home.start_ready().await;
 
     let over = CancellationToken::new();
     let writing = {
@@ -119,13 +119,13 @@ async fn soak(broker: &str, topic: &str, plan: Plan, rate: f64) -> anyhow::Resul
     over.cancel();
     let told = writing.await??;
     let samples = samples?;
-    all_is_read(&mut daemon, told.newest + QUIET).await;
+    samples.sum_up()?;
+    all_is_read(&daemon, told.newest + QUIET, plan.minutes).await?;
     let found = daemon.list("detections").await;
     let log = daemon.log();
     let truth = verdict::Truth::of(&settings, &told, home.path())?;
     daemon.stop().await;
 
-    samples.print()?;
     let errors = logged(&log, "ERROR");
     line(&format!(
         "errors logged: {}; warnings: {}",
@@ -173,29 +173,35 @@ async fn home(
 
 /// Samples over the whole time; those of the first third do not count.
 async fn watched(daemon: &Daemon, minutes: u32) -> anyhow::Result<Samples> {
-    let mut samples = Samples::default();
+    let mut samples = Samples::begin()?;
     let mut timer = tokio::time::interval(SAMPLE_EVERY);
     let count = Duration::from_mins(u64::from(minutes)).as_secs() / SAMPLE_EVERY.as_secs();
     for _ in 0..count.max(1) {
         timer.tick().await;
         let lag = daemon.metric("tokenwarden_source_lag_records", "").await;
-        samples.add(daemon.resident_bytes().context("the daemon's memory")?, lag);
+        let bytes = daemon.resident_bytes().context("the daemon's memory")?;
+        samples.add(bytes, lag)?;
     }
     Ok(samples)
 }
 
-async fn all_is_read(daemon: &mut Daemon, end: Timestamp) {
+/// What it could not keep up with it may read for as long as it was written.
+async fn all_is_read(daemon: &Daemon, end: Timestamp, minutes: u32) -> anyhow::Result<()> {
+    let begun = Instant::now();
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are exact")]
     let end = end.as_second() as f64;
-    daemon
-        .wait("everything is read and judged", async |daemon| {
-            let lag = daemon.metric("tokenwarden_source_lag_records", "").await;
-            let judged = daemon
-                .metric("tokenwarden_watermark_timestamp_seconds", "")
-                .await;
-            (lag == 0.0 && judged >= end).then_some(())
-        })
-        .await;
+    loop {
+        let lag = daemon.metric("tokenwarden_source_lag_records", "").await;
+        let judged = daemon
+            .metric("tokenwarden_watermark_timestamp_seconds", "")
+            .await;
+        if lag == 0.0 && judged >= end {
+            return Ok(());
+        }
+        let is_patient = begun.elapsed() < Duration::from_mins(u64::from(minutes)).max(2 * QUIET);
+        ensure!(is_patient, "it cannot keep up: {lag:.0} records behind");
+        tokio::time::sleep(QUIET / 30).await;
+    }
 }
 
 fn logged<'a>(log: &'a str, level: &str) -> Vec<&'a str> {

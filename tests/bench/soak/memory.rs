@@ -14,14 +14,27 @@ pub(super) struct Samples {
 /// How much the last quarter may differ from the first.
 const FLAT_PERCENT: f64 = 2.0;
 const MIB: f64 = 1_048_576.0;
-/// Lines of the table, over the whole run.
-const ROWS: usize = 20;
+/// Once a minute.
+const SHOWN_ONE_IN: usize = 6;
 
 impl Samples {
+    pub(super) fn begin() -> std::io::Result<Self> {
+        line("")?;
+        line("| s | MiB resident | records behind |")?;
+        line("|---|---|---|")?;
+        Ok(Self::default())
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    pub(super) fn add(&mut self, bytes: u64, lag: f64) {
-        self.bytes.push(bytes as f64);
+    pub(super) fn add(&mut self, bytes: u64, lag: f64) -> std::io::Result<()> {
+        let (taken, bytes) = (self.bytes.len(), bytes as f64);
+        self.bytes.push(bytes);
         self.lag.push(lag);
+        if !taken.is_multiple_of(SHOWN_ONE_IN) {
+            return Ok(());
+        }
+        let second = SAMPLE_EVERY.as_secs() * taken as u64;
+        line(&format!("| {second} | {:.0} | {lag:.0} |", bytes / MIB))
     }
 
     /// Those after the warm-up.
@@ -45,19 +58,7 @@ impl Samples {
         self.grown_percent().abs() <= FLAT_PERCENT
     }
 
-    pub(super) fn print(&self) -> std::io::Result<()> {
-        line("")?;
-        line("| s | MiB resident | records behind |")?;
-        line("|---|---|---|")?;
-        let step = self.bytes.len().div_ceil(ROWS).max(1);
-        for at in (0..self.bytes.len()).step_by(step) {
-            let second = SAMPLE_EVERY.as_secs() * at as u64;
-            line(&format!(
-                "| {second} | {:.0} | {:.0} |",
-                self.bytes[at] / MIB,
-                self.lag[at]
-            ))?;
-        }
+    pub(super) fn sum_up(&self) -> std::io::Result<()> {
         let [begin, end] = self.quarters();
         let warm = sorted(self.warm().iter().copied());
         let of_hour = slope(self.warm()) * 3600.0 / SAMPLE_EVERY.as_secs_f64();
