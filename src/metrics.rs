@@ -180,7 +180,7 @@ metrics! {
 
         // --- the machine inside ---
 
-        /// Seconds that the engine took for one batch.
+        /// Seconds that the engine took for one batch, which had been decoded by then.
         engine_batch_duration_seconds: Histogram in WORK_S,
         /// Entries that the engine remembers, by table.
         engine_entries: IntGaugeVec["table"],

@@ -172,8 +172,6 @@ impl Ahead {
         let sources = loaded.config.sources.iter();
         let lateness = sources.map(|source| (source.name.clone(), source.lateness));
         let worker = Worker::new(
-            loaded.forms.clone(),
-            Arc::clone(&loaded.tables),
             parts::engine(&loaded.config, &loaded.rules),
             parts::policy(&loaded.config),
         )

@@ -13,10 +13,10 @@ use crate::engine::{Counters, Sizes};
 use crate::metrics::top::Top;
 use crate::metrics::{Metrics, Names, Refreshes};
 use crate::model::{
-    ActionKind, ActionState, BreakerReport, CANARY_SOURCE, Commit, Incident, Output, RawBatch,
-    ShownBy, Text, Timestamp,
+    ActionKind, ActionState, BreakerReport, CANARY_SOURCE, Commit, Incident, Output, ShownBy, Text,
+    Timestamp,
 };
-use crate::pipeline::{Observer, Reload, Taken};
+use crate::pipeline::{Observer, Prepared, Reload, Taken};
 use crate::store::{AttemptResult, CommitReport, Consequence};
 
 /// The ingest loop's observer; owned by its thread.
@@ -53,23 +53,22 @@ impl Watch {
 }
 
 impl Observer for Watch {
-    fn batch(&mut self, batch: &RawBatch, taken: &Taken, took: Duration) {
-        if batch.records.is_empty() || &*batch.partition.source == CANARY_SOURCE {
+    fn batch(&mut self, batch: &Prepared, taken: &Taken, took: Duration) {
+        if batch.records == 0 || &*batch.partition.source == CANARY_SOURCE {
             return;
         }
         if !self.taken.contains(&batch.partition.source) {
             self.taken.insert(batch.partition.source.clone());
         }
         let source = [&*batch.partition.source];
-        let again = batch.records.iter().filter(|record| record.muted).count() as u64;
         self.metrics
             .records_received_total
             .with_label_values(&source)
-            .inc_by(batch.records.len() as u64 - again);
+            .inc_by((batch.records - batch.muted) as u64);
         self.metrics
             .records_read_again_total
             .with_label_values(&source)
-            .inc_by(again);
+            .inc_by(batch.muted as u64);
         let new = taken.seen.iter().filter(|seen| !seen.muted).count() as u64;
         self.metrics
             .events_total

@@ -3,9 +3,7 @@
 //! It reads the store beside a running daemon, so that before an upgrade or a rollback it can be seen whether this
 //! version of the program can use what another one saved, and where the memory goes.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -16,7 +14,6 @@ use super::{Exit, Terminal, clean};
 use crate::app::parts;
 use crate::config::Config;
 use crate::engine::{Engine, Held};
-use crate::enrich::Tables;
 use crate::model::limits;
 use crate::pipeline::{Restorable, Worker, restore};
 use crate::rules::RuleSet;
@@ -83,8 +80,7 @@ fn held(config: &Config, snapshot: &Snapshot) -> Option<Vec<Held>> {
         config.clients.clone(),
         limits::LATENESS_DEFAULT,
     );
-    let tables = Arc::new(Tables::default());
-    let mut worker = Worker::new(HashMap::new(), tables, engine, parts::policy(config));
+    let mut worker = Worker::new(engine, parts::policy(config));
     (restore(&mut worker, snapshot) == Restorable::All).then(|| worker.engine.held())
 }
 

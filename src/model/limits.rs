@@ -154,9 +154,9 @@ pub const COMMIT_RECORDS_MAX: usize = 20_000;
 /// How long after a start, once a source is read, its other partitions are waited for: longer than a group of consumers
 /// takes to notice that the one before us is gone (45 s, librdkafka's `session.timeout.ms`).
 pub const PARTITIONS_AWAITED_MAX: Duration = Duration::from_mins(1);
-/// Records that wait while another partition is read again after a restart: seconds of a busy stream, some 100 MB.
+/// Records that wait while another partition is read again after a restart: seconds of a busy stream, some 250 MB.
 pub const RECORDS_HELD_BACK_MAX: usize = 200_000;
-/// Bytes of them: one record may have 256 KiB, and those of a busy stream together are some 100 MB.
+/// Bytes of them, decoded: one record may have 256 KiB, and those of a busy stream together are some 250 MB.
 pub const BYTES_HELD_BACK_MAX: usize = 256 * 1024 * 1024;
 /// Records of one Kafka partition that are read again at most when it is taken over or resumed: some ten minutes. A state that
 /// stands farther back goes on with a gap.
@@ -171,8 +171,10 @@ pub const STORE_RETRY_MIN: Duration = Duration::from_millis(100);
 pub const STORE_RETRY_MAX: Duration = Duration::from_secs(10);
 /// A reload waits so long for the engine to take it, which it does at once unless the store is away.
 pub const RELOAD_WAIT_MAX: Duration = Duration::from_secs(5);
-/// Batches that wait for the engine; a full channel makes the sources wait.
+/// Batches that wait to be decoded; a full channel makes the sources wait.
 pub const BATCHES_WAITING_MAX: usize = 16;
+/// Batches that are decoded and wait for the engine: one being taken, and enough that neither waits for the other's pauses.
+pub const PREPARED_WAITING_MAX: usize = 8;
 /// Wait before the second try of an action, at most: most faults of a server are over at once.
 pub const ACTION_RETRY_FIRST: Duration = Duration::from_millis(500);
 /// Waits between tries double up to this: a server that comes back is met within minutes.

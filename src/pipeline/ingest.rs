@@ -1,6 +1,6 @@
 //! The loop that owns the engine: takes batches, commits every few tens of milliseconds, saves the state now and then.
 //!
-//! It runs on a thread of its own, because the engine is memory work. A commit that fails because the store is away is
+//! It runs on a thread of its own, because the engine is memory work; batches come prepared from another (`preparing`). A commit that fails because the store is away is
 //! tried again until it succeeds; meanwhile nothing more is taken, the channel fills, and the sources wait: nothing is
 //! dropped anywhere. A partition that somebody else has claimed since is given up; when all are, the daemon stops.
 
@@ -16,6 +16,8 @@ use super::archiving::Archiving;
 use super::observer::Observer;
 use super::owned::{Next, Partitions, Standing, Unread};
 use super::pending::{Pending, Withheld};
+use super::prepare::{Prepared, Preparer};
+use super::preparing::Preparing;
 use super::worker::Worker;
 use crate::config::{Clients, StateLimits};
 use crate::decode::Decoder;
@@ -73,6 +75,7 @@ impl Reload {
 /// The ingest loop and what it works with.
 pub struct Ingest {
     pub store: Store,
+    pub preparer: Preparer,
     pub worker: Worker,
     pub batches: mpsc::Receiver<RawBatch>,
     pub control: mpsc::Receiver<Control>,
@@ -99,6 +102,8 @@ pub enum IngestError {
     TakenOver,
     #[error(transparent)]
     Store(StoreError),
+    #[error("no thread to decode on: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 /// What of a saved state this version can use.
@@ -139,8 +144,9 @@ impl Ingest {
     pub async fn run(self) -> Result<(), IngestError> {
         let Self {
             store,
+            preparer,
             worker,
-            mut batches,
+            batches,
             mut control,
             owner,
             observer,
@@ -153,6 +159,7 @@ impl Ingest {
         } = self;
         let mut state = Loop {
             store,
+            preparing: Preparing::start(preparer, batches, cancel.clone())?,
             worker,
             owner,
             observer,
@@ -180,7 +187,7 @@ impl Ingest {
                 biased;
                 () = cancel.cancelled() => break,
                 Some(message) = control.recv() => state.control(message),
-                batch = batches.recv() => match batch {
+                batch = state.preparing.next() => match batch {
                     Some(batch) => state.take(batch),
                     None => break,
                 },
@@ -191,12 +198,13 @@ impl Ingest {
             }
             state.save_when_due().await;
         }
-        state.drain(&mut batches, &mut control).await
+        state.drain(&mut control).await
     }
 }
 
 struct Loop {
     store: Store,
+    preparing: Preparing,
     worker: Worker,
     owner: Text,
     observer: Box<dyn Observer>,
@@ -274,37 +282,38 @@ fn epoch_of(commit: &mut Commit, partition: &SourcePartition) -> u64 {
 
 impl Loop {
     /// Takes what a source handed over, and what had to wait until now.
-    fn take(&mut self, batch: RawBatch) {
+    fn take(&mut self, batch: Prepared) {
         if let Some(next) = self.partitions.admit(batch) {
-            self.apply(&next);
+            self.apply(next);
         }
         self.take_released();
     }
 
     fn take_released(&mut self) {
         while let Some(next) = self.partitions.released() {
-            self.apply(&next);
+            self.apply(next);
         }
     }
 
-    fn apply(&mut self, next: &Next) {
-        let Next { batch, again } = next;
+    fn apply(&mut self, mut next: Next) {
         let started = Instant::now();
-        self.worker.take(batch, *again, &mut self.pending.taken);
+        self.worker
+            .take(&mut next.batch, next.again, &mut self.pending.taken);
+        let batch = &next.batch;
         self.observer
             .batch(batch, &self.pending.taken, started.elapsed());
         self.archive.take(&mut self.pending.taken.seen);
         self.pending.note(&batch.partition, batch.epoch);
-        let position = self.partitions.applied(next);
+        let position = self.partitions.applied(&next);
         let found = !self.pending.taken.output.detections.is_empty();
         // An empty batch that is no tick pins where a fresh partition begins.
-        let pins = batch.records.is_empty() && batch.tick.is_none() && !batch.ended;
-        if batch.records.is_empty() && !found && !pins {
+        let pins = batch.records == 0 && batch.tick.is_none() && !batch.ended;
+        if batch.records == 0 && !found && !pins {
             // Time goes on without a commit too.
             self.observe_engine();
             return;
         }
-        self.pending.records += batch.records.len();
+        self.pending.records += batch.records;
         if let Some(position) = position {
             self.pending
                 .progress
@@ -366,7 +375,7 @@ impl Loop {
         match message {
             Control::Claimed(claims) => self.claimed(claims),
             Control::Arrived(sources) => self.are_up(sources),
-            Control::Tables(tables) => self.worker.replace_tables(tables),
+            Control::Tables(tables) => self.preparing.replace_tables(tables),
             Control::MemoryShort(short) => self.worker.engine.hold(short),
             Control::Forget(people, done) => {
                 for Person { user_id } in &people {
@@ -394,8 +403,8 @@ impl Loop {
                     .replace_rules(&reload.rules, reload.clients, tenants);
                 self.worker.engine.set_limits(reload.limits);
                 self.worker.policy.replace(reload.allowed);
-                self.worker.replace_forms(reload.forms);
-                self.worker.replace_tables(reload.tables);
+                self.preparing.replace_forms(reload.forms);
+                self.preparing.replace_tables(reload.tables);
             }
             Control::LeftOut(unread) => {
                 let whole = unread.iter().filter(|it| it.part.is_none());
@@ -546,18 +555,17 @@ impl Loop {
     }
 
     /// A clean stop: what the sources had already handed over is taken, everything is committed, the state is saved.
-    async fn drain(
-        mut self,
-        batches: &mut mpsc::Receiver<RawBatch>,
-        control: &mut mpsc::Receiver<Control>,
-    ) -> Result<(), IngestError> {
-        batches.close();
-        // A claim comes before what was read under it.
-        while let Ok(message) = control.try_recv() {
-            self.control(message);
-        }
-        while let Ok(batch) = batches.try_recv() {
-            self.take(batch);
+    async fn drain(mut self, control: &mut mpsc::Receiver<Control>) -> Result<(), IngestError> {
+        loop {
+            let batch = self.preparing.next().await;
+            // A claim comes before what was read under it.
+            while let Ok(message) = control.try_recv() {
+                self.control(message);
+            }
+            match batch {
+                Some(batch) => self.take(batch),
+                None => break,
+            }
         }
         // The store gets its time here: the token that stopped the loop must not stop its last commit.
         self.cancel = CancellationToken::new();

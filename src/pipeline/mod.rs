@@ -9,10 +9,13 @@ mod ingest;
 mod observer;
 mod owned;
 mod pending;
+mod prepare;
+mod preparing;
 mod worker;
 
 pub use archiving::{ArchiveControl, ArchiveReport, Archiving, Scribe, archived_key};
 pub use ingest::{Control, Ingest, IngestError, Reload, Restorable, restore};
 pub use observer::Observer;
 pub use owned::{Standing, Unread};
+pub use prepare::{Prepared, Preparer};
 pub use worker::{Seen, Taken, Worker};

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use super::ingest::Reload;
+use super::prepare::Prepared;
 use super::worker::Taken;
 use crate::engine::{Counters, Sizes};
-use crate::model::{BreakerReport, Commit, RawBatch, Text, Timestamp};
+use crate::model::{BreakerReport, Commit, Text, Timestamp};
 use crate::store::CommitReport;
 
 /// Filled by `app`; nothing here may block.
 pub trait Observer: Send {
-    /// A batch was taken; `taken.seen` holds the events decoded from it.
-    fn batch(&mut self, batch: &RawBatch, taken: &Taken, took: Duration);
+    /// A batch was taken; `taken.seen` holds its events.
+    fn batch(&mut self, batch: &Prepared, taken: &Taken, took: Duration);
     /// What was found and how far was read is durable now.
     fn committed(&mut self, commit: &Commit, report: CommitReport, now: Timestamp, took: Duration);
     /// The store cannot be written; the loop waits and tries again.

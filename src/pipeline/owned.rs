@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::prepare::Prepared;
 use crate::model::{
-    CANARY_SOURCE, Claim, OWN_SOURCE, Position, RawBatch, SourcePartition, StartAt, Text, limits,
+    CANARY_SOURCE, Claim, OWN_SOURCE, Position, SourcePartition, StartAt, Text, limits,
 };
 
 /// How far the state stands for every partition that it knows, ours or not: restored, read, or handed over since.
@@ -100,7 +101,7 @@ impl Unread {
 pub(super) struct Partitions {
     owned: BTreeMap<SourcePartition, Owned>,
     standing: Arc<Standing>,
-    held_back: VecDeque<RawBatch>,
+    held_back: VecDeque<Prepared>,
     weight_held_back: Weight,
     /// The newest ownership under which somebody else's was found in the store: what was read under it is not ours to judge.
     fenced: BTreeMap<SourcePartition, u64>,
@@ -122,7 +123,7 @@ struct Owned {
 
 /// A batch whose turn it is.
 pub(super) struct Next {
-    pub(super) batch: RawBatch,
+    pub(super) batch: Prepared,
     /// Its muted records were judged before.
     pub(super) again: bool,
 }
@@ -160,7 +161,7 @@ impl Partitions {
     }
 
     /// The batch, unless it has to wait or somebody else owns its partition by now.
-    pub(super) fn admit(&mut self, batch: RawBatch) -> Option<Next> {
+    pub(super) fn admit(&mut self, batch: Prepared) -> Option<Next> {
         if is_canary(&batch.partition) {
             return self.in_turn(batch);
         }
@@ -188,18 +189,17 @@ impl Partitions {
         if !again {
             return self.in_turn(batch);
         }
-        let muted = batch.records.iter().filter(|record| record.muted).count();
-        if muted == batch.records.len() && batch.tick.is_none() {
+        if batch.muted == batch.records && batch.tick.is_none() {
             if owned.again.as_ref() == Some(&batch.position) {
                 owned.again = None;
             }
             return Some(Next { batch, again });
         }
-        if muted == 0 || batch.tick.is_some() {
+        if batch.muted == 0 || batch.tick.is_some() {
             // It has come to what is new, or to the end of what there is.
             owned.again = None;
         }
-        if muted == 0 {
+        if batch.muted == 0 {
             return self.in_turn(batch);
         }
         let (known, new) = self.split(batch);
@@ -211,7 +211,7 @@ impl Partitions {
     }
 
     /// A batch whose records are new: after those that wait.
-    fn in_turn(&mut self, batch: RawBatch) -> Option<Next> {
+    fn in_turn(&mut self, batch: Prepared) -> Option<Next> {
         if !self.is_reading_again() && self.held_back.is_empty() {
             return Some(Next {
                 batch,
@@ -222,7 +222,7 @@ impl Partitions {
         None
     }
 
-    fn hold_back(&mut self, batch: RawBatch) {
+    fn hold_back(&mut self, batch: Prepared) {
         self.weight_held_back.add(&batch);
         self.held_back.push_back(batch);
     }
@@ -238,19 +238,13 @@ impl Partitions {
 
     /// The records that were judged before, which have no turn to wait for, and the rest with the batch's word about how
     /// far it was read: what is new in other partitions must not come between what was known before.
-    fn split(&self, mut batch: RawBatch) -> (RawBatch, RawBatch) {
-        let records = std::mem::take(&mut batch.records);
-        let (known, new) = records.into_iter().partition(|record| record.muted);
+    fn split(&self, batch: Prepared) -> (Prepared, Prepared) {
         let stands = self.standing.of(&batch.partition);
-        let known = RawBatch {
-            records: known,
-            position: stands.unwrap_or_else(|| batch.position.clone()),
-            tick: None,
-            ended: false,
-            ..batch.clone()
-        };
-        batch.records = new;
-        (known, batch)
+        let (mut known, new) = batch.split();
+        known.position = stands.unwrap_or(known.position);
+        known.tick = None;
+        known.ended = false;
+        (known, new)
     }
 
     /// A batch that has waited and need not any more.
@@ -280,12 +274,12 @@ impl Partitions {
         if is_farewell(batch) {
             return None;
         }
-        let waits = |waiting: &RawBatch| waiting.partition == batch.partition;
+        let waits = |waiting: &Prepared| waiting.partition == batch.partition;
         if !again || !self.held_back.iter().any(waits) {
             self.standing.set(&batch.partition, &batch.position);
         }
         self.standing.begun(&batch.partition);
-        owned.touched |= !batch.records.is_empty();
+        owned.touched |= batch.records > 0;
         let is_known = !owned.touched || self.saved.contains(&batch.partition);
         let is_due = !again && owned.again.is_none() && is_known;
         let is_due = is_due && self.is_ours(&batch.partition, batch.epoch);
@@ -378,8 +372,8 @@ fn is_canary(partition: &SourcePartition) -> bool {
 }
 
 /// The last word of a partition that was taken away. It says nothing new about how far it was read.
-const fn is_farewell(batch: &RawBatch) -> bool {
-    batch.ended && batch.records.is_empty()
+const fn is_farewell(batch: &Prepared) -> bool {
+    batch.ended && batch.records == 0
 }
 
 /// What waits.
@@ -390,22 +384,21 @@ struct Weight {
 }
 
 impl Weight {
-    fn of(batch: &RawBatch) -> Self {
-        let payloads = batch.records.iter().map(|record| record.payload.len());
+    fn of(batch: &Prepared) -> Self {
         Self {
             // A tick takes memory too.
-            records: batch.records.len().max(1),
-            bytes: payloads.sum(),
+            records: batch.records.max(1),
+            bytes: batch.bytes(),
         }
     }
 
-    fn add(&mut self, batch: &RawBatch) {
+    fn add(&mut self, batch: &Prepared) {
         let Self { records, bytes } = Self::of(batch);
         self.records += records;
         self.bytes += bytes;
     }
 
-    fn remove(&mut self, batch: &RawBatch) {
+    fn remove(&mut self, batch: &Prepared) {
         let Self { records, bytes } = Self::of(batch);
         self.records -= records;
         self.bytes -= bytes;

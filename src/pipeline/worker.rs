@@ -1,31 +1,25 @@
-//! The middle part: decode, enrich, engine, policy. `run`, `replay`, `test` and `demo` differ only in its ends.
+//! What judges: engine and policy. `run`, `replay`, `test` and `demo` differ only in what stands before and behind it.
 //!
-//! Synchronous and deterministic: the same input in the same order gives the same output, whatever the batches.
+//! Synchronous and deterministic: the same input in the same order gives the same output, whatever the batches. Records
+//! come decoded and looked up (`prepare`).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decode::Decoder;
+use super::prepare::{Item, Prepared, What};
 use crate::engine::{Engine, Found};
-use crate::enrich::{Enricher, Tables};
 use crate::model::{
-    ActionKind, CANARY_SOURCE, Canary, Decision, Enriched, Event, Input, NoEffect, OWN_SOURCE,
-    Output, OwnEvent, PersonEvent, RawBatch, RawRecord, Reject, RejectReason, SourcePartition,
-    Text, Timestamp, limits,
+    ActionKind, Canary, Decision, Enriched, Input, Output, Reject, SourcePartition, Text, Timestamp,
 };
 use crate::respond::Policy;
 
-/// Everything between a source's records and what is to become durable.
+/// Everything between what a source's records say and what is to become durable.
 pub struct Worker {
-    forms: HashMap<Text, Arc<dyn Decoder>>,
-    enricher: Enricher,
     pub engine: Engine,
     pub policy: Policy,
     partitions: BTreeMap<SourcePartition, u32>,
     lateness: HashMap<Text, Duration>,
     found: Vec<Found>,
-    events: Vec<Event>,
     /// Actions that are decided are taken as done at the event time of their detection, because nobody performs them.
     assume_done: bool,
     names_families: bool,
@@ -55,21 +49,13 @@ pub struct Seen {
 }
 
 impl Worker {
-    pub fn new(
-        forms: HashMap<Text, Arc<dyn Decoder>>,
-        tables: Arc<Tables>,
-        engine: Engine,
-        policy: Policy,
-    ) -> Self {
+    pub fn new(engine: Engine, policy: Policy) -> Self {
         Self {
-            forms,
-            enricher: Enricher::new(tables),
             engine,
             policy,
             partitions: BTreeMap::new(),
             lateness: HashMap::new(),
             found: Vec::new(),
-            events: Vec::new(),
             assume_done: false,
             names_families: false,
             judged: HashSet::new(),
@@ -98,14 +84,6 @@ impl Worker {
         self
     }
 
-    pub fn replace_tables(&mut self, tables: Arc<Tables>) {
-        self.enricher.replace(tables);
-    }
-
-    pub fn replace_forms(&mut self, forms: HashMap<Text, Arc<dyn Decoder>>) {
-        self.forms = forms;
-    }
-
     /// A partition is going to be read: time waits for it.
     pub fn expect(&mut self, partition: &SourcePartition) {
         let partition = self.number(partition);
@@ -122,12 +100,12 @@ impl Worker {
         self.heard = id;
     }
 
-    /// Takes a batch of one partition. `again` says that its muted records have been judged before, by this daemon or
-    /// by the one before it: what they cause is durable, so only the memory of it is made anew.
-    pub fn take(&mut self, batch: &RawBatch, again: bool, taken: &mut Taken) {
+    /// Takes a batch of one partition, and what it says out of it. `again` says that its muted records have been judged
+    /// before, by this daemon or by the one before it: what they cause is durable, so only the memory of it is made anew.
+    pub fn take(&mut self, batch: &mut Prepared, again: bool, taken: &mut Taken) {
         let partition = self.number(&batch.partition);
-        for record in &batch.records {
-            self.record(batch, partition, record, again && record.muted, taken);
+        for item in batch.items.drain(..) {
+            self.item(item, (partition, batch.arrived_at), again, taken);
         }
         if let Some(time) = batch.tick {
             self.apply(&Input::Tick { partition, time }, false, &mut taken.output);
@@ -137,29 +115,7 @@ impl Worker {
         }
     }
 
-    /// Takes one event that has been decoded already.
-    pub fn take_event(
-        &mut self,
-        partition: u32,
-        event: Event,
-        muted: bool,
-        arrived_at: Option<Timestamp>,
-        output: &mut Output,
-    ) {
-        let event = Box::new(self.enricher.enrich(event));
-        self.apply(
-            &Input::Event {
-                partition,
-                event,
-                muted,
-                arrived_at,
-            },
-            false,
-            output,
-        );
-    }
-
-    /// Takes one event that has been looked up already, because several judge it; nothing of it is muted.
+    /// Takes one event; nothing of it is muted.
     pub fn take_enriched(&mut self, partition: u32, event: Box<Enriched>, output: &mut Output) {
         let input = Input::Event {
             partition,
@@ -181,84 +137,58 @@ impl Worker {
         self.apply(&Input::Ended { partition }, false, &mut taken.output);
     }
 
-    fn record(
+    fn item(
         &mut self,
-        batch: &RawBatch,
-        partition: u32,
-        record: &RawRecord,
+        item: Item,
+        (partition, arrived_at): (u32, Option<Timestamp>),
         again: bool,
         taken: &mut Taken,
     ) {
-        if &*batch.partition.source == OWN_SOURCE {
-            let is_heard = record.place.parse().is_ok_and(|id: i64| id <= self.heard);
-            if let Ok(event) = serde_json::from_slice::<OwnEvent>(&record.payload) {
-                let muted = record.muted && !again;
+        let again = again && item.muted;
+        let muted = item.muted && !again;
+        match item.what {
+            What::Event(event) => {
+                let input = Input::Event {
+                    partition,
+                    event,
+                    muted,
+                    arrived_at,
+                };
+                self.apply(&input, again, &mut taken.output);
+                if let Input::Event { event, .. } = input {
+                    taken.seen.push(self.seen(event, item.muted));
+                }
+            }
+            What::Reject(reject) if !again => taken.rejects.push(*reject),
+            What::Own(event) => {
+                let event = *event;
                 self.apply(&Input::Own { event, muted }, again, &mut taken.output);
-            } else if is_heard {
-                return;
-            } else if let Ok(event) = serde_json::from_slice::<PersonEvent>(&record.payload) {
-                self.policy.hear(&event);
-            } else if let Ok(failed) = serde_json::from_slice::<NoEffect>(&record.payload) {
+            }
+            What::Person(id, event) if !self.has_heard(id) => self.policy.hear(&event),
+            What::NoEffect(id, failed) if !self.has_heard(id) => {
                 let rule = self.engine.mode_of(&failed.no_effect.rule);
                 // What was decided before is decided once more for the policy's memory only.
                 let mut known = Output::default();
-                let muted = record.muted.then_some(&mut known);
-                let output = muted.unwrap_or(&mut taken.output);
+                let known = item.muted.then_some(&mut known);
+                let output = known.unwrap_or(&mut taken.output);
                 self.policy.step_up(&failed, rule, output);
             }
-            return;
+            What::Canary(canary) => taken.canary = canary,
+            What::Reject(_) | What::Person(..) | What::NoEffect(..) => {}
         }
-        if &*batch.partition.source == CANARY_SOURCE {
-            // One that cannot be read does not arrive, which is what it tells.
-            taken.canary = serde_json::from_slice(&record.payload).ok();
-            return;
-        }
-        let Some(form) = self.forms.get(&batch.partition.source).cloned() else {
-            return;
-        };
-        let mut events = std::mem::take(&mut self.events);
-        let mut rejects = Vec::new();
-        if let Err(why) = form.decode(&record.payload, &batch.partition.source, &mut events) {
-            rejects.push(reject(batch, record, &*form, why.reason, &why.message));
-        }
-        for event in events.drain(..) {
-            if too_far_ahead(&event, batch.arrived_at) {
-                let message = format!(
-                    "time {} is more than {} s ahead of its arrival",
-                    event.time,
-                    limits::FUTURE_MAX.as_secs()
-                );
-                rejects.push(reject(
-                    batch,
-                    record,
-                    &*form,
-                    RejectReason::FutureTime,
-                    &message,
-                ));
-                continue;
-            }
-            let event = Box::new(self.enricher.enrich(event));
-            let muted = record.muted;
-            let input = Input::Event {
-                partition,
-                event,
-                muted: muted && !again,
-                arrived_at: batch.arrived_at,
-            };
-            self.apply(&input, again, &mut taken.output);
-            if let Input::Event { event, .. } = input {
-                let asked = self.names_families && event.event.family_id.is_none();
-                let found = asked.then(|| self.engine.family_id(&event));
-                taken.seen.push(Seen {
-                    event,
-                    family_id: found.flatten(),
-                    muted,
-                });
-            }
-        }
-        self.events = events;
-        if !again {
-            taken.rejects.append(&mut rejects);
+    }
+
+    fn has_heard(&self, id: Option<i64>) -> bool {
+        id.is_some_and(|id| id <= self.heard)
+    }
+
+    fn seen(&self, event: Box<Enriched>, muted: bool) -> Seen {
+        let asked = self.names_families && event.event.family_id.is_none();
+        let found = asked.then(|| self.engine.family_id(&event));
+        Seen {
+            event,
+            family_id: found.flatten(),
+            muted,
         }
     }
 
@@ -312,27 +242,4 @@ fn partition_number(partition: &SourcePartition) -> u32 {
         format!("{}\u{1f}{}", partition.source, partition.partition).as_bytes(),
     );
     u32::try_from(hash >> 32).unwrap_or_default()
-}
-
-fn too_far_ahead(event: &Event, arrived_at: Option<Timestamp>) -> bool {
-    let ahead = i64::try_from(limits::FUTURE_MAX.as_millis()).unwrap_or(i64::MAX);
-    arrived_at
-        .is_some_and(|at| event.time.as_millisecond() > at.as_millisecond().saturating_add(ahead))
-}
-
-fn reject(
-    batch: &RawBatch,
-    record: &RawRecord,
-    form: &dyn Decoder,
-    reason: RejectReason,
-    message: &str,
-) -> Reject {
-    Reject {
-        source: batch.partition.source.clone(),
-        partition: batch.partition.partition.clone(),
-        place: record.place.clone(),
-        reason,
-        message: message.into(),
-        payload: form.redact(&record.payload),
-    }
 }

@@ -12,7 +12,7 @@ use tokenwarden::app::parts;
 use tokenwarden::app::replay::replay_key;
 use tokenwarden::archive::{Folder, Writer};
 use tokenwarden::model::{Position, RawBatch, RawRecord, SourcePartition, Timestamp, limits};
-use tokenwarden::pipeline::{ArchiveReport, Archiving, Taken, Worker};
+use tokenwarden::pipeline::{ArchiveReport, Archiving, Preparer, Taken, Worker};
 
 use crate::input::{Traffic, write_record};
 use crate::machine::{Stopwatch, Turn};
@@ -86,7 +86,8 @@ fn turn(
         parts::named_decoder("tokenwarden", None, replay_key()).map_err(|why| anyhow!(why))?;
     let (engine, policy) = (parts::engine(&config, &rules), parts::policy(&config));
     let forms = HashMap::from([("bench".into(), decoder)]);
-    let mut worker = Worker::new(forms, tables, engine, policy);
+    let mut preparer = Preparer::new(forms, tables);
+    let mut worker = Worker::new(engine, policy);
     let written = Written::default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -109,7 +110,7 @@ fn turn(
     let (mut taken, mut since_commit) = (Taken::default(), 0);
     let watch = Stopwatch::start();
     for batch in batches {
-        worker.take(batch, false, &mut taken);
+        worker.take(&mut preparer.prepare(batch), false, &mut taken);
         archiving.take(&mut taken.seen);
         since_commit += batch.records.len();
         if since_commit >= limits::COMMIT_RECORDS_MAX {

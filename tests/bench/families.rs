@@ -13,6 +13,7 @@ use tokenwarden::app::parts;
 use tokenwarden::app::replay::replay_key;
 use tokenwarden::decode::Decoder;
 use tokenwarden::engine::Engine;
+use tokenwarden::enrich::Enricher;
 use tokenwarden::model::{Output, Timestamp};
 use tokenwarden::pipeline::Worker;
 
@@ -180,6 +181,7 @@ struct Feed {
     took: Duration,
     longest: Duration,
     decoder: std::sync::Arc<dyn Decoder>,
+    enricher: Enricher,
     start: Timestamp,
     line: String,
     families: u32,
@@ -201,9 +203,10 @@ impl Feed {
             empty: engine.clone(),
             took: Duration::ZERO,
             longest: Duration::ZERO,
-            worker: Worker::new(std::collections::HashMap::new(), tables, engine, policy),
+            worker: Worker::new(engine, policy),
             decoder: parts::named_decoder("tokenwarden", None, replay_key())
                 .map_err(|why| anyhow!(why))?,
+            enricher: Enricher::new(tables),
             start: "2026-11-20T08:00:00Z".parse()?,
             line: String::new(),
             families: case.families,
@@ -227,9 +230,13 @@ impl Feed {
             .decode(self.line.as_bytes(), &"bench".into(), &mut events)
             .map_err(|why| anyhow!("{}", why.message))?;
         let mut output = Output::default();
+        let events: Vec<_> = events
+            .into_iter()
+            .map(|event| Box::new(self.enricher.enrich(event)))
+            .collect();
         let begun = Instant::now();
         for event in events {
-            self.worker.take_event(0, event, false, None, &mut output);
+            self.worker.take_enriched(0, event, &mut output);
         }
         let took = begun.elapsed();
         self.took += took;

@@ -1,9 +1,6 @@
 //! What the rules cost: engine and policy alone, over events that are decoded and enriched already, with the four rules of
 //! the mission and with all that come along.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use anyhow::{anyhow, ensure};
 use tokenwarden::app::parts;
 use tokenwarden::app::replay::replay_key;
@@ -54,10 +51,8 @@ fn prepare(config: &Config, events: u32, families: u32) -> anyhow::Result<Vec<En
 
 fn judge(config: &Config, events: &[Enriched], count: u32) -> anyhow::Result<Turn> {
     let rules = parts::rule_set(config, None).map_err(|faults| anyhow!("{faults:?}"))?;
-    let (tables, _) = parts::tables(config);
     let (engine, policy) = (parts::engine(config, &rules), parts::policy(config));
-    let mut worker =
-        Worker::new(HashMap::new(), Arc::clone(&tables), engine, policy).assuming_done();
+    let mut worker = Worker::new(engine, policy).assuming_done();
     // The copies are made before the clock runs; they cost both the same and are no work of the rules.
     let copies: Vec<Box<Enriched>> = events.iter().cloned().map(Box::new).collect();
     let watch = Stopwatch::start();

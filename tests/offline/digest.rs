@@ -18,6 +18,7 @@ use tokenwarden::config::{
 };
 use tokenwarden::decode::Decoder;
 use tokenwarden::delivery::{Delivery, Digests, Memory, Options, Performers};
+use tokenwarden::enrich::Enricher;
 use tokenwarden::model::{
     ActionKind, ActionState, Afterwards, By, Commit, Decision, Mode, Output, Resolution, Target,
     Timestamp,
@@ -38,6 +39,7 @@ fn time(text: &str) -> Timestamp {
 
 /// What judges, and remembers what was seen afterwards: the daemon's own engine and policy.
 struct Judge {
+    enricher: Mutex<Enricher>,
     worker: Mutex<Worker>,
     decoder: Arc<dyn Decoder>,
 }
@@ -50,12 +52,7 @@ impl Judge {
         let config = Config::load(&file).unwrap();
         let rules = parts::rule_set(&config, None).unwrap();
         let (tables, _) = parts::tables(&config);
-        let worker = Worker::new(
-            BTreeMap::new().into_iter().collect(),
-            tables,
-            parts::engine(&config, &rules),
-            parts::policy(&config),
-        );
+        let worker = Worker::new(parts::engine(&config, &rules), parts::policy(&config));
         let form = Decode {
             format: Format::Tokenwarden,
             own_accounts: vec![],
@@ -63,6 +60,7 @@ impl Judge {
         };
         let decoder = parts::decoder(&form, &replay_key(), None).unwrap();
         Arc::new(Self {
+            enricher: Mutex::new(Enricher::new(tables)),
             worker: Mutex::new(worker),
             decoder,
         })
@@ -79,7 +77,8 @@ impl Judge {
                 .unwrap();
         }
         for event in decoded {
-            worker.take_event(0, event, false, None, &mut output);
+            let event = Box::new(self.enricher.lock().unwrap().enrich(event));
+            worker.take_enriched(0, event, &mut output);
         }
         output
     }

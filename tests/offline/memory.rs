@@ -13,7 +13,7 @@ use tokenwarden::model::{
 use tokenwarden::pipeline::{Taken, Worker};
 
 use crate::daemon::{Daemon, Home};
-use crate::taken_over::worker;
+use crate::taken_over::{preparer, worker};
 
 /// The least that can be set.
 const LEAST: usize = limits::ENTRIES_MIN;
@@ -70,7 +70,8 @@ fn take(worker: &mut Worker, records: impl Iterator<Item = String>) {
         arrived_at: None,
     };
     let mut taken = Taken::default();
-    worker.take(&batch, false, &mut taken);
+    let mut batch = preparer().prepare(&batch);
+    worker.take(&mut batch, false, &mut taken);
     assert_eq!(taken.rejects, []);
 }
 

@@ -15,7 +15,8 @@ use tokenwarden::model::{
     Timestamp,
 };
 use tokenwarden::pipeline::{
-    Archiving, Control, Ingest, IngestError, Observer, Reload, Standing, Taken, Worker,
+    Archiving, Control, Ingest, IngestError, Observer, Prepared, Preparer, Reload, Standing, Taken,
+    Worker,
 };
 use tokenwarden::respond::{Allowed, Policy};
 use tokenwarden::store::{ActionFilter, CommitReport, DetectionFilter, Store};
@@ -33,7 +34,7 @@ pub(crate) struct Nobody;
 
 impl Observer for Nobody {
     fn rule_errors(&mut self, _: &Text, _: u64) {}
-    fn batch(&mut self, _: &RawBatch, _: &Taken, _: Duration) {}
+    fn batch(&mut self, _: &Prepared, _: &Taken, _: Duration) {}
     fn committed(&mut self, _: &Commit, _: CommitReport, _: Timestamp, _: Duration) {}
     fn store_down(&mut self, _: &str) {}
     fn engine(&mut self, _: Sizes, _: Counters, _: Option<Timestamp>) {}
@@ -60,13 +61,13 @@ pub(crate) fn worker() -> Worker {
         shared: tokenwarden::config::Shared::default(),
         performed: tokenwarden::config::KEYCLOAK_ACTIONS.to_vec(),
     });
+    let engine = Engine::new(&rules, clients, Duration::from_mins(2));
+    Worker::new(engine, policy)
+}
+
+pub(crate) fn preparer() -> Preparer {
     let form = named_decoder("tokenwarden", None, TokenKey::new(b"key")).unwrap();
-    Worker::new(
-        HashMap::from([("events".into(), form)]),
-        Arc::default(),
-        Engine::new(&rules, clients, Duration::from_mins(2)),
-        policy,
-    )
+    Preparer::new(HashMap::from([("events".into(), form)]), Arc::default())
 }
 
 /// The loop of the daemon `us`, which saves nothing meanwhile.
@@ -78,6 +79,7 @@ pub(crate) fn ingest(
 ) -> Ingest {
     Ingest {
         store,
+        preparer: preparer(),
         worker: worker(),
         batches,
         control,

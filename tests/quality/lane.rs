@@ -76,8 +76,7 @@ impl Lane {
         Ok(Self {
             name,
             naive: instead.is_some(),
-            worker: Worker::new(HashMap::new(), Arc::clone(&tables), engine, policy)
-                .assuming_done(),
+            worker: Worker::new(engine, policy).assuming_done(),
             tables,
             told: Told::default(),
             paged: HashSet::new(),

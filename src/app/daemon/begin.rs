@@ -17,7 +17,7 @@ use crate::clock::{self, Mandate};
 use crate::config::{Source as SourceConfig, SourceKind};
 use crate::delivery::{Delivery, Options, Performers};
 use crate::model::{OWN_SOURCE, Text, limits};
-use crate::pipeline::Ingest;
+use crate::pipeline::{Ingest, Preparer};
 use crate::sources::canary::Canaries;
 use crate::sources::kafka::{self, Kafka};
 use crate::sources::own_table::TableTail;
@@ -52,6 +52,7 @@ impl Daemon {
         );
         let ingest = Ingest {
             store: self.store.clone(),
+            preparer: Preparer::new(loaded.forms.clone(), Arc::clone(&loaded.tables)),
             worker,
             batches,
             control: waiting.control,

@@ -5,8 +5,6 @@
 
 mod pairing;
 
-use std::sync::Arc;
-
 use super::lane::Lane;
 use super::{PROGRESS_EVERY, Replay, Step, Summary};
 use crate::enrich::Enricher;
@@ -47,10 +45,9 @@ impl Replay<'_> {
         other: &RuleSet,
         listener: &mut dyn Listener,
     ) -> anyhow::Result<Compared> {
-        let tables = self.tables();
-        let mut enricher = Enricher::new(Arc::clone(&tables));
-        let mut before = Lane::new(self.config, &self.rules, Arc::clone(&tables));
-        let mut after = Lane::new(self.config, other, tables);
+        let mut enricher = Enricher::new(self.tables());
+        let mut before = Lane::new(self.config, &self.rules);
+        let mut after = Lane::new(self.config, other);
         let mut pairings = Pairings::default();
         let mut feed = self.feed()?;
         while let Some(step) = feed.next()? {

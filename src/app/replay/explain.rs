@@ -4,8 +4,6 @@
 //! its last), the second stops when that event has settled and asks every rule again, this time with its reasons. So nothing
 //! has to be remembered of the millions of events before it.
 
-use std::sync::Arc;
-
 use jiff::SignedDuration;
 
 use super::feed::Step;
@@ -117,9 +115,8 @@ impl Replay<'_> {
         progress: Progress<'_>,
         mut look: impl FnMut(&Engine, &Enriched, &Output) -> bool,
     ) -> anyhow::Result<Lane> {
-        let tables = self.tables();
-        let mut enricher = Enricher::new(Arc::clone(&tables));
-        let mut lane = Lane::new(self.config, &self.rules, tables);
+        let mut enricher = Enricher::new(self.tables());
+        let mut lane = Lane::new(self.config, &self.rules);
         let mut feed = self.feed()?;
         while let Some(step) = feed.next()? {
             if let Step::Event(taken) = step {

@@ -1,6 +1,5 @@
 //! One set of rules over a replay: its engine and its policy, and what they came to.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::recent::Recent;
@@ -8,7 +7,6 @@ use super::{Ending, Summary};
 use crate::app::parts;
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::enrich::Tables;
 use crate::model::{Action, ActionKind, Decision, Enriched, Output};
 use crate::pipeline::Worker;
 use crate::rules::RuleSet;
@@ -21,11 +19,11 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(config: &Config, rules: &RuleSet, tables: Arc<Tables>) -> Self {
+    pub(super) fn new(config: &Config, rules: &RuleSet) -> Self {
         let engine = parts::engine(config, rules);
         let policy = parts::policy(config);
         Self {
-            worker: Worker::new(HashMap::new(), tables, engine, policy).assuming_done(),
+            worker: Worker::new(engine, policy).assuming_done(),
             summary: Summary::default(),
             told: Recent::default(),
         }

@@ -87,9 +87,8 @@ impl Replay<'_> {
     }
 
     pub fn run(&self, listener: &mut dyn Listener) -> anyhow::Result<Summary> {
-        let tables = self.tables();
-        let mut enricher = Enricher::new(Arc::clone(&tables));
-        let mut lane = Lane::new(self.config, &self.rules, tables);
+        let mut enricher = Enricher::new(self.tables());
+        let mut lane = Lane::new(self.config, &self.rules);
         let mut feed = self.feed()?;
         while let Some(step) = feed.next()? {
             match step {

@@ -12,7 +12,7 @@ mod save;
 #[cfg(test)]
 mod shuffled;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -25,6 +25,7 @@ pub use save::Saved;
 
 use super::parts;
 use crate::config::Config;
+use crate::enrich::Enricher;
 use crate::model::{Action, ActionKind, Decision, Detection, Event, Output, Text, Timestamp};
 use crate::pipeline::Worker;
 use crate::rules::{self, RuleSet};
@@ -222,10 +223,12 @@ fn judge(test: &Test, config: &Config) -> Vec<Got> {
     let (tables, _) = parts::tables(config);
     let engine = parts::engine(config, &test.rules);
     let policy = parts::policy(config);
-    let mut worker = Worker::new(HashMap::new(), tables, engine, policy).assuming_done();
+    let mut enricher = Enricher::new(tables);
+    let mut worker = Worker::new(engine, policy).assuming_done();
     let mut output = Output::default();
     for event in &test.events {
-        worker.take_event(0, event.clone(), false, None, &mut output);
+        let event = Box::new(enricher.enrich(event.clone()));
+        worker.take_enriched(0, event, &mut output);
     }
     worker.end(0, &mut output);
     let actions = output.actions;

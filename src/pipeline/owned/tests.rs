@@ -1,7 +1,7 @@
 //! Which batches are taken, put aside or left out, by who owns their partition and what has been read before.
 
 use super::*;
-use crate::model::RawRecord;
+use crate::pipeline::prepare::{Item, What};
 
 fn partition(name: &str) -> SourcePartition {
     SourcePartition {
@@ -15,21 +15,22 @@ fn at(position: u32) -> Position {
 }
 
 /// Records before `position`, each muted or not.
-fn batch(name: &str, muted: &[bool], position: u32) -> RawBatch {
-    let record = |muted: &bool| RawRecord {
-        place: "".into(),
-        payload: vec![],
+fn batch(name: &str, muted: &[bool], position: u32) -> Prepared {
+    let item = |muted: &bool| Item {
         muted: *muted,
+        bytes: 1,
+        what: What::Canary(None),
     };
-    RawBatch {
+    Prepared {
         partition: partition(name),
-        shard: 0,
         epoch: 1,
-        records: muted.iter().map(record).collect(),
         position: at(position),
         tick: None,
         ended: false,
         arrived_at: None,
+        records: muted.len(),
+        muted: muted.iter().filter(|muted| **muted).count(),
+        items: muted.iter().map(item).collect(),
     }
 }
 
@@ -96,7 +97,7 @@ fn a_batch_across_the_border_waits_and_keeps_what_was_judged_apart() {
     partitions.admit(batch("b", &[true], 2)).unwrap();
     assert!(partitions.admit(batch("b", &[false], 3)).is_none());
     let known = partitions.admit(batch("a", &[true, false], 9)).unwrap();
-    assert!(known.again && known.batch.records.len() == 1);
+    assert!(known.again && known.batch.records == 1);
     assert_eq!(partitions.applied(&known), None);
     assert_eq!(partitions.positions()[&partition("a")], at(5));
     assert!(partitions.released().is_none(), "there may be more of it");
@@ -225,8 +226,8 @@ fn a_canary_waits_in_turn_and_leaves_no_trace() {
     assert!(!partitions.lost(&partition("a"), 1), "nothing is left");
 }
 
-fn ended(name: &str, position: u32) -> RawBatch {
-    RawBatch {
+fn ended(name: &str, position: u32) -> Prepared {
+    Prepared {
         ended: true,
         ..batch(name, &[], position)
     }
@@ -278,7 +279,7 @@ fn ticks_that_wait_are_counted_too() {
     let mut partitions = known(&["a", "b"]);
     partitions.claimed(resumed("a", 5, 8));
     partitions.claimed(resumed("b", 3, 3));
-    let tick = RawBatch {
+    let tick = Prepared {
         tick: Some(crate::model::Timestamp::UNIX_EPOCH),
         ..batch("b", &[], 3)
     };
@@ -296,7 +297,7 @@ fn large_records_go_on_before_they_are_many() {
     partitions.claimed(resumed("a", 5, 8));
     partitions.claimed(resumed("b", 3, 3));
     let mut large = batch("b", &[false], 4);
-    large.records[0].payload = vec![0; limits::RECORD_BYTES_MAX];
+    large.items[0].bytes = limits::RECORD_BYTES_MAX;
     let room = limits::BYTES_HELD_BACK_MAX / limits::RECORD_BYTES_MAX;
     for _ in 0..room {
         assert!(partitions.admit(large.clone()).is_none());

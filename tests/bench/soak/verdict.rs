@@ -1,12 +1,13 @@
 //! What the population's events give offline, and what of it the daemon has missed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::Value;
 use tokenwarden::app::parts;
 use tokenwarden::config::Config;
+use tokenwarden::enrich::Enricher;
 use tokenwarden::model::{Output, Severity, Timestamp};
 use tokenwarden::pipeline::Worker;
 use tokenwarden::simulate::population::{FamilyTruth, Population, Settings};
@@ -35,9 +36,8 @@ impl Truth {
             .map_err(|faults| anyhow!("{faults:?}"))?;
         let rules = parts::rule_set(&config, None).map_err(|faults| anyhow!("{faults:?}"))?;
         let engine = parts::engine(&config, &rules);
-        let tables = parts::tables(&config).0;
-        let mut worker =
-            Worker::new(HashMap::new(), tables, engine, parts::policy(&config)).assuming_done();
+        let mut enricher = Enricher::new(parts::tables(&config).0);
+        let mut worker = Worker::new(engine, parts::policy(&config)).assuming_done();
         let mut population = Population::new(settings.clone());
         let mut critical = Vec::new();
         let mut take = |output: Output| {
@@ -53,7 +53,8 @@ impl Truth {
         let all = population.by_ref().take(told.events).enumerate();
         for (_, moment) in all.filter(|(at, _)| !told.left_out.contains(at)) {
             let mut output = Output::default();
-            worker.take_event(0, moment.event, false, None, &mut output);
+            let event = Box::new(enricher.enrich(moment.event));
+            worker.take_enriched(0, event, &mut output);
             take(output);
         }
         let mut output = Output::default();

@@ -6,7 +6,7 @@
 
 mod mail;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -15,6 +15,7 @@ use tokenwarden::app::replay::replay_key;
 use tokenwarden::app::rule_tests::{self, Saved, Suite, Test};
 use tokenwarden::cli::{self, Exit, Terminal};
 use tokenwarden::config::{Config, KEYCLOAK_ACTIONS};
+use tokenwarden::enrich::Enricher;
 use tokenwarden::model::{ActionKind, Detection, Output};
 use tokenwarden::pipeline::Worker;
 use tokenwarden::respond::{Allowed, Policy};
@@ -99,7 +100,8 @@ fn judged(rule: &str, saved: &Saved, config: &Config) -> Option<(Detection, Outp
         ..parts::allowed(config)
     });
     let engine = parts::engine(config, &rules);
-    let mut worker = Worker::new(HashMap::new(), tables, engine, policy).assuming_done();
+    let mut enricher = Enricher::new(tables);
+    let mut worker = Worker::new(engine, policy).assuming_done();
     let decoder = parts::named_decoder("tokenwarden", None, replay_key()).unwrap();
     let mut events = Vec::new();
     for line in std::fs::read_to_string(&saved.log).unwrap().lines() {
@@ -118,7 +120,7 @@ fn judged(rule: &str, saved: &Saved, config: &Config) -> Option<(Detection, Outp
         }
     };
     for event in events {
-        worker.take_event(0, event, false, None, &mut output);
+        worker.take_enriched(0, Box::new(enricher.enrich(event)), &mut output);
         look(&output);
     }
     worker.end(0, &mut output);
