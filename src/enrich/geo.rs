@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use maxminddb::{MaxMindDbError, Reader, WithinOptions};
+use maxminddb::{LookupResult, MaxMindDbError, Reader, WithinOptions};
 use serde::Deserialize;
 
+use super::cache::Slots;
 use super::geo_record::{AnonymousRecord, AsnRecord, CityRecord};
-use crate::model::{Anonymity, Place, Text};
+use crate::model::{Anonymity, Place, Text, limits};
 
 /// Records that are looked at when a file is opened: in a file of another type none of them says anything.
 const PROBED_RECORDS: usize = 256;
@@ -66,7 +67,31 @@ impl GeoTable {
     }
 }
 
+/// Records decoded lately, by where they stand in their files: many addresses have the same one, and to decode it costs
+/// several times as much as to find it. Of one snapshot of the tables.
+pub struct Records {
+    places: Slots<usize, Option<Place>>,
+    systems: Slots<usize, Option<Asn>>,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self {
+            places: Slots::new(limits::GEO_RECORD_CACHE_SLOTS),
+            systems: Slots::new(limits::GEO_RECORD_CACHE_SLOTS),
+        }
+    }
+}
+
+impl Records {
+    pub(super) fn clear(&mut self) {
+        self.places.clear();
+        self.systems.clear();
+    }
+}
+
 /// The autonomous system of an address.
+#[derive(Clone)]
 pub(super) struct Asn {
     pub number: u32,
     pub organisation: Option<Text>,
@@ -129,34 +154,40 @@ impl Geo {
         GeoTable::ALL.iter().filter_map(built).collect()
     }
 
-    pub(super) fn place(&self, address: IpAddr) -> Option<Place> {
-        self.record::<CityRecord<'_>>(GeoTable::City, address)?
-            .into_place()
+    pub(super) fn place(&self, address: IpAddr, known: &mut Records) -> Option<Place> {
+        let found = self.find(GeoTable::City, address)?;
+        let decode = || decoded::<CityRecord<'_>>(&found)?.into_place();
+        let place = known.places.get_or_insert(&found.offset()?, decode);
+        place.clone()
     }
 
-    pub(super) fn asn(&self, address: IpAddr) -> Option<Asn> {
-        self.record::<AsnRecord<'_>>(GeoTable::Asn, address)?
-            .into_asn()
+    pub(super) fn asn(&self, address: IpAddr, known: &mut Records) -> Option<Asn> {
+        let found = self.find(GeoTable::Asn, address)?;
+        let decode = || decoded::<AsnRecord<'_>>(&found)?.into_asn();
+        let asn = known.systems.get_or_insert(&found.offset()?, decode);
+        asn.clone()
     }
 
+    /// Of few flags, and nearly no address has any: not worth remembering.
     pub(super) fn anonymity(&self, address: IpAddr) -> Anonymity {
-        self.record::<AnonymousRecord>(GeoTable::AnonymousIp, address)
+        self.find(GeoTable::AnonymousIp, address)
+            .and_then(|found| decoded::<AnonymousRecord>(&found))
             .map_or_else(Anonymity::default, AnonymousRecord::into_anonymity)
     }
 
-    /// A record that does not decode is one that the table does not have: the file was probed when it was opened.
-    fn record<'a, R: Deserialize<'a>>(&'a self, table: GeoTable, address: IpAddr) -> Option<R> {
-        self.reader(table)?
-            .lookup(address)
-            .ok()?
-            .decode::<R>()
-            .ok()?
+    fn find(&self, table: GeoTable, address: IpAddr) -> Option<LookupResult<'_, Vec<u8>>> {
+        self.reader(table)?.lookup(address).ok()
     }
 
     fn reader(&self, table: GeoTable) -> Option<&Reader<Vec<u8>>> {
         let slot = self.tables.iter().find(|slot| slot.table == table)?;
         slot.reader.as_deref()
     }
+}
+
+/// A record that does not decode is one that the table does not have: the file was probed when it was opened.
+fn decoded<'a, R: Deserialize<'a>>(found: &LookupResult<'a, Vec<u8>>) -> Option<R> {
+    found.decode::<R>().ok()?
 }
 
 impl Slot {

@@ -14,7 +14,7 @@ mod network;
 mod tables;
 
 pub use agent::parse_agent;
-pub use geo::{GeoFiles, GeoTable};
+pub use geo::{GeoFiles, GeoTable, Records};
 pub use network::{DeclaredRange, is_internal};
 pub use tables::{Tables, TablesParams};
 
@@ -28,6 +28,7 @@ use cache::Slots;
 pub struct Enricher {
     tables: Arc<Tables>,
     addresses: Slots<IpAddr, (Network, Option<Place>)>,
+    records: Records,
     agents: Slots<Text, Option<Agent>>,
     names: Slots<Text, Text>,
 }
@@ -37,6 +38,7 @@ impl Enricher {
         Self {
             tables,
             addresses: Slots::new(limits::ADDRESS_CACHE_SLOTS),
+            records: Records::default(),
             agents: Slots::new(limits::AGENT_CACHE_SLOTS),
             names: Slots::new(limits::NAME_CACHE_SLOTS),
         }
@@ -46,6 +48,7 @@ impl Enricher {
     pub fn replace(&mut self, tables: Arc<Tables>) {
         self.tables = tables;
         self.addresses.clear();
+        self.records.clear();
     }
 
     pub fn enrich(&mut self, mut event: Event) -> Enriched {
@@ -70,9 +73,9 @@ impl Enricher {
 
     fn locate(&mut self, address: IpAddr) -> (Network, Option<Place>) {
         let address = address.to_canonical();
-        let (tables, names) = (&self.tables, &mut self.names);
+        let (tables, records, names) = (&self.tables, &mut self.records, &mut self.names);
         let found = self.addresses.get_or_insert(&address, || {
-            let (mut network, mut place) = tables.locate(address);
+            let (mut network, mut place) = tables.locate(address, records);
             let place_names = place.iter_mut().flat_map(|p| [&mut p.country, &mut p.city]);
             for name in place_names.chain([&mut network.organisation]).flatten() {
                 share(names, name);

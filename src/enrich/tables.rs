@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::geo::{Geo, GeoFiles, GeoTable};
+use super::geo::{Geo, GeoFiles, GeoTable, Records};
 use super::network::{DeclaredRange, DeclaredRanges, is_internal};
 use crate::model::{Anonymity, Network, NetworkClass, Place, Prefix};
 
@@ -57,8 +57,8 @@ impl Tables {
         self.geo.built()
     }
 
-    /// The network and the place of an address.
-    pub fn locate(&self, address: IpAddr) -> (Network, Option<Place>) {
+    /// The network and the place of an address; `known` are records of these tables.
+    pub fn locate(&self, address: IpAddr, known: &mut Records) -> (Network, Option<Place>) {
         let address = address.to_canonical();
         let internal = is_internal(address);
         // Some tables carry records for private ranges; they describe somebody else's.
@@ -66,7 +66,8 @@ impl Tables {
             (None, Anonymity::default(), None)
         } else {
             let geo = &self.geo;
-            (geo.asn(address), geo.anonymity(address), geo.place(address))
+            let (asn, place) = (geo.asn(address, known), geo.place(address, known));
+            (asn, geo.anonymity(address), place)
         };
         let (number, organisation) =
             asn.map_or((None, None), |asn| (Some(asn.number), asn.organisation));

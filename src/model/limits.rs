@@ -117,6 +117,9 @@ pub const FAILURES_TOLD_EVERY: Duration = Duration::from_mins(15);
 pub const WAITING_NOTICE_EVERY: Duration = Duration::from_hours(4);
 /// Addresses whose network and place are remembered per worker: hot addresses repeat, and one entry is some 200 bytes.
 pub const ADDRESS_CACHE_SLOTS: usize = 16 * 1024;
+/// Decoded GeoIP records that are remembered of each table per worker: cities and operators, of which an installation sees a
+/// few thousand; one entry is some 100 bytes.
+pub const GEO_RECORD_CACHE_SLOTS: usize = 8 * 1024;
 /// User agents whose parsed form is remembered per worker; an installation has a few thousand different ones.
 pub const AGENT_CACHE_SLOTS: usize = 4 * 1024;
 /// Names that most events share (issuer, tenant, client, city, operator of the network), kept once per worker.

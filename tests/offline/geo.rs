@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use tokenwarden::enrich::{DeclaredRange, GeoFiles, GeoTable, Tables, TablesParams};
+use tokenwarden::enrich::{DeclaredRange, GeoFiles, GeoTable, Records, Tables, TablesParams};
 use tokenwarden::model::{Granularity, Network, NetworkClass, Place, Timestamp};
 use tokenwarden::simulate::places::{self, Locality};
 
@@ -21,7 +21,7 @@ fn written(folder: &Path, localities: &[Locality]) -> TablesParams {
 }
 
 fn locate(tables: &Tables, address: &str) -> (Network, Option<Place>) {
-    tables.locate(address.parse::<IpAddr>().unwrap())
+    tables.locate(address.parse::<IpAddr>().unwrap(), &mut Records::default())
 }
 
 #[test]
@@ -72,8 +72,9 @@ fn files_locate_documentation_addresses() {
 fn every_locality_answers_for_itself() {
     let folder = tempfile::tempdir().unwrap();
     let (tables, _) = Tables::load(&written(folder.path(), places::WORLD));
+    let mut known = Records::default();
     for locality in places::WORLD {
-        let (network, place) = tables.locate(locality.address(40));
+        let (network, place) = tables.locate(locality.address(40), &mut known);
         assert_eq!(network.asn, Some(locality.asn), "{}", locality.network);
         assert_eq!(place.unwrap().city.as_deref(), Some(locality.city));
     }
