@@ -5,6 +5,7 @@
 //! and whoever is frequent is among them, in memory that does not grow with the number of names.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::model::limits::TOP_NAMES_MAX;
@@ -60,20 +61,13 @@ impl Top {
         let Some(stretch) = self.stretch(event.event.time) else {
             return;
         };
-        let address = event
-            .event
-            .ip_address
-            .map(|address| address.to_string().into());
-        let family = event
-            .event
-            .family_id
-            .as_ref()
-            .or(event.event.session_id.as_ref());
+        let event = &event.event;
+        let text = |text: &Option<Text>| text.clone().map(Name::Text);
         let names = [
-            event.event.user_id.clone(),
-            address,
-            event.event.client_id.clone(),
-            family.cloned(),
+            text(&event.user_id),
+            event.ip_address.map(Name::Address),
+            text(&event.client_id),
+            text(&event.family_id).or_else(|| text(&event.session_id)),
         ];
         for (frequent, name) in stretch.0.iter_mut().zip(names) {
             if let Some(name) = name {
@@ -110,7 +104,7 @@ impl Top {
             .div_ceil(STRETCH_MS.unsigned_abs().into())
             .max(1);
         let stretches = usize::try_from(stretches).unwrap_or(usize::MAX);
-        let mut sums: HashMap<&Text, u64> = HashMap::new();
+        let mut sums: HashMap<&Name, u64> = HashMap::new();
         let mut missed_max = 0;
         for stretch in self.stretches.iter().rev().take(stretches) {
             let frequent = &stretch.0[by as usize];
@@ -122,7 +116,7 @@ impl Top {
         let mut ranked: Vec<Ranked> = sums
             .into_iter()
             .map(|(name, refreshes)| Ranked {
-                name: name.clone(),
+                name: name.to_text(),
                 refreshes,
             })
             .collect();
@@ -136,15 +130,31 @@ impl Top {
     }
 }
 
+/// Kept as it comes: to write every address out would cost more than to count it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Name {
+    Text(Text),
+    Address(IpAddr),
+}
+
+impl Name {
+    fn to_text(&self) -> Text {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Address(address) => address.to_string().into(),
+        }
+    }
+}
+
 /// Misra and Gries: when there are twice too many names, all counts are lowered by that of the first one too many.
 #[derive(Debug, Clone, Default)]
 struct Frequent {
-    counts: HashMap<Text, u64>,
+    counts: HashMap<Name, u64>,
     missed_max: u64,
 }
 
 impl Frequent {
-    fn add(&mut self, name: Text) {
+    fn add(&mut self, name: Name) {
         *self.counts.entry(name).or_default() += 1;
         if self.counts.len() > 2 * TOP_NAMES_MAX {
             self.forget_the_rare();
