@@ -31,7 +31,7 @@ use crate::traffic::{Traffic, traffic};
 
 /// Kills of all ways together where nobody asks for more: enough to meet each phase of the daemon's life.
 const KILLS: usize = 40;
-const WAYS: usize = 8;
+const WAYS: usize = 7;
 const FAMILIES: usize = 200;
 /// Most kills come before the daemon has read itself in again; some let it get on.
 const SOON: Duration = Duration::from_millis(700);

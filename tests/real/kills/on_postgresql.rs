@@ -262,5 +262,6 @@ async fn what_a_sender_was_not_answered_is_sent_again_and_judged_once() {
     outcome.assert_right(&traffic);
     let calm = Run::new("    file: { path: events.jsonl }\n    lateness: 30h", "").await;
     Records::File.write(&calm, &traffic.records).await;
-    outcome.assert_same(&calm.finished(&traffic).await);
+    // Suspicions hang on when the time of day came between the requests.
+    outcome.assert_same_deeds(&calm.finished(&traffic).await);
 }
