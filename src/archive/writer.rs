@@ -50,19 +50,19 @@ impl Writer {
     ) -> io::Result<(Self, Opened)> {
         let folder = locked.folder();
         let (mut opened, mut remembered) = (Opened::default(), HashSet::new());
-        let names = folder.names()?;
-        for name in &names {
-            let is_open = End::of(&folder.file(*name))? == End::Open;
-            if !is_open && Some(name) != names.last() {
+        // One that is killed again before it has committed how far it had read finds what it wrote in several files.
+        for name in folder.names()?.into_iter().rev() {
+            let is_open = End::of(&folder.file(name))? == End::Open;
+            if !is_open && remembered.len() >= ARCHIVE_EVENTS_REMEMBERED {
                 continue;
             }
-            let tail = Tail::of(folder, *name)?;
+            let tail = Tail::of(folder, name)?;
             let (lines, damaged) = tail.lines()?;
             remembered.extend(lines.iter().flat_map(|it| it.lines()).filter_map(&key_of));
             opened.damaged += damaged;
             if is_open {
                 opened.mended += 1;
-                opened.cut_bytes += tail.cut(folder, *name)?;
+                opened.cut_bytes += tail.cut(folder, name)?;
             }
         }
         let writer = Self {
@@ -316,6 +316,18 @@ mod tests {
         assert!(writer.holds(2) && writer.holds(3) && !writer.holds(4));
         writer.write(b"4\n", at(NOW)).unwrap();
         assert_eq!(lines(home.path()), ["1", "2", "3", "4"]);
+    }
+
+    #[test]
+    fn killed_again_before_anything_was_committed_it_knows_what_it_wrote_each_time() {
+        let home = tempfile::tempdir().unwrap();
+        for line in ["1\n", "2\n", "3\n"] {
+            let (mut writer, _) = open(home.path());
+            writer.write(line.as_bytes(), at(NOW)).unwrap();
+        }
+        let (mut writer, opened) = open(home.path());
+        assert_eq!(opened.mended, 1, "the others were, by those after them");
+        assert!(writer.holds(1) && writer.holds(2) && writer.holds(3));
     }
 
     #[test]

@@ -499,7 +499,8 @@ pub const ARCHIVE_SYNC_EVERY: Duration = Duration::from_secs(1);
 pub const ARCHIVE_BATCHES_WAITING_MAX: usize = 32;
 /// A commit waits so long for the archive. A disk that takes longer hangs, and detection goes on without it.
 pub const ARCHIVE_WAIT_MAX: Duration = Duration::from_secs(5);
-/// Events at the end of the archive that a start remembers, so as not to write them again: more than one commit holds.
+/// Events at the end of the archive that a start remembers, so as not to write them again: more than one commit holds. They may
+/// stand in several files, after several crashes.
 pub const ARCHIVE_EVENTS_REMEMBERED: usize = 2 * COMMIT_RECORDS_MAX;
 /// What `explain` reads of the archive, packed, newest first: some tens of millions of events, below a minute.
 pub const ARCHIVE_SEARCHED_BYTES: u64 = 2 * 1024 * 1024 * 1024;

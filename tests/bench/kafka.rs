@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -211,9 +212,12 @@ async fn watch_daemon(
     events: u32,
     rules: &[&str],
 ) -> anyhow::Result<Turn> {
+    // Each has a store of its own, and waits for what another one left in a group they shared.
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    let group = format!("{topic}-{}", STARTED.fetch_add(1, Ordering::Relaxed));
     let world = World::new()?;
     let more = format!(
-        "sources:\n  - name: bench\n    kafka: {{ brokers: [\"{broker}\"], topics: [{topic}], group: \"{topic}-daemon\" }}\n    \
+        "sources:\n  - name: bench\n    kafka: {{ brokers: [\"{broker}\"], topics: [{topic}], group: {group} }}\n    \
          format: tokenwarden\n    start: earliest\n    warm_up: 0s\n\
          http: {{ ops: {{ listen: \"127.0.0.1:0\" }}, api: {{ listen: \"127.0.0.1:0\", token: bench-token-bench-token }} }}\n"
     );
