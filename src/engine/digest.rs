@@ -9,8 +9,6 @@
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::table::{Aged, Table};
-
 /// Of one value.
 pub(super) fn of(value: &impl Serialize) -> u128 {
     // Plain data into memory: there is nothing that could fail but the allocator.
@@ -22,13 +20,11 @@ pub(super) fn of_all<T: Serialize>(values: impl Iterator<Item = T>) -> u128 {
     values.fold(0, |sum, value| sum.wrapping_add(of(&value)))
 }
 
-pub(super) fn of_table<V: Aged + Serialize>(table: &Table<V>) -> u128 {
-    of_all(table.iter())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::engine::blocks::{self, Blocks};
+    use crate::engine::parts::Part as _;
+    use crate::engine::table::Table;
 
     /// Spread over the shards, as hashes are.
     const fn key(time: i64) -> u64 {
@@ -48,24 +44,30 @@ mod tests {
     fn the_order_in_which_entries_came_and_bounds_are_no_part_of_it() {
         let (one, mut other) = (table(0..5_000), table((0..5_000).rev()));
         other.cap(1_000_000);
-        let saved = postcard::to_stdvec(&other).unwrap();
-        let restored: Table<i64> = postcard::from_bytes(&saved).unwrap();
-        assert_eq!(of_table(&one), of_table(&other));
-        assert_eq!(of_table(&one), of_table(&restored));
+        let mut saved = Blocks::new(0);
+        other.save(&mut saved);
+        let saved = [vec![blocks::head(&0)], saved.into_pieces()]
+            .concat()
+            .concat();
+        let (_, blocks) = blocks::parse::<i32>(&saved).unwrap();
+        let mut restored = table(0..0);
+        assert!(restored.fill(&blocks, 0));
+        assert_eq!(one.digest(), other.digest());
+        assert_eq!(one.digest(), restored.digest());
     }
 
     #[test]
     fn an_entry_more_less_or_other_is_seen() {
-        let whole = of_table(&table(0..5_000));
-        assert_ne!(whole, of_table(&table(0..4_999)));
-        assert_ne!(whole, of_table(&table(0..5_001)));
+        let whole = table(0..5_000).digest();
+        assert_ne!(whole, table(0..4_999).digest());
+        assert_ne!(whole, table(0..5_001).digest());
         let mut other = table(0..5_000);
         *other.get_mut(key(17)).unwrap() += 1;
-        assert_ne!(whole, of_table(&other));
+        assert_ne!(whole, other.digest());
         // What stands under one key is not the same under another.
         let (mut one, mut other) = (table(0..0), table(0..0));
         one.get_or_insert_with(1, || 5);
         other.get_or_insert_with(2, || 5);
-        assert_ne!(of_table(&one), of_table(&other));
+        assert_ne!(one.digest(), other.digest());
     }
 }

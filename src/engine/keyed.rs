@@ -12,13 +12,13 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::compiled::Compiled;
-use super::digest;
 use super::facts::Sources;
 use super::found::{Found, Whose, stable_id};
 use super::key::{Key, Scope};
 use super::millis;
 use super::passing::Passing;
 use super::plan::Asked;
+use super::queue::Queue;
 use super::rate::release;
 use super::state::State;
 use super::table::{Aged, Table};
@@ -62,39 +62,8 @@ impl Aged for Thefts {
     }
 }
 
-/// Events put aside, in order of the time at which they are asked again.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Aside {
-    events: BTreeMap<(i64, u64), (Box<Enriched>, bool)>,
-    /// Asked before their time, for want of room.
-    hurried: u64,
-}
-
-impl Aside {
-    pub(super) fn forget(&mut self, user_id: &str) {
-        self.events
-            .retain(|_, (event, _)| event.event.user_id.as_deref() != Some(user_id));
-    }
-
-    fn take(&mut self, now: i64, most: usize) -> Option<(Box<Enriched>, bool)> {
-        let (due, _) = *self.events.first_key_value()?.0;
-        let is_hurried = due > now && self.events.len() > most;
-        self.hurried += u64::from(is_hurried);
-        (due <= now || is_hurried).then(|| self.events.pop_first().map(|(_, held)| held))?
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.events.len()
-    }
-
-    pub(super) fn digest(&self) -> u128 {
-        digest::of(&self.events)
-    }
-
-    pub(super) fn hurried(&self) -> u64 {
-        self.hurried
-    }
-}
+/// Events put aside, by the time at which they are asked again, and whether they were late.
+pub(super) type Aside = Queue<(i64, u64), (Box<Enriched>, bool)>;
 
 /// How often a rule had no answer, by its name.
 pub(super) type Errors = BTreeMap<Text, u64>;
@@ -143,7 +112,7 @@ fn put_aside(state: &mut State, passing: &Passing<'_>) {
     let due = passing.time.saturating_add(millis(limits::KEYED_SETTLE));
     let id = passing.scope.event(&passing.event.event.event_id);
     let held = (Box::new(passing.event.clone()), passing.late);
-    state.aside.events.insert((due, id), held);
+    state.aside.insert((due, id), held);
 }
 
 /// Asks the rules about the events that have waited long enough.
@@ -153,9 +122,10 @@ pub(super) fn settled(
     errors: &mut Errors,
     out: &mut Vec<Found>,
 ) {
-    while let Some((event, late)) = {
+    while let Some((_, (event, late))) = {
         let now = state.now();
-        state.aside.take(now, limits::KEYED_WAITING_MAX)
+        let due = |(due, _): &(i64, u64)| *due;
+        state.aside.take(now, limits::KEYED_WAITING_MAX, due)
     } {
         let context = Arc::new(Context::of(&event));
         let scope = Scope::of(&event.event);

@@ -15,7 +15,9 @@
 mod account;
 mod active;
 mod aftermath;
+mod blocks;
 mod compiled;
+mod cut;
 mod digest;
 mod explain;
 mod facts;
@@ -25,8 +27,10 @@ mod key;
 mod keyed;
 mod lifecycle;
 mod lineage;
+mod parts;
 mod passing;
 mod plan;
+mod queue;
 mod rate;
 mod rename;
 mod repeats;
@@ -34,6 +38,7 @@ mod resolve;
 mod risk;
 mod stages;
 mod state;
+mod sweep;
 mod table;
 mod time;
 
@@ -46,10 +51,12 @@ pub use found::{Found, stable_id};
 use crate::config::{Clients, StateLimits, Tenants};
 use crate::model::{
     ActionKind, Afterwards, Enriched, Input, Mode, OwnEvent, OwnEventKind, Target, Text, Timestamp,
+    limits,
 };
 use crate::rules::RuleSet;
 use compiled::Compiled;
 use key::Scope;
+use parts::Part as _;
 use state::{State, Waiting};
 
 /// The engine: rules and everything they remember.
@@ -103,12 +110,6 @@ impl Held {
         digest::of(&parts)
     }
 }
-
-/// What is older than this is swept out; tokens that live longer begin a new ledger when they wake.
-const HORIZON_MS: i64 = 90 * 24 * 3_600_000;
-const SWEEP_EVERY_MS: i64 = 24 * 3_600_000;
-/// Version of the snapshot's form; another one is not read: what it held is made anew from what the sources have.
-const SNAPSHOT_VERSION: u32 = 13;
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
@@ -189,7 +190,7 @@ impl Engine {
         for found in &mut out[before..] {
             found.families_active = lineage::families_active(&self.state, &found.detection);
         }
-        self.sweep();
+        self.state.sweep();
         if muted {
             // An output belongs to the event that released it: what was judged before is not judged again.
             out.truncate(before);
@@ -227,13 +228,17 @@ impl Engine {
     /// Forgets a user with all families, of whichever server. Hashes in other tables stay; they name nobody.
     pub fn forget(&mut self, user_id: &str) {
         let state = &mut self.state;
+        // It would still name the user.
+        state.give_up_round();
         let is_theirs = |user: &Option<Text>| user.as_deref() == Some(user_id);
         let of_user = state.families.iter().map(|(_, family)| family);
         let of_user = of_user.filter(|family| is_theirs(&family.user_id));
         let families: HashSet<Text> = of_user.map(|family| family.id.clone()).collect();
         state.families.retain(|family| !is_theirs(&family.user_id));
         state.users.retain(|user| &*user.id != user_id);
-        state.aside.forget(user_id);
+        state
+            .aside
+            .retain(|(event, _)| !is_theirs(&event.event.user_id));
         state.keyed.for_each(|keyed| {
             keyed.memory.hits.forget(|party| {
                 let of_family = |family| families.contains(family);
@@ -274,26 +279,12 @@ impl Engine {
         let state = &self.state;
         Sizes {
             families: state.families.len(),
-            tokens: state.resolve.tokens(),
+            tokens: state.resolve.tokens.len(),
             users: state.users.len(),
             networks: state.networks.len(),
             clients: state.clients.len(),
             waiting: state.questions.len() + state.aside.len(),
-            evicted: state.families.evicted()
-                + state.renamed.evicted()
-                + state.resolve.evicted()
-                + state.users.evicted()
-                + state.networks.evicted()
-                + state.clients.evicted()
-                + state.active.evicted()
-                + state.ended.evicted()
-                + state.reuses.evicted()
-                + state.risks.evicted()
-                + state.keyed.evicted()
-                + state.thefts.evicted()
-                + state.aside.hurried()
-                + state.members.evicted()
-                + state.questions.hurried(),
+            evicted: state.evicted(),
         }
     }
 
@@ -302,31 +293,37 @@ impl Engine {
         self.state.held()
     }
 
-    /// Everything remembered, in a versioned form.
+    /// Everything remembered, in a versioned form: made in one piece, which takes seconds where there is much.
     pub fn snapshot(&self) -> Vec<u8> {
-        let mut bytes = SNAPSHOT_VERSION.to_le_bytes().to_vec();
-        // Plain data into memory: there is nothing that could fail but the allocator.
-        bytes.extend(postcard::to_stdvec(&self.state).unwrap_or_default());
-        bytes
+        self.state.saved()
+    }
+
+    /// Begins a round of saving: the form of what is remembered now is made piece by piece, while events go on. One that is
+    /// under way is given up.
+    pub fn begin_round(&mut self) {
+        self.state.begin_round();
+    }
+
+    /// Goes on with the round for about a millisecond. When it is complete, that is the form of `snapshot`, in pieces: in one it
+    /// would have to be copied.
+    pub fn go_on_with_round(&mut self) -> Option<Vec<Vec<u8>>> {
+        self.state.go_on(limits::ROUND_PIECE_BYTES)
+    }
+
+    /// What the round under way stands for is not to be written any more.
+    pub fn give_up_round(&mut self) {
+        self.state.give_up_round();
     }
 
     /// Takes the memory of a snapshot; `false` when its form is not known, and then nothing has changed.
     #[must_use]
     pub fn restore(&mut self, snapshot: &[u8]) -> bool {
-        let Some((version, body)) = snapshot.split_first_chunk::<4>() else {
+        let Some(state) = State::restored(snapshot) else {
             return false;
         };
-        if u32::from_le_bytes(*version) != SNAPSHOT_VERSION {
-            return false;
-        }
-        match postcard::from_bytes(body) {
-            Ok(state) => {
-                self.state = state;
-                self.state.cap(&self.limits);
-                true
-            }
-            Err(_) => false,
-        }
+        self.state = state;
+        self.state.cap(&self.limits);
+        true
     }
 
     fn event(&mut self, partition: u32, event: &Enriched, arrived: bool, out: &mut Vec<Found>) {
@@ -377,26 +374,5 @@ impl Engine {
                 }
             }
         }
-    }
-
-    fn sweep(&mut self) {
-        let now = self.state.now();
-        if now == i64::MAX || now.saturating_sub(self.state.swept_at) < SWEEP_EVERY_MS {
-            return;
-        }
-        self.state.swept_at = now;
-        let horizon = now.saturating_sub(HORIZON_MS);
-        self.state.families.forget_before(horizon);
-        self.state.users.forget_before(horizon);
-        self.state.networks.forget_before(horizon);
-        self.state.clients.forget_before(horizon);
-        self.state.active.forget_before(horizon);
-        self.state.ended.forget_before(horizon);
-        self.state.reuses.forget_before(horizon);
-        self.state.risks.forget_before(horizon);
-        self.state.thefts.forget_before(horizon);
-        // These say themselves how long they are of use.
-        self.state.keyed.forget_before(now);
-        self.state.members.forget_before(horizon);
     }
 }

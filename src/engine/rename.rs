@@ -10,21 +10,20 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::digest;
 use super::key::{Key, Scope};
 use super::resolve::Resolve;
 use super::table::{Aged, Table};
 use crate::model::{Enriched, Event, Rehashed, Text, limits};
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(super) struct Renamed {
-    links: Table<Link>,
+    pub(super) links: Table<Link>,
     /// Nothing was ever linked: nearly always, and then nobody looks.
-    unused: bool,
+    pub(super) unused: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Link {
+pub(super) struct Link {
     first_name: Text,
     last_seen: i64,
     /// Stood in an event that the server accepted: what callers make up goes first.
@@ -53,10 +52,6 @@ impl Renamed {
         self.links.cap(families_max);
     }
 
-    pub(super) fn hold(&mut self, held: bool) {
-        self.links.hold(held);
-    }
-
     /// The event with every id under the name by which it is known.
     pub(super) fn known_as<'a>(
         &mut self,
@@ -78,18 +73,6 @@ impl Renamed {
             }
         }
         Cow::Owned(event)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.links.len()
-    }
-
-    pub(super) fn digest(&self) -> u128 {
-        digest::of_table(&self.links)
-    }
-
-    pub(super) fn evicted(&self) -> u64 {
-        self.links.evicted()
     }
 
     fn link(&mut self, event: &Event, rehashed: &Rehashed, resolve: &Resolve, time: i64) {
@@ -159,6 +142,7 @@ fn ids_mut(event: &mut Event) -> [&mut Option<Text>; 7] {
 mod tests {
     use super::*;
     use crate::config::{Client, Clients, Rotation};
+    use crate::engine::parts::Part as _;
     use crate::engine::{Engine, Found};
     use crate::model::{EventType, Input, Outcome, Reason, Timestamp};
 

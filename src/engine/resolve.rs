@@ -6,19 +6,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::digest;
 use super::key::Scope;
 use super::table::{Aged, Table};
 use crate::model::{Event, Text, limits};
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(super) struct Resolve {
-    tokens: Table<TokenFamily>,
-    aliases: Table<Alias>,
+    pub(super) tokens: Table<TokenFamily>,
+    pub(super) aliases: Table<Alias>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct TokenFamily {
+pub(super) struct TokenFamily {
     family: u64,
     last_seen: i64,
     /// Only ever presented and refused: may be anybody's garbage.
@@ -28,7 +27,7 @@ struct TokenFamily {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Alias {
+pub(super) struct Alias {
     survivor: u64,
     last_seen: i64,
 }
@@ -72,11 +71,6 @@ impl Resolve {
     pub(super) fn cap(&mut self, families_max: usize) {
         self.tokens.cap(tokens_max(families_max));
         self.aliases.cap(aliases_max(families_max));
-    }
-
-    pub(super) fn hold(&mut self, held: bool) {
-        self.tokens.hold(held);
-        self.aliases.hold(held);
     }
 
     /// The event's family; `None` when nothing in it can be tied to one.
@@ -143,21 +137,6 @@ impl Resolve {
         });
         alias.survivor = survivor;
         alias.last_seen = alias.last_seen.max(time);
-    }
-
-    pub(super) fn tokens(&self) -> usize {
-        self.tokens.len()
-    }
-
-    pub(super) fn digest(&self) -> u128 {
-        digest::of(&[
-            digest::of_table(&self.tokens),
-            digest::of_table(&self.aliases),
-        ])
-    }
-
-    pub(super) fn evicted(&self) -> u64 {
-        self.tokens.evicted() + self.aliases.evicted()
     }
 
     /// Follows aliases to the family that answers now.

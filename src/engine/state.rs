@@ -1,16 +1,13 @@
 //! Everything the engine remembers, so that one snapshot takes it all.
 
-use std::collections::BTreeSet;
-
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Held;
 use super::account::User;
 use super::active::Active;
-use super::digest;
 use super::family::Family;
 use super::keyed::{Aside, Keyed, Thefts};
+use super::parts::Round;
+use super::queue::Queue;
 use super::rate::Rate;
 use super::rename::Renamed;
 use super::repeats::Repeats;
@@ -22,7 +19,7 @@ use crate::config::StateLimits;
 use crate::model::limits;
 use crate::rules::case::Measure;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(super) struct State {
     pub(super) time: EngineTime,
     pub(super) repeats: Repeats,
@@ -45,19 +42,16 @@ pub(super) struct State {
     /// Users and sessions, with the families that belong to them.
     pub(super) members: Table<Members>,
     pub(super) questions: Questions,
-    /// Event time at which old state was last swept out.
-    pub(super) swept_at: i64,
+    /// The newest slot of time in which old state was swept out.
+    pub(super) swept: i64,
     /// What is decided counts as done, because nobody performs it.
     pub(super) nothing_performed: bool,
+    /// The round of saving that is under way.
+    pub(super) round: Option<Round>,
 }
 
-/// Questions that wait, in order of the event time at which they are asked again.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Questions {
-    waiting: BTreeSet<(i64, Waiting)>,
-    /// Answered before their time, for want of room.
-    hurried: u64,
-}
+/// Questions, by the event time at which they are asked again.
+type Questions = Queue<(i64, Waiting), ()>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Waiting {
@@ -187,8 +181,9 @@ impl State {
             thefts: Table::new(limits::THEFTS_MAX),
             members: Table::new(limits::USERS_MAX * limits::MEMBERS_PER_USER),
             questions: Questions::default(),
-            swept_at: 0,
+            swept: 0,
             nothing_performed: false,
+            round: None,
         }
     }
 
@@ -203,125 +198,20 @@ impl State {
         self.networks.cap(limits.networks_max);
     }
 
-    /// Whether no table may grow.
-    pub(super) fn hold(&mut self, held: bool) {
-        self.renamed.hold(held);
-        self.resolve.hold(held);
-        self.families.hold(held);
-        self.users.hold(held);
-        self.networks.hold(held);
-        self.clients.hold(held);
-        self.active.hold(held);
-        self.ended.hold(held);
-        self.reuses.hold(held);
-        self.risks.hold(held);
-        self.keyed.hold(held);
-        self.thefts.hold(held);
-        self.members.hold(held);
-    }
-
     /// Engine time in milliseconds; the beginning of time before anything was seen.
     pub(super) fn now(&self) -> i64 {
         self.time.now().unwrap_or(i64::MIN)
     }
 
-    /// Each part with its entries, the bytes of its saved form and its digest.
-    pub(super) fn held(&self) -> Vec<Held> {
-        fn held<T: Serialize>(what: &'static str, entries: usize, part: &T, digest: u128) -> Held {
-            // Plain data: there is nothing in it whose size could not be told.
-            let bytes = postcard::experimental::serialized_size(part).unwrap_or_default();
-            Held {
-                what,
-                entries,
-                bytes,
-                digest,
-            }
-        }
-        fn table<V>(what: &'static str, table: &Table<V>) -> Held
-        where
-            V: Aged + Serialize + DeserializeOwned,
-        {
-            held(what, table.len(), table, digest::of_table(table))
-        }
-        let (resolve, renamed, repeats) = (&self.resolve, &self.renamed, &self.repeats);
-        let (aside, questions) = (&self.aside, &self.questions);
-        vec![
-            table("families", &self.families),
-            held("tokens", resolve.tokens(), resolve, resolve.digest()),
-            table("users", &self.users),
-            table("networks", &self.networks),
-            table("clients", &self.clients),
-            table("clients in use", &self.active),
-            table("ended", &self.ended),
-            table("families of users and sessions", &self.members),
-            table("keys of generic rules", &self.keyed),
-            table("risks", &self.risks),
-            table("reuses by client", &self.reuses),
-            table("thefts by user", &self.thefts),
-            held("events put aside", aside.len(), aside, aside.digest()),
-            held(
-                "questions that wait",
-                questions.len(),
-                questions,
-                digest::of(&questions.waiting),
-            ),
-            held("event ids", repeats.len(), repeats, repeats.digest()),
-            held(
-                "tokens under an older key",
-                renamed.len(),
-                renamed,
-                renamed.digest(),
-            ),
-        ]
-    }
-
     pub(super) fn wait(&mut self, until: i64, waiting: Waiting) {
-        self.questions.waiting.insert((until, waiting));
+        self.questions.insert((until, waiting), ());
     }
 
     /// Takes the next question whose time has come.
     pub(super) fn due(&mut self) -> Option<(i64, Waiting)> {
         let now = self.now();
-        self.questions.take(now, limits::QUESTIONS_MAX)
-    }
-}
-
-impl Questions {
-    /// The first one whose time has come. Of too many the oldest is answered from what is known so far: an answer that a
-    /// late fact might have changed is better than none.
-    fn take(&mut self, now: i64, questions_max: usize) -> Option<(i64, Waiting)> {
-        let first = *self.waiting.first()?;
-        let is_hurried = first.0 > now && self.waiting.len() > questions_max;
-        self.hurried += u64::from(is_hurried);
-        (first.0 <= now || is_hurried).then(|| {
-            self.waiting.remove(&first);
-            first
-        })
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
-    pub(super) fn hurried(&self) -> u64 {
-        self.hurried
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_too_many_questions_the_oldest_is_answered_early_and_counted() {
-        let mut questions = Questions::default();
-        for n in [5, 3, 4] {
-            questions.waiting.insert((n, Waiting::User(0)));
-        }
-        assert_eq!(questions.take(0, 3), None);
-        assert_eq!(questions.take(0, 2), Some((3, Waiting::User(0))));
-        assert_eq!((questions.take(0, 2), questions.hurried()), (None, 1));
-        assert_eq!(questions.take(4, 2), Some((4, Waiting::User(0))));
-        assert_eq!((questions.len(), questions.hurried()), (1, 1));
+        let due = |(until, _): &(i64, Waiting)| *until;
+        let asked = self.questions.take(now, limits::QUESTIONS_MAX, due);
+        asked.map(|(question, ())| question)
     }
 }

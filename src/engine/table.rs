@@ -4,13 +4,25 @@
 //! reaches the output: whatever picks among entries orders them by time and key.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-const SHARDS: usize = 256;
+use super::blocks::{Block, Blocks};
+use super::cut::Cut;
+use super::digest;
+use super::parts::Part;
+
+/// Keys begin with the number of their shard.
+pub(super) const SHARDS: usize = 256;
 /// Of a full shard the oldest eighth goes at once, so that the search for it is paid once in many inserts.
 const EVICT_PART: usize = 8;
+/// But no more of a large one: while the state is being saved, each that goes is saved first.
+const EVICT_AT_ONCE: usize = 1000;
+
+type Shard<V> = HashMap<u64, V, BuildHasherDefault<KeyHasher>>;
 
 /// State that knows when it was last touched, in event time.
 pub(super) trait Aged {
@@ -34,24 +46,36 @@ impl<V: Aged> Aged for Box<V> {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(bound = "V: Serialize + serde::de::DeserializeOwned")]
+#[derive(Debug, Clone)]
 pub(super) struct Table<V> {
-    shards: Vec<HashMap<u64, V, BuildHasherDefault<KeyHasher>>>,
+    shards: Vec<Shard<V>>,
+    entries: usize,
     shard_max: usize,
     /// While it may not grow: what the largest shard had when that began.
-    #[serde(skip)]
     held_at: Option<usize>,
     evicted: u64,
+    round: Option<Box<Round>>,
 }
 
-impl<V: Aged> Table<V> {
+/// The round of saving that is under way.
+#[derive(Debug, Clone)]
+struct Round {
+    cut: Cut<u64>,
+    /// Keys of one shard that are still to be passed, the greatest first.
+    ahead: Vec<u64>,
+    /// The shard after that.
+    next: usize,
+}
+
+impl<V: Aged + Serialize> Table<V> {
     pub(super) fn new(entries_max: usize) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| HashMap::default()).collect(),
+            entries: 0,
             shard_max: shard_max(entries_max),
             held_at: None,
             evicted: 0,
+            round: None,
         }
     }
 
@@ -60,33 +84,53 @@ impl<V: Aged> Table<V> {
         self.shard_max = shard_max(entries_max);
     }
 
-    /// From now on no larger than it is, but for a few entries in each shard; or as large as its bound again.
-    pub(super) fn hold(&mut self, held: bool) {
-        let largest = || self.shards.iter().map(HashMap::len).max();
-        self.held_at = held
-            .then(|| largest().unwrap_or(0).max(EVICT_PART))
-            .map(|now| self.held_at.map_or(now, |before| before.min(now)));
-    }
-
     pub(super) fn get(&self, key: u64) -> Option<&V> {
         self.shards[shard_of(key)].get(&key)
     }
 
     pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut V> {
-        self.shards[shard_of(key)].get_mut(&key)
+        let value = self.shards[shard_of(key)].get_mut(&key)?;
+        if let Some(round) = &mut self.round {
+            round.cut.keep(key, value);
+        }
+        Some(value)
     }
 
     pub(super) fn get_or_insert_with(&mut self, key: u64, make: impl FnOnce() -> V) -> &mut V {
         let shard = &mut self.shards[shard_of(key)];
         let most = self.held_at.unwrap_or(usize::MAX).min(self.shard_max);
         if shard.len() >= most && !shard.contains_key(&key) {
-            self.evicted += evict_oldest(shard, most);
+            let before = shard.len();
+            evict_oldest(shard, most, self.round.as_deref_mut());
+            self.entries -= before - shard.len();
+            self.evicted += (before - shard.len()) as u64;
         }
-        shard.entry(key).or_insert_with(make)
+        let round = self.round.as_deref_mut();
+        match shard.entry(key) {
+            Entry::Occupied(known) => {
+                let value = known.into_mut();
+                if let Some(round) = round {
+                    round.cut.keep(key, value);
+                }
+                value
+            }
+            Entry::Vacant(free) => {
+                if let Some(round) = round {
+                    round.cut.came(key);
+                }
+                self.entries += 1;
+                free.insert(make())
+            }
+        }
     }
 
     pub(super) fn remove(&mut self, key: u64) -> Option<V> {
-        self.shards[shard_of(key)].remove(&key)
+        let value = self.shards[shard_of(key)].remove(&key)?;
+        if let Some(round) = &mut self.round {
+            round.cut.keep(key, &value);
+        }
+        self.entries -= 1;
+        Some(value)
     }
 
     /// Everything, in no order that may reach the output.
@@ -95,33 +139,127 @@ impl<V: Aged> Table<V> {
         entries.map(|(key, value)| (*key, value))
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(HashMap::len).sum()
-    }
-
-    pub(super) fn evicted(&self) -> u64 {
-        self.evicted
-    }
-
     pub(super) fn for_each(&mut self, mut change: impl FnMut(&mut V)) {
-        for shard in &mut self.shards {
-            shard.values_mut().for_each(&mut change);
+        for (key, value) in self.shards.iter_mut().flatten() {
+            if let Some(round) = &mut self.round {
+                round.cut.keep(*key, value);
+            }
+            change(value);
         }
     }
 
     /// Drops what is not to be kept.
     pub(super) fn retain(&mut self, keep: impl Fn(&V) -> bool) {
-        for shard in &mut self.shards {
-            shard.retain(|_, value| keep(value));
+        for shard in 0..SHARDS {
+            self.retain_of(shard, &keep);
         }
     }
 
-    /// Drops what has not been touched since `time`.
-    pub(super) fn forget_before(&mut self, time: i64) {
-        for shard in &mut self.shards {
-            shard.retain(|_, value| value.last_seen() >= time);
-        }
+    fn retain_of(&mut self, shard: usize, keep: impl Fn(&V) -> bool) {
+        let (shard, round) = (&mut self.shards[shard], &mut self.round);
+        let before = shard.len();
+        shard.retain(|key, value| {
+            let is_kept = keep(value);
+            if let Some(round) = round.as_mut().filter(|_| !is_kept) {
+                round.cut.keep(*key, value);
+            }
+            is_kept
+        });
+        self.entries -= before - shard.len();
     }
+}
+
+impl<V: Aged + Serialize + DeserializeOwned + Send> Part for Table<V> {
+    fn len(&self) -> usize {
+        self.entries
+    }
+
+    fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    fn hold(&mut self, held: bool) {
+        let largest = || self.shards.iter().map(HashMap::len).max();
+        self.held_at = held
+            .then(|| largest().unwrap_or(0).max(EVICT_PART))
+            .map(|now| self.held_at.map_or(now, |before| before.min(now)));
+    }
+
+    fn forget_before(&mut self, time: i64, shard: usize) {
+        self.retain_of(shard, |value| value.last_seen() >= time);
+    }
+
+    fn digest(&self) -> u128 {
+        digest::of_all(self.iter())
+    }
+
+    fn save(&self, blocks: &mut Blocks) -> usize {
+        let shards = self.shards.iter();
+        let entries = shards.flat_map(|shard| {
+            let keys = keys(shard).into_iter().rev();
+            keys.filter_map(|key| shard.get_key_value(&key))
+        });
+        entries.map(|entry| blocks.push(&entry)).sum()
+    }
+
+    fn begin(&mut self, number: u8) {
+        self.round = Some(Box::new(Round {
+            cut: Cut::new(number, self.entries),
+            ahead: Vec::new(),
+            next: 0,
+        }));
+    }
+
+    fn walk(&mut self, mut budget: usize) -> usize {
+        let Some(round) = &mut self.round else {
+            return budget;
+        };
+        while budget > 0 && !round.cut.is_complete() {
+            if let Some(key) = round.ahead.pop() {
+                let value = self.shards[shard_of(key)].get(&key);
+                budget = budget.saturating_sub(round.cut.pass(key, value));
+            } else if let Some(shard) = self.shards.get(round.next) {
+                round.cut.forget_passed();
+                round.ahead = keys(shard);
+                round.next += 1;
+                budget = budget.saturating_sub(KEY_COST * (1 + round.ahead.len()));
+            } else {
+                break;
+            }
+        }
+        budget
+    }
+
+    fn end(&mut self) -> Option<Vec<Vec<u8>>> {
+        self.round.take()?.cut.into_pieces()
+    }
+
+    fn fill(&mut self, blocks: &[Block<'_>], evicted: u64) -> bool {
+        let entries: usize = blocks.iter().map(|block| block.entries).sum();
+        // Keys are spread evenly; where they are not, a shard grows as ever.
+        let shard_entries = entries / SHARDS + entries / SHARDS / 8;
+        for shard in &mut self.shards {
+            shard.reserve(shard_entries);
+        }
+        let is_whole = blocks.iter().all(|block| {
+            block.read(|(key, value): (u64, V)| {
+                self.shards[shard_of(key)].insert(key, value);
+            })
+        });
+        self.entries = self.shards.iter().map(HashMap::len).sum();
+        self.evicted = evicted;
+        is_whole && self.entries == entries
+    }
+}
+
+/// To find a key and put it into its place, in the bytes of the walk's budget.
+const KEY_COST: usize = 8;
+
+/// The keys of a shard, the greatest first.
+fn keys<V>(shard: &Shard<V>) -> Vec<u64> {
+    let mut keys: Vec<u64> = shard.keys().copied().collect();
+    keys.sort_unstable_by(|one, other| other.cmp(one));
+    keys
 }
 
 fn shard_max(entries_max: usize) -> usize {
@@ -129,25 +267,29 @@ fn shard_max(entries_max: usize) -> usize {
 }
 
 /// Of a shard with `most` entries or more.
-fn evict_oldest<V: Aged>(
-    shard: &mut HashMap<u64, V, BuildHasherDefault<KeyHasher>>,
+fn evict_oldest<V: Aged + Serialize>(
+    shard: &mut Shard<V>,
     most: usize,
-) -> u64 {
+    mut round: Option<&mut Round>,
+) {
     let mut by_age: Vec<(bool, i64, u64)> = shard
         .iter()
         .map(|(key, value)| (!value.provisional(), value.last_seen(), *key))
         .collect();
-    let count = (by_age.len() - most) + (most / EVICT_PART).max(1);
+    let count = by_age.len() - most + most / EVICT_PART;
+    let count = count.clamp(1, EVICT_AT_ONCE);
     by_age.select_nth_unstable(count - 1);
     by_age.truncate(count);
-    for (_, _, key) in &by_age {
-        shard.remove(key);
+    for (_, _, key) in by_age {
+        let value = shard.remove(&key);
+        if let (Some(round), Some(value)) = (&mut round, value) {
+            round.cut.keep(key, &value);
+        }
     }
-    count as u64
 }
 
 /// Shards by the high bits, so that the low bits stay for the map's own buckets.
-fn shard_of(key: u64) -> usize {
+pub(super) fn shard_of(key: u64) -> usize {
     usize::from(key.to_be_bytes()[0])
 }
 
@@ -245,11 +387,14 @@ mod tests {
     fn whether_it_is_held_is_no_part_of_what_is_saved() {
         let mut table = Table::new(SHARDS * 64);
         fill(&mut table, 0..1000);
-        let free = postcard::to_stdvec(&table).unwrap();
+        let saved = |table: &Table<i64>| {
+            let mut blocks = Blocks::new(0);
+            table.save(&mut blocks);
+            blocks.into_pieces()
+        };
+        let free = saved(&table);
         table.hold(true);
-        assert_eq!(postcard::to_stdvec(&table).unwrap(), free);
-        let back: Table<i64> = postcard::from_bytes(&free).unwrap();
-        assert_eq!(back.held_at, None);
+        assert_eq!(saved(&table), free);
     }
 
     #[test]

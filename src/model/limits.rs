@@ -166,6 +166,9 @@ pub const BYTES_HELD_BACK_MAX: usize = 256 * 1024 * 1024;
 pub const KAFKA_READ_AGAIN_MAX: i64 = 50_000_000;
 /// After this time an unfinished snapshot is what a crash left behind, not what another daemon is writing.
 pub const SNAPSHOT_WRITING_MAX: Duration = Duration::from_hours(1);
+/// Bytes of the engine's saved form that are made between two batches: about a millisecond's work. Events wait so long for a
+/// state that is being saved, and no longer.
+pub const ROUND_PIECE_BYTES: usize = 256 * 1024;
 /// How long a state is not saved that holds what another owner of a partition should have judged: it would be believed to
 /// have been. By then that owner has, or we are given the partition back.
 pub const WITHHELD_MAX: Duration = Duration::from_mins(10);

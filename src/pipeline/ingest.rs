@@ -4,6 +4,9 @@
 //! tried again until it succeeds; meanwhile nothing more is taken, the channel fills, and the sources wait: nothing is
 //! dropped anywhere. A partition that somebody else has claimed since is given up; when all are, the daemon stops.
 
+mod saving;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +33,7 @@ use crate::model::{
 use crate::respond::Allowed;
 use crate::rules::RuleSet;
 use crate::store::{CommitReport, Snapshot, Store, StoreError};
+use saving::Saving;
 
 /// What the loop is told besides batches.
 pub enum Control {
@@ -117,7 +121,11 @@ pub enum Restorable {
 
 /// Restores engine and policy; what cannot be used is left as it was.
 pub fn restore(worker: &mut Worker, snapshot: &Snapshot) -> Restorable {
-    let Some((engine, policy)) = parts(snapshot) else {
+    let state = match &snapshot.state[..] {
+        [whole] => Cow::Borrowed(whole),
+        pieces => Cow::Owned(pieces.concat()),
+    };
+    let Some((engine, policy)) = parts(snapshot.format, &state) else {
         return Restorable::Nothing;
     };
     if !worker.policy.restore(policy) {
@@ -130,11 +138,11 @@ pub fn restore(worker: &mut Worker, snapshot: &Snapshot) -> Restorable {
     Restorable::All
 }
 
-fn parts(snapshot: &Snapshot) -> Option<(&[u8], &[u8])> {
-    if snapshot.format != SNAPSHOT_FORMAT {
+fn parts(format: u32, state: &[u8]) -> Option<(&[u8], &[u8])> {
+    if format != SNAPSHOT_FORMAT {
         return None;
     }
-    let (length, rest) = snapshot.state.split_first_chunk::<8>()?;
+    let (length, rest) = state.split_first_chunk::<8>()?;
     let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
     rest.split_at_checked(length)
 }
@@ -170,10 +178,7 @@ impl Ingest {
             awaited: Awaited::sources(sources, &standing),
             withheld: BTreeMap::new(),
             partitions: Partitions::new(standing),
-            saving: None,
-            snapshot_due: Instant::now() + snapshot_every,
-            save_not_before: Instant::now(),
-            snapshot_every,
+            saving: Saving::new(snapshot_every),
         };
         for source in state.awaited.keys() {
             state.worker.expect(&placeholder(source));
@@ -191,6 +196,8 @@ impl Ingest {
                     Some(batch) => state.take(batch),
                     None => break,
                 },
+                // Between two pieces of the state that is being saved.
+                () = tokio::task::yield_now(), if state.saving.is_under_way() => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
             if state.pending.is_due() {
@@ -217,17 +224,7 @@ struct Loop {
     partitions: Partitions,
     /// Sources that are not read in full yet.
     awaited: BTreeMap<Text, Awaited>,
-    saving: Option<tokio::task::JoinHandle<Option<Saved>>>,
-    snapshot_due: Instant,
-    /// After a failure.
-    save_not_before: Instant,
-    snapshot_every: Duration,
-}
-
-/// A state that was saved.
-struct Saved {
-    bytes: usize,
-    partitions: Vec<SourcePartition>,
+    saving: Saving,
 }
 
 /// What is still to be claimed of a source, after a start. Time must not run ahead to where one partition stands while
@@ -378,6 +375,7 @@ impl Loop {
             Control::Tables(tables) => self.preparing.replace_tables(tables),
             Control::MemoryShort(short) => self.worker.engine.hold(short),
             Control::Forget(people, done) => {
+                self.give_up_round();
                 for Person { user_id } in &people {
                     self.worker.engine.forget(user_id);
                     self.worker.policy.forget(user_id);
@@ -479,6 +477,8 @@ impl Loop {
         epoch: u64,
         withheld: Withheld,
     ) -> Result<(), IngestError> {
+        // What is being saved may stand for less than what the other saves.
+        self.give_up_round();
         tracing::warn!(source = %partition.source, partition = %partition.partition, "Partition has another owner since; neither its position nor what was found in it was written");
         if !self.partitions.lost(&partition, epoch) {
             return Err(IngestError::TakenOver);
@@ -490,68 +490,6 @@ impl Loop {
             self.withheld.insert(partition, withheld);
         }
         Ok(())
-    }
-
-    /// Saves the state now and then; at once when a partition is new, whose position waits for that.
-    async fn save_when_due(&mut self) {
-        if let Some(task) = self.saving.take_if(|task| task.is_finished()) {
-            match task.await {
-                Ok(Some(saved)) => self.saved(&saved),
-                _ => self.save_not_before = Instant::now() + limits::STORE_RETRY_MAX,
-            }
-        }
-        let now = Instant::now();
-        let due = now >= self.snapshot_due || self.partitions.needs_saving();
-        // A state that stands for less than is committed would forget what was judged since.
-        self.withheld.retain(|_, withheld| !withheld.is_past());
-        let waits = !self.partitions.is_reading()
-            || self.partitions.is_reading_again()
-            || self.pending.since.is_some()
-            || !self.withheld.is_empty();
-        if !due || waits || self.saving.is_some() || now < self.save_not_before {
-            return;
-        }
-        // Asked first: what is found from here on belongs to no earlier state.
-        let Ok(detections) = self.store.newest_detection().await else {
-            self.save_not_before = now + limits::STORE_RETRY_MAX;
-            return;
-        };
-        self.snapshot_due = now + self.snapshot_every;
-        let (store, snapshot, at) = (self.store.clone(), self.snapshot(detections), (self.now)());
-        self.saving = Some(tokio::spawn(async move {
-            match store.save_snapshot(&snapshot, at).await {
-                Ok(()) => Some(Saved {
-                    bytes: snapshot.state.len(),
-                    partitions: snapshot.positions.into_keys().collect(),
-                }),
-                Err(error) => {
-                    tracing::warn!(%error, "The state could not be saved; a restart would only take longer");
-                    None
-                }
-            }
-        }));
-    }
-
-    fn saved(&mut self, saved: &Saved) {
-        self.observer.saved(saved.bytes);
-        for (partition, epoch, position) in self.partitions.saved(&saved.partitions) {
-            self.pending.progress.insert(partition, (epoch, position));
-            self.pending.since.get_or_insert_with(Instant::now);
-        }
-    }
-
-    fn snapshot(&self, detections: i64) -> Snapshot {
-        let (engine, policy) = (self.worker.engine.snapshot(), self.worker.policy.snapshot());
-        let mut state = Vec::with_capacity(8 + engine.len() + policy.len());
-        state.extend((engine.len() as u64).to_le_bytes());
-        state.extend(engine);
-        state.extend(policy);
-        Snapshot {
-            positions: self.partitions.positions(),
-            detections: Some(detections),
-            format: SNAPSHOT_FORMAT,
-            state,
-        }
     }
 
     /// A clean stop: what the sources had already handed over is taken, everything is committed, the state is saved.
@@ -576,27 +514,7 @@ impl Loop {
                     "the last commit timed out".into(),
                 ))))?;
         }
-        if let Some(task) = self.saving.take()
-            && let Err(error) = task.await
-        {
-            tracing::warn!(%error, "Saving the state was cut off");
-        }
-        if !self.partitions.is_reading()
-            || self.partitions.is_reading_again()
-            || !self.withheld.is_empty()
-        {
-            return Ok(());
-        }
-        let saved = match self.store.newest_detection().await {
-            Ok(detections) => {
-                let snapshot = self.snapshot(detections);
-                self.store.save_snapshot(&snapshot, (self.now)()).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = saved {
-            tracing::warn!(%error, "The state could not be saved at the end; the next start reads a little more");
-        }
+        self.save_at_the_end().await;
         Ok(())
     }
 }

@@ -32,7 +32,8 @@ pub struct Snapshot {
     pub detections: Option<i64>,
     /// Version of the state's form; only the engine knows what it means.
     pub format: u32,
-    pub state: Vec<u8>,
+    /// In pieces, one behind the other, as it was made: in one it would have to be copied. It is loaded in one.
+    pub state: Vec<Vec<u8>>,
 }
 
 /// A snapshot as the store lists it.
@@ -62,18 +63,25 @@ impl Store {
     async fn write_snapshot(
         &self,
         id: i64,
-        state: &[u8],
+        state: &[Vec<u8>],
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        // Hashed chunk by chunk: hashing all of it at once would hold up every other task of the thread.
-        let mut checksum = Sha256::new();
-        for (number, chunk) in (0_i64..).zip(state.chunks(CHUNK_BYTES)) {
-            checksum.update(chunk);
-            let insert = sqlx::query(
-                "INSERT INTO snapshot_chunk (snapshot_id, number, body) VALUES ($1, $2, $3)",
-            );
-            self.write(insert.bind(id).bind(number).bind(chunk)).await?;
+        let mut rows = Rows {
+            store: self,
+            id,
+            next: 0,
+            checksum: Sha256::new(),
+        };
+        let mut chunk = Vec::new();
+        for part in state.iter().flat_map(|piece| piece.chunks(CHUNK_BYTES)) {
+            if chunk.len() + part.len() > CHUNK_BYTES {
+                rows.write(&chunk).await?;
+                chunk.clear();
+            }
+            chunk.extend_from_slice(part);
         }
+        rows.write(&chunk).await?;
+        let checksum = rows.checksum;
         self.complete_snapshot(id, &hex(checksum), now).await
     }
 
@@ -103,7 +111,7 @@ impl Store {
                 positions: positions.into_iter().collect(),
                 detections: head.try_get("detections")?,
                 format,
-                state,
+                state: vec![state],
             }));
         }
         Ok(None)
@@ -273,6 +281,28 @@ impl Store {
     }
 }
 
+/// The chunks of a snapshot that is being written.
+struct Rows<'a> {
+    store: &'a Store,
+    id: i64,
+    next: i64,
+    checksum: Sha256,
+}
+
+impl Rows<'_> {
+    async fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+        // Hashed chunk by chunk: hashing all of it at once would hold up every other task of the thread.
+        self.checksum.update(chunk);
+        let insert = sqlx::query(
+            "INSERT INTO snapshot_chunk (snapshot_id, number, body) VALUES ($1, $2, $3)",
+        );
+        let insert = insert.bind(self.id).bind(self.next).bind(chunk);
+        self.store.write(insert).await?;
+        self.next += 1;
+        Ok(())
+    }
+}
+
 /// Removes what a process that died left unfinished.
 pub(super) async fn drop_abandoned(
     writer: &Pool<Any>,
@@ -360,8 +390,30 @@ mod tests {
             positions: BTreeMap::new(),
             detections: None,
             format: 1,
-            state: vec![7; chunks * CHUNK_BYTES],
+            state: vec![vec![7; chunks * CHUNK_BYTES]],
         }
+    }
+
+    #[tokio::test]
+    async fn small_pieces_share_a_chunk_and_come_back_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_in(folder.path()).await;
+        let pieces = (0..100).map(|n| vec![n; usize::from(n) * 300]);
+        let state: Vec<Vec<u8>> = pieces.collect();
+        let snapshot = Snapshot {
+            state: state.clone(),
+            ..snapshot(0)
+        };
+        store.save_snapshot(&snapshot, at(0)).await.unwrap();
+        let loaded = store.load_snapshot().await.unwrap().unwrap();
+        assert!(loaded.state == [state.concat()]);
+        // Each is a transaction, and waits for the disk.
+        let chunks: i64 = sqlx::query("SELECT COUNT(*) FROM snapshot_chunk")
+            .fetch_one(&store.inner.writer)
+            .await
+            .unwrap()
+            .get(0);
+        assert_eq!(chunks, 2);
     }
 
     fn at(second: i64) -> Timestamp {

@@ -82,7 +82,8 @@ async fn is_known(daemon: &Daemon, user: &str) -> bool {
         return false;
     };
     let user = user.as_bytes();
-    snapshot.state.windows(user.len()).any(|part| part == user)
+    let state = snapshot.state.concat();
+    state.windows(user.len()).any(|part| part == user)
 }
 
 fn erase(folder: &Path, user: &str) -> (Exit, String) {

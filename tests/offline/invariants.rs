@@ -294,6 +294,59 @@ fn a_restart_between_any_two_events_changes_nothing_at_all() {
     assert_eq!(calm, restarted, "the memory is another");
 }
 
+/// The pieces are made between events, as a daemon makes them between batches.
+#[test]
+fn a_state_saved_while_events_go_on_is_that_of_the_moment_at_which_it_was_begun() {
+    let log = Log::new(4, Source::Full, 100);
+    let first = undisturbed(&log);
+    let mut random = Random::new(7);
+    let (mut moment, mut rounds) = (None, 0);
+    let again = judge(&log, &log.events, |engine, _| match &moment {
+        None if random.below(100) == 0 => {
+            moment = Some(engine.snapshot());
+            engine.begin_round();
+        }
+        Some(begun) if random.below(60) == 0 => {
+            if let Some(pieces) = engine.go_on_with_round() {
+                let mut restored = log.engine();
+                assert!(restored.restore(&pieces.concat()));
+                assert!(restored.snapshot() == *begun, "another state");
+                (moment, rounds) = (None, rounds + 1);
+            }
+        }
+        _ => {}
+    });
+    assert!(rounds > 3, "{rounds}");
+    assert_eq!(first, again, "nothing changes by being saved");
+}
+
+#[test]
+fn what_is_being_saved_when_somebody_is_forgotten_is_given_up() {
+    let log = Log::new(4, Source::Full, 30);
+    let mut engine = log.engine();
+    for event in &log.events {
+        engine.apply(&arrived(0, event), &mut Vec::new());
+    }
+    let user = log.events.iter().find_map(|it| it.event.user_id.clone());
+    let user = user.expect("a user");
+    let names = |saved: &[u8]| {
+        saved
+            .windows(user.len())
+            .any(|part| part == user.as_bytes())
+    };
+    engine.begin_round();
+    assert!(names(&engine.snapshot()));
+    engine.forget(&user);
+    for _ in 0..1000 {
+        assert_eq!(engine.go_on_with_round(), None);
+    }
+    engine.begin_round();
+    let pieces = std::iter::repeat_with(|| engine.go_on_with_round())
+        .flatten()
+        .next();
+    assert!(!names(&pieces.expect("it ends").concat()));
+}
+
 /// What reads the findings of others changes with them: its inputs are listed.
 fn reads_findings(rule: &rules::Rule) -> bool {
     matches!(rule.detect.kind(), "composite_risk" | "storm")

@@ -221,7 +221,7 @@ async fn damaged_snapshot_falls_back_to_the_older_one() {
             positions: BTreeMap::new(),
             detections: None,
             format: 1,
-            state: vec![fill; 100],
+            state: vec![vec![fill; 100]],
         };
         store.save_snapshot(&snapshot, at(0)).await.unwrap();
     }
@@ -232,7 +232,7 @@ async fn damaged_snapshot_falls_back_to_the_older_one() {
     .await;
     assert_eq!(
         store.load_snapshot().await.unwrap().unwrap().state,
-        [1; 100]
+        [[1; 100]]
     );
     tamper(
         folder.path(),
@@ -249,7 +249,7 @@ async fn unfinished_snapshot_is_not_used_and_goes_when_it_is_old() {
         positions: BTreeMap::new(),
         detections: None,
         format: 1,
-        state: vec![fill; 100],
+        state: vec![vec![fill; 100]],
     };
     store.save_snapshot(&snapshot(1), at(0)).await.unwrap();
     store.save_snapshot(&snapshot(2), at(0)).await.unwrap();

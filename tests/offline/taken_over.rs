@@ -1,5 +1,5 @@
 //! The ingest loop when a partition has another owner by the time of the commit: what it caused is not written, what the
-//! others caused is, and nothing is lost when the partition comes back.
+//! others caused is, and nothing is lost when the partition comes back. And when the state is saved while batches come.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use tokenwarden::model::{
     Timestamp,
 };
 use tokenwarden::pipeline::{
-    Archiving, Control, Ingest, IngestError, Observer, Prepared, Preparer, Reload, Standing, Taken,
-    Worker,
+    Archiving, Control, Ingest, IngestError, Observer, Prepared, Preparer, Reload, Restorable,
+    Standing, Taken, Worker, restore,
 };
 use tokenwarden::respond::{Allowed, Policy};
 use tokenwarden::store::{ActionFilter, CommitReport, DetectionFilter, Store};
@@ -296,4 +296,41 @@ async fn a_daemon_that_lost_everything_stops_and_saves_nothing() {
     let ended = running.await.unwrap();
     assert!(matches!(ended, Err(IngestError::TakenOver)), "{ended:?}");
     assert_eq!(families(&desk.store).await, [] as [Text; 0]);
+}
+
+/// Positions are numbers of families here: whatever is saved must hold as many as its position says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_saved_while_batches_come_holds_what_its_positions_say() {
+    const AT_ONCE: usize = 20;
+    let mut desk = Desk::new().await;
+    desk.ingest.as_mut().unwrap().snapshot_every = Duration::ZERO;
+    let ours = desk.take(&partition("0")).await;
+    let running = desk.start();
+    let (mut families, mut looked_at) = (0, BTreeSet::new());
+    // Few, because to look at one takes a second; in the end a state takes several pieces.
+    while families < 1000 || looked_at.len() < 3 {
+        let records = (families..families + AT_ONCE).map(|n| event(&format!("f{n}"), 0, "a", "b"));
+        let records: Vec<String> = records.collect();
+        families += AT_ONCE;
+        desk.send(batch(&ours, &families.to_string(), &records))
+            .await;
+        // Slowly: without optimization a state of many is saved for longer than it is made.
+        tokio::time::sleep(PAUSE / 2).await;
+        let newest = desk.store.newest_snapshot().await.unwrap();
+        if newest.is_some_and(|newest| looked_at.insert(newest)) {
+            holds_what_it_says(&desk.store).await;
+        }
+    }
+    desk.cancel.cancel();
+    running.await.unwrap().unwrap();
+    holds_what_it_says(&desk.store).await;
+}
+
+async fn holds_what_it_says(store: &Store) {
+    let saved = store.load_snapshot().await.unwrap().unwrap();
+    let mut worker = worker();
+    assert_eq!(restore(&mut worker, &saved), Restorable::All);
+    let position = saved.positions.get(&partition("0"));
+    let families = position.map_or(0, |it| it.0.parse().unwrap());
+    assert_eq!(worker.engine.sizes().families, families);
 }

@@ -117,7 +117,7 @@ async fn is_told_of_another(home: &Home) -> String {
 #[tokio::test]
 async fn a_login_of_before_the_update_is_known_from_the_warm_up() {
     for damage in [
-        |snapshot: &mut Snapshot| snapshot.state[8] ^= 0xff,
+        |snapshot: &mut Snapshot| snapshot.state[0][8] ^= 0xff,
         |snapshot: &mut Snapshot| snapshot.format += 1,
     ] {
         let home = Home::new(CONFIG);
@@ -147,7 +147,7 @@ async fn people_hear_of_a_theft_after_one_that_was_closed_before_the_update() {
     let home = Home::new(CONFIG);
     lived(&home).await;
     // Behind the length of the engine's part stands its version.
-    change(&home, |snapshot| snapshot.state[8] ^= 0xff).await;
+    change(&home, |snapshot| snapshot.state[0][8] ^= 0xff).await;
     let log = is_told_of_another(&home).await;
     assert!(log.contains("made anew"), "{log}");
 }

@@ -467,7 +467,7 @@ async fn refuses(store: &Store) {
         positions: std::collections::BTreeMap::new(),
         detections: None,
         format: 1,
-        state: vec![7],
+        state: vec![vec![7]],
     };
     let later = now() + Duration::from_mins(1);
     let refusals = [

@@ -180,7 +180,7 @@ pub(crate) async fn audit_keeps_its_chain_when_a_user_is_erased(store: Store) {
         positions: [].into(),
         detections: None,
         format: 1,
-        state: vec![1],
+        state: vec![vec![1]],
     };
     store.save_snapshot(&snapshot, at(7)).await.unwrap();
     store.forgotten(&[], at(8)).await.unwrap();

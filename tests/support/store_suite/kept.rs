@@ -79,7 +79,7 @@ fn snapshot(fill: u8) -> Snapshot {
         positions,
         detections: None,
         format: 3,
-        state: vec![fill; 2 * 1024 * 1024 + 17],
+        state: vec![vec![fill; 2 * 1024 * 1024 + 17]],
     }
 }
 
@@ -89,7 +89,7 @@ pub(crate) async fn snapshot_comes_back(store: Store) {
         positions: BTreeMap::new(),
         detections: None,
         format: 1,
-        state: vec![],
+        state: vec![vec![]],
     };
     for each in [empty, snapshot(1), snapshot(2)] {
         store.save_snapshot(&each, at(0)).await.unwrap();
