@@ -43,6 +43,9 @@ const CASES: [Case; 2] = [
     },
 ];
 
+/// Events of a batch, as a busy source hands them over.
+const BATCH: u32 = 500;
+
 /// What one process found.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Cost {
@@ -56,8 +59,12 @@ pub(crate) struct Cost {
     pub(crate) rate: f64,
     /// The longest that one event took, of all.
     pub(crate) longest_ms: f64,
-    /// Making the saved form, and taking it over.
+    /// While the saved form is made and events go on: the longest that the next event had to wait, whether for a piece of it
+    /// or for an event that had to be saved first; and how much of the rate is lost meanwhile.
     pub(crate) save_ms: f64,
+    pub(crate) lost: f64,
+    /// How long it takes until it is made, events included, and how long to take it over.
+    save_seconds: f64,
     pub(crate) restore_ms: f64,
 }
 
@@ -68,9 +75,9 @@ pub(crate) fn run(runs: u32) -> anyhow::Result<()> {
     ))?;
     table::line(
         "| families | events each | bytes per family: median (min - max) | saved bytes per family | tokens | users | networks \
-         | events/s | longest event, ms | saving, ms | restoring, ms |",
+         | events/s | longest event, ms | longest stall while saving, ms | rate lost meanwhile | saving, s | restoring, ms |",
     )?;
-    table::line("|---|---|---|---|---|---|---|---|---|---|---|")?;
+    table::line("|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
     for case in CASES {
         let turns: Vec<Cost> = (0..runs)
             .map(|_| apart(case))
@@ -80,7 +87,7 @@ pub(crate) fn run(runs: u32) -> anyhow::Result<()> {
         let grown = sorted(Cost::grown_bytes);
         let typical = |of: fn(&Cost) -> f64| table::median(&sorted(of));
         table::line(&format!(
-            "| {} | {} | {:.0} ({:.0} - {:.0}) | {:.0} | {} | {} | {} | {:.0} | {:.1} | {:.0} | {:.0} |",
+            "| {} | {} | {:.0} ({:.0} - {:.0}) | {:.0} | {} | {} | {} | {:.0} | {:.1} | {:.1} | {:.0} % | {:.1} | {:.0} |",
             case.families,
             case.refreshes + 1,
             table::median(&grown) / families,
@@ -93,6 +100,8 @@ pub(crate) fn run(runs: u32) -> anyhow::Result<()> {
             typical(|turn| turn.rate),
             typical(|turn| turn.longest_ms),
             typical(|turn| turn.save_ms),
+            typical(|turn| turn.lost * 1e2),
+            typical(|turn| turn.save_seconds),
             typical(|turn| turn.restore_ms),
         ))?;
     }
@@ -144,15 +153,15 @@ pub(crate) fn measure(case: Case) -> anyhow::Result<()> {
         }
     }
     let grown = resident_bytes().saturating_sub(before);
-    let engine = &feed.worker.engine;
-    let sizes = engine.sizes();
+    let sizes = feed.worker.engine.sizes();
     ensure!(
         sizes.families == usize::try_from(families)? + 1 && sizes.evicted == 0,
         "{sizes:?}"
     );
-    let begun = Instant::now();
-    let saved = engine.snapshot();
-    let save = begun.elapsed();
+    let rate = f64::from(families) / feed.took.as_secs_f64();
+    let longest = feed.longest;
+    let round = feed.save(case)?;
+    let saved = round.saved.concat();
     let mut other = feed.empty.clone();
     let begun = Instant::now();
     ensure!(other.restore(&saved), "the saved form is not taken");
@@ -164,13 +173,42 @@ pub(crate) fn measure(case: Case) -> anyhow::Result<()> {
         tokens: sizes.tokens,
         users: sizes.users,
         networks: sizes.networks,
-        rate: f64::from(families) / feed.took.as_secs_f64(),
-        longest_ms: ms(feed.longest),
-        save_ms: ms(save),
+        rate,
+        longest_ms: ms(longest),
+        save_ms: ms(round.longest),
+        lost: 1.0 - round.events / round.took.as_secs_f64() / rate,
+        save_seconds: round.took.as_secs_f64(),
         restore_ms: ms(restore),
     };
     table::line(&serde_json::to_string(&cost)?)?;
     Ok(())
+}
+
+/// The state, saved while events went on.
+struct Round {
+    saved: Vec<Vec<u8>>,
+    longest: Duration,
+    /// Of the engine's thread, and how many events it took meanwhile.
+    took: Duration,
+    events: f64,
+}
+
+/// What the engine's thread does beside taking events.
+#[derive(Default)]
+struct Pieces {
+    took: Duration,
+    longest: Duration,
+}
+
+impl Pieces {
+    fn time<T>(&mut self, piece: impl FnOnce() -> T) -> T {
+        let begun = Instant::now();
+        let done = piece();
+        let took = begun.elapsed();
+        self.took += took;
+        self.longest = self.longest.max(took);
+        done
+    }
 }
 
 struct Feed {
@@ -211,6 +249,36 @@ impl Feed {
             line: String::new(),
             families: case.families,
         })
+    }
+
+    /// As the daemon does it: a piece after every batch.
+    fn save(&mut self, case: Case) -> anyhow::Result<Round> {
+        let (mut pieces, mut events) = (Pieces::default(), 0.0);
+        let worker = &mut self.worker;
+        pieces.time(|| {
+            std::hint::black_box(worker.policy.snapshot());
+            worker.engine.begin_round();
+        });
+        (self.took, self.longest) = (Duration::ZERO, Duration::ZERO);
+        for generation in case.refreshes.. {
+            for family in 0..self.families {
+                self.present(family, generation, Kind::Refresh)?;
+                events += 1.0;
+                if !(family + 1).is_multiple_of(BATCH) {
+                    continue;
+                }
+                let worker = &mut self.worker;
+                if let Some(saved) = pieces.time(|| worker.engine.go_on_with_round()) {
+                    return Ok(Round {
+                        saved,
+                        longest: pieces.longest.max(self.longest),
+                        took: pieces.took + self.took,
+                        events,
+                    });
+                }
+            }
+        }
+        Err(anyhow!("the state was never saved in full"))
     }
 
     /// Spread so that a whole round takes five minutes, as the lifetime of the access tokens would have it.

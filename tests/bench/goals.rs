@@ -116,13 +116,16 @@ fn of_families(many: u32) -> anyhow::Result<Vec<Goal>> {
             10.0,
             of_all.longest_ms,
         ),
-        at_most(
-            "longest stall of the engine: making its saved form",
-            "<= 10 ms",
-            "ms",
-            10.0,
-            of_all.save_ms,
-        ),
+        Goal {
+            what: "longest stall of the engine: making its saved form while events go on",
+            wanted: "<= 10 ms",
+            measured: format!(
+                "{:.0} ms (the rate is {:.0} % lower meanwhile)",
+                of_all.save_ms,
+                of_all.lost * 1e2
+            ),
+            is_met: of_all.save_ms <= 10.0,
+        },
         at_most(
             "taking the saved form over at a restart, for each million families",
             "<= 600 ms",
