@@ -241,17 +241,38 @@ impl Store {
                 "snapshot {id} was removed while it was written"
             )));
         }
+        transaction.commit().await?;
+        if let Err(error) = self.drop_old(id, now).await {
+            tracing::warn!(%error, "An old snapshot could not be removed; the next one does");
+        }
+        Ok(())
+    }
+
+    /// Removes what is older than the two newest, piece by piece: whoever else writes would wait for seconds.
+    async fn drop_old(&self, newest: i64, now: Timestamp) -> Result<(), StoreError> {
         // Old unfinished ones are what crashes left behind; a young one may be another daemon's.
         let abandoned = sql::ms(now) - WRITING_MAX_MS;
-        sqlx::query(
-            "DELETE FROM snapshot WHERE id < $1 AND ((complete = 0 AND created_at < $2) OR (complete = 1 AND id NOT IN
+        let old = sqlx::query(
+            "SELECT id FROM snapshot WHERE id < $1 AND ((complete = 0 AND created_at < $2) OR (complete = 1 AND id NOT IN
                 (SELECT id FROM snapshot WHERE complete = 1 ORDER BY id DESC LIMIT 2)))",
-        )
-        .bind(id)
-        .bind(abandoned)
-        .execute(&mut *transaction)
-        .await?;
-        Ok(transaction.commit().await?)
+        );
+        let old = old.bind(newest).bind(abandoned);
+        for row in old.fetch_all(self.reader()).await? {
+            let id: i64 = row.try_get("id")?;
+            // From here on nobody takes it for a whole one.
+            let unfinished = sqlx::query("UPDATE snapshot SET complete = 0 WHERE id = $1");
+            self.write(unfinished.bind(id)).await?;
+            let chunk = || {
+                sqlx::query(
+                    "DELETE FROM snapshot_chunk WHERE snapshot_id = $1 AND number =
+                        (SELECT MAX(number) FROM snapshot_chunk WHERE snapshot_id = $1)",
+                )
+            };
+            while self.write(chunk().bind(id)).await? > 0 {}
+            let emptied = sqlx::query("DELETE FROM snapshot WHERE id = $1");
+            self.write(emptied.bind(id)).await?;
+        }
+        Ok(())
     }
 
     async fn is_kept(&self, id: i64) -> Result<bool, StoreError> {

@@ -60,11 +60,12 @@ async fn time_stands_still_while_the_broker_is_away() {
     assert_eq!(texts(&running.records(1).await), ["before"]);
     running.tick().await;
     cluster.mock.broker_down(1).unwrap();
-    let report = running.reports.wait_for("down").await;
-    assert!(
-        report.contains(&cluster.mock.bootstrap_servers()),
-        "{report}"
-    );
+    // On a busy machine it may have been told once, of a first question that took too long.
+    let report = running
+        .reports
+        .wait_for(&cluster.mock.bootstrap_servers())
+        .await;
+    assert!(report.starts_with("down"), "{report}");
     running.forget_waiting();
     tokio::time::sleep(3 * limits::TICK_EVERY).await;
     assert!(

@@ -58,7 +58,7 @@ const READING: [Point; 6] = [
     ),
 ];
 
-const SAVING: [Point; 5] = [
+const SAVING: [Point; 6] = [
     point(
         "a state has been begun",
         Row("BEFORE INSERT ON snapshot_chunk", "NEW.number = 0"),
@@ -76,7 +76,12 @@ const SAVING: [Point; 5] = [
     ),
     point(
         "a state is said to be whole and the oldest is still there",
-        Row("BEFORE DELETE ON snapshot", "OLD.complete = 1"),
+        Row("BEFORE UPDATE ON snapshot", "OLD.complete = 1"),
+        Lost,
+    ),
+    point(
+        "the oldest is removed in part",
+        Row("BEFORE DELETE ON snapshot", "true"),
         Lost,
     ),
     point(
