@@ -1,11 +1,13 @@
 //! How long after a record can be read its finding is durable, the revocation is called and the mail is handed over.
 //!
-//! At half of what the daemon reads at most, which is measured first, in the same run. All that is timed happens in this
-//! process and at its broker, the writing of the traffic too, so that the cores are shared by more than the daemon. The bare
-//! consumer beside it tells what the broker and the machine take of each time.
+//! At half of what goes through at most, which is measured first, in the same run and the same way: the same traffic, of now,
+//! written while it is read. All that is timed happens in this process and at its broker, the writing of the traffic too, so
+//! that the cores are shared by more than the daemon. The bare consumer beside it tells what the broker and the machine take
+//! of each time.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail, ensure};
@@ -29,6 +31,9 @@ const THEFT_EVERY: Duration = Duration::from_millis(125);
 /// Between the owner's use of a token and the thief's: three seconds, so that what was before the theft has settled.
 const STOLEN_AFTER: u32 = 24;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Findings that a look reads at a time, until it comes to one that it knows: each is parsed whole, which would take more of the
+/// cores than what is measured.
+const LOOK_AT: u32 = 2;
 /// The writer wakes so often, and then writes what is due.
 const SLICE: Duration = Duration::from_millis(5);
 /// Networks that no table locates, of which each thief has one.
@@ -40,23 +45,42 @@ pub(crate) fn run(broker: &str, events: u32, families: u32) -> anyhow::Result<[M
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let most = kafka::daemon_rate(&runtime, broker, events, families)?;
+    let (most, _) = runtime.block_on(on_a_topic(broker, events, families, Pace::Follow))?;
     let half = most / 2.0;
-    let topic = format!("tokenwarden-latency-{}", std::process::id());
-    runtime.block_on(kafka::make_topic(broker, &topic))?;
-    let measured = runtime.block_on(measure(broker, &topic, events, families, half));
-    runtime.block_on(kafka::delete_topic(broker, &topic));
-    let lanes = measured?;
+    let pace = Pace::Even(half);
+    let (_, lanes) = runtime.block_on(on_a_topic(broker, events, families, pace))?;
     let stolen: usize = lanes.iter().map(|it| it.count(Mark::Sent)).sum();
     line("")?;
     line(&format!(
-        "latency: {half:.0} events/s, half of the daemon's most in this run ({most:.0}); {families} families, {stolen} thefts"
+        "latency: {half:.0} events/s, half of the most in this run ({most:.0}); {families} families, {stolen} thefts"
     ))?;
     for (marks, (_, what)) in lanes.iter().zip(WAYS) {
         line("")?;
         lane(marks, what)?;
     }
     Ok(lanes)
+}
+
+/// How fast the traffic is written.
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    /// As fast as it is read: so many records are ahead that the daemon never waits for one, and no more.
+    Follow,
+    /// So many events a second.
+    Even(f64),
+}
+
+/// Half a second's of what is read at most.
+const AHEAD: u32 = 25_000;
+
+impl Pace {
+    /// How many are to be written by now.
+    fn due(self, begun: Instant, read: &AtomicU32) -> f64 {
+        match self {
+            Self::Follow => f64::from(read.load(Ordering::Relaxed) + AHEAD),
+            Self::Even(rate) => begun.elapsed().as_secs_f64() * rate,
+        }
+    }
 }
 
 /// What the thief got, and how that is called.
@@ -102,21 +126,32 @@ fn row(what: &str, times: &[f64], base: f64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Events a second from the first written to the last committed, and the marks of the thefts among them.
+async fn on_a_topic(
+    broker: &str,
+    events: u32,
+    families: u32,
+    pace: Pace,
+) -> anyhow::Result<(f64, [Marks; 2])> {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let topic = format!("tokenwarden-latency-{}-{number}", std::process::id());
+    kafka::make_topic(broker, &topic).await?;
+    let measured = measure(broker, &topic, events, families, pace).await;
+    kafka::delete_topic(broker, &topic).await;
+    measured
+}
+
 async fn measure(
     broker: &str,
     topic: &str,
     events: u32,
     families: u32,
-    rate: f64,
-) -> anyhow::Result<[Marks; 2]> {
+    pace: Pace,
+) -> anyhow::Result<(f64, [Marks; 2])> {
     let marks = Marks::default();
-    let lasts = Duration::from_secs_f64(f64::from(events) / rate);
-    let thefts = u32::try_from(lasts.as_millis() / THEFT_EVERY.as_millis())?;
-    // A family of each user's own, beyond those of the traffic.
-    let victims: Vec<u32> = (0..thefts).map(|n| (families / 5 + 1 + n) * 5).collect();
-    let users = Arc::new(victims.iter().map(|family| user_of(*family)).collect());
     let api = listeners::revocations(marks.clone()).await?;
-    let mail = listeners::mails(marks.clone(), users).await?;
+    let mail = listeners::mails(marks.clone()).await?;
     let world = World::new()?;
     let config = world.config(&format!(
         "sources:\n  - name: bench\n    kafka: {{ brokers: [\"{broker}\"], topics: [{topic}], group: \"{topic}-daemon\" }}\n    \
@@ -146,28 +181,38 @@ async fn measure(
         let (marks, over) = (marks.clone(), over.clone());
         tokio::task::spawn_blocking(move || listen(&consumer, &marks, &over))
     };
+    let read = Arc::new(AtomicU32::new(0));
+    let begun = Instant::now();
     let writing = {
         let producer = kafka::client(broker).set("linger.ms", "1").create()?;
-        let (topic, marks) = (topic.to_owned(), marks.clone());
+        let (topic, marks, read) = (topic.to_owned(), marks.clone(), Arc::clone(&read));
         tokio::task::spawn_blocking(move || {
-            write(&producer, &topic, events, families, rate, &victims, &marks)
+            let due = || pace.due(begun, &read);
+            write(&producer, &topic, (events, families), due, &marks)
         })
     };
-    let written = writing.await?;
-    let begun = Instant::now();
-    while marks.count(Mark::Mailed) < marks.count(Mark::Sent) && begun.elapsed() < QUIET {
+    while !writing.is_finished() {
+        read.store(kafka::committed(&daemon.store).await?, Ordering::Relaxed);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let written = writing.await??;
+    while kafka::committed(&daemon.store).await? < FIRST + written && begun.elapsed() < PATIENCE {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let rate = f64::from(written) / begun.elapsed().as_secs_f64();
+    let written_at = Instant::now();
+    while marks.count(Mark::Mailed) < marks.count(Mark::Sent) && written_at.elapsed() < QUIET {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     over.cancel();
     listening.await??;
     drop(looking);
     daemon.stop().await?;
-    written?;
     for mark in [Mark::Readable, Mark::Durable, Mark::Revoked, Mark::Mailed] {
         let (count, sent) = (marks.count(mark), marks.count(Mark::Sent));
         ensure!(count == sent, "{mark:?}: {count} of {sent} thefts");
     }
-    Ok(WAYS.map(|(kind, _)| marks.of(kind)))
+    Ok((rate, WAYS.map(|(kind, _)| marks.of(kind))))
 }
 
 /// Records before those that are timed, of families that come no more: their tokens would be found used.
@@ -201,37 +246,38 @@ async fn look(store: Store, marks: Marks) {
         severity_min: Some(Severity::Critical),
         ..DetectionFilter::default()
     };
-    let page = Page {
-        before: None,
-        limit: 20,
-    };
+    let mut next = None;
     loop {
+        let page = Page {
+            before: next.take(),
+            limit: LOOK_AT,
+        };
         if let Ok(found) = store.detections(&grave, page).await {
-            for detection in found.items {
-                let user = detection.user_id.unwrap_or_default();
-                marks.note(&user, Mark::Durable);
+            let users = found.items.into_iter().filter_map(|it| it.user_id);
+            let new = users.filter(|user| marks.is_new(user, Mark::Durable));
+            if new.count() == LOOK_AT as usize {
+                next = found.next;
             }
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        if next.is_none() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
 
-/// Writes the traffic at an even rate, as of now, and a theft every so often.
+/// Writes what is due of the traffic, as of now, and a theft every so often; how many records that were.
 fn write(
     producer: &BaseProducer,
     topic: &str,
-    events: u32,
-    families: u32,
-    rate: f64,
-    victims: &[u32],
+    (events, families): (u32, u32),
+    due: impl Fn() -> f64,
     marks: &Marks,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u32> {
     let begun = Instant::now();
     let mut traffic = Traffic::new(0..families, Timestamp::now());
-    let (mut sent, mut stage) = (0_u32, 0_u32);
+    let (mut sent, mut of_thefts, mut stage) = (0_u32, 0_u32, 0_u32);
     while sent < events {
-        let passed = begun.elapsed();
-        let due = (passed.as_secs_f64() * rate).min(f64::from(events));
+        let due = due().min(f64::from(events));
         while f64::from(sent) < due {
             let Some(next) = traffic.next() else {
                 bail!("traffic has no end");
@@ -240,23 +286,22 @@ fn write(
             sent += 1;
         }
         // Every so often another family begins, the one of some turns ago is used, and one before that stolen.
-        while THEFT_EVERY * stage <= passed {
+        while THEFT_EVERY * stage <= begun.elapsed() {
             for (kind, turns) in [
                 (Kind::Issue, 0),
                 (Kind::Refresh, STOLEN_AFTER),
                 (WAYS[stage as usize % 2].0, 2 * STOLEN_AFTER),
             ] {
-                let victim = stage
-                    .checked_sub(turns)
-                    .and_then(|at| victims.get(at as usize));
-                if let Some(family) = victim {
+                if let Some(turn) = stage.checked_sub(turns) {
                     let theft = Presentation {
                         time_ms: 0,
-                        family: *family,
+                        // Of a user with no other, beyond those of the traffic.
+                        family: (families / 5 + 1 + turn) * 5,
                         generation: 0,
                         kind,
                     };
                     send(producer, topic, theft, Some(marks))?;
+                    of_thefts += 1;
                 }
             }
             stage += 1;
@@ -265,7 +310,7 @@ fn write(
         std::thread::sleep(SLICE);
     }
     producer.flush(PATIENCE)?;
-    Ok(())
+    Ok(sent + of_thefts)
 }
 
 fn send(

@@ -39,9 +39,14 @@ pub(crate) struct Marks(
 
 impl Marks {
     pub(crate) fn note(&self, user: &str, mark: Mark) {
+        self.is_new(user, mark);
+    }
+
+    /// Notes it, and tells whether it was not noted before.
+    pub(crate) fn is_new(&self, user: &str, mark: Mark) -> bool {
         let now = Instant::now();
         let mut marks = self.0.lock().expect("marks");
-        marks.entry((user.to_owned(), mark)).or_insert(now);
+        *marks.entry((user.to_owned(), mark)).or_insert(now) == now
     }
 
     pub(crate) fn note_kind(&self, user: &str, kind: Kind) {
@@ -52,6 +57,16 @@ impl Marks {
     pub(crate) fn has(&self, user: &str, mark: Mark) -> bool {
         let marks = self.0.lock().expect("marks");
         marks.contains_key(&(user.to_owned(), mark))
+    }
+
+    /// Users who have the one and not the other.
+    fn with_but_not(&self, one: Mark, other: Mark) -> Vec<String> {
+        let marks = self.0.lock().expect("marks");
+        let with = marks.keys().filter(|(_, it)| *it == one);
+        let users = with.map(|(user, _)| user.clone());
+        users
+            .filter(|user| !marks.contains_key(&(user.clone(), other)))
+            .collect()
     }
 
     /// Those of one kind of theft alone.
@@ -100,20 +115,20 @@ pub(crate) async fn revocations(marks: Marks) -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
-/// Takes mails for anybody, and looks for these users in them.
-pub(crate) async fn mails(marks: Marks, users: Arc<Vec<String>>) -> anyhow::Result<SocketAddr> {
+/// Takes mails for anybody, and looks in them for users of whom there was none yet.
+pub(crate) async fn mails(marks: Marks) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(session(stream, marks.clone(), users.clone()));
+            tokio::spawn(session(stream, marks.clone()));
         }
     });
     Ok(address)
 }
 
 /// The few words of RFC 5321 that a client needs.
-async fn session(stream: TcpStream, marks: Marks, users: Arc<Vec<String>>) -> std::io::Result<()> {
+async fn session(stream: TcpStream, marks: Marks) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     stream.write_all(b"220 bench\r\n").await?;
     let mut line = String::new();
@@ -126,7 +141,8 @@ async fn session(stream: TcpStream, marks: Marks, users: Arc<Vec<String>>) -> st
             "DATA" => {
                 stream.write_all(b"354 go on\r\n").await?;
                 let mail = message(&mut stream).await?;
-                let concerned = users.iter().filter(|user| mail.contains(user.as_str()));
+                let waiting = marks.with_but_not(Mark::Sent, Mark::Mailed);
+                let concerned = waiting.iter().filter(|user| mail.contains(user.as_str()));
                 concerned.for_each(|user| marks.note(user, Mark::Mailed));
                 "250 taken"
             }

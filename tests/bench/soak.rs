@@ -11,7 +11,6 @@ mod memory;
 mod verdict;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -152,7 +151,7 @@ async fn home(
     ended: &Marks,
 ) -> anyhow::Result<Home> {
     let api = listeners::revocations(ended.clone()).await?;
-    let mail = listeners::mails(ended.clone(), Arc::default()).await?;
+    let mail = listeners::mails(ended.clone()).await?;
     let home = Home::new(&format!(
         "{WORLD_CONFIG}\
          sources:\n  - name: auth\n    kafka: {{ brokers: [\"{broker}\"], topics: [{topic}], group: \"{topic}-daemon\" }}\n    \
