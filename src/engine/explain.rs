@@ -198,7 +198,11 @@ impl Engine {
             }
         }
         let step = fulfilled.ok_or("the event is none of those that it counts")?;
-        let key = keyed::memory_key(Key::new(&rule.name), kind.by(), &passing);
+        let key = keyed::memory_key(
+            Key::new(&rule.name),
+            kind.by(),
+            (passing.event, passing.scope),
+        );
         let key = key.ok_or("the event lacks what it counts by")?;
         let record = self.state.keyed.get(key);
         let record = record.ok_or("nothing is remembered of what it counts by")?;

@@ -199,10 +199,14 @@ fn key_values<'a>(by: &[KeyField], event: &'a Enriched) -> Option<Vec<Cow<'a, st
 }
 
 /// Where a rule keeps what it remembers of the event's key; `None` where the event lacks a part of it.
-pub(super) fn memory_key(rule: Key, by: &[KeyField], passing: &Passing<'_>) -> Option<u64> {
-    let mut key = passing.scope.rule(rule);
+pub(super) fn memory_key(
+    rule: Key,
+    by: &[KeyField],
+    (event, scope): (&Enriched, Scope),
+) -> Option<u64> {
+    let mut key = scope.rule(rule);
     for field in by {
-        key.add(field.bytes_of(passing.event)?.as_ref());
+        key.add(field.bytes_of(event)?.as_ref());
     }
     Some(key.hash())
 }
@@ -231,7 +235,7 @@ pub(super) fn party_of(sources: &Sources<'_>, passing: &Passing<'_>) -> Party {
 
 /// An event that is put aside may begin a memory, which those that come meanwhile then join.
 fn begin(state: &mut State, asked: &Asked<'_>, passing: &Passing<'_>) {
-    if let Some(key) = memory_key(asked.key, asked.kind.by(), passing) {
+    if let Some(key) = memory_key(asked.key, asked.kind.by(), (passing.event, passing.scope)) {
         let record = state.keyed.get_or_insert_with(key, Box::default);
         record.touch(asked.kind, passing.time);
     }
@@ -253,7 +257,7 @@ fn take(state: &mut State, asked: &Asked<'_>, passing: &Passing<'_>, out: &mut V
         step,
         ..
     } = *asked;
-    let Some(key) = memory_key(key, kind.by(), passing) else {
+    let Some(key) = memory_key(key, kind.by(), (passing.event, passing.scope)) else {
         return;
     };
     let event = passing.event;

@@ -15,6 +15,7 @@
 mod account;
 mod active;
 mod aftermath;
+mod ahead;
 mod blocks;
 mod compiled;
 mod cut;
@@ -116,6 +117,9 @@ fn millis(duration: Duration) -> i64 {
 }
 
 impl Engine {
+    /// How many events are looked at together before they come.
+    pub const LOOKS_AHEAD: usize = ahead::AT_ONCE;
+
     pub fn new(rules: &RuleSet, clients: Clients, lateness: Duration) -> Self {
         Self {
             compiled: Compiled::new(rules, clients, Tenants::default()),
@@ -195,6 +199,11 @@ impl Engine {
             // An output belongs to the event that released it: what was judged before is not judged again.
             out.truncate(before);
         }
+    }
+
+    /// Looks at what these events, which come next, will ask for: [`Self::LOOKS_AHEAD`] of them at most.
+    pub fn look_ahead<'a>(&self, events: impl Iterator<Item = &'a Enriched>) {
+        ahead::fetch(&self.state, &self.compiled, events);
     }
 
     /// How far behind the partition's own watermark an event may come and still be acted upon.

@@ -54,7 +54,7 @@ impl Repeats {
     pub(super) fn is_new(&mut self, key: u64, now: i64) -> bool {
         self.leaving.pop();
         let shard = shard_of(key);
-        if self.previous[shard].contains(&key) || self.current[shard].contains(&key) {
+        if self.knows(key) {
             return false;
         }
         Arc::make_mut(&mut self.current[shard]).insert(key);
@@ -67,6 +67,12 @@ impl Repeats {
             self.turned_at = now;
         }
         true
+    }
+
+    /// Whether the event came before.
+    pub(super) fn knows(&self, key: u64) -> bool {
+        let shard = shard_of(key);
+        self.previous[shard].contains(&key) || self.current[shard].contains(&key)
     }
 
     /// Every shard, those of the generation before last.

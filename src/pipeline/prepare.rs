@@ -60,6 +60,16 @@ pub(super) enum What {
     Canary(Option<Canary>),
 }
 
+impl Item {
+    /// Of the authorization server.
+    pub(super) fn event(&self) -> Option<&Enriched> {
+        match &self.what {
+            What::Event(event) => Some(event),
+            _ => None,
+        }
+    }
+}
+
 impl Preparer {
     /// With the form of each source.
     pub fn new(forms: HashMap<Text, Arc<dyn Decoder>>, tables: Arc<Tables>) -> Self {

@@ -104,8 +104,13 @@ impl Worker {
     /// before, by this daemon or by the one before it: what they cause is durable, so only the memory of it is made anew.
     pub fn take(&mut self, batch: &mut Prepared, again: bool, taken: &mut Taken) {
         let partition = self.number(&batch.partition);
-        for item in batch.items.drain(..) {
-            self.item(item, (partition, batch.arrived_at), again, taken);
+        let mut items = batch.items.drain(..);
+        while let Some(next) = items.as_slice().chunks(Engine::LOOKS_AHEAD).next() {
+            let count = next.len();
+            self.engine.look_ahead(next.iter().filter_map(Item::event));
+            for item in items.by_ref().take(count) {
+                self.item(item, (partition, batch.arrived_at), again, taken);
+            }
         }
         if let Some(time) = batch.tick {
             self.apply(&Input::Tick { partition, time }, false, &mut taken.output);
