@@ -80,3 +80,13 @@ pub(crate) fn resident_bytes() -> u64 {
         .and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * PAGE_BYTES
 }
+
+/// A count or a rate.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "none is negative, or more than some millions"
+)]
+pub(crate) fn in_whole(value: f64) -> u32 {
+    value as u32
+}

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::daemon::{Daemon, Home};
 use crate::kafka;
 use crate::listeners::{self, Marks};
+use crate::machine;
 use crate::table::line;
 use crowd::{Crowd, Families};
 use memory::Samples;
@@ -66,7 +67,7 @@ pub(crate) fn run(broker: &str, plan: Plan) -> anyhow::Result<()> {
 }
 
 async fn soak(broker: &str, topic: &str, plan: Plan, rate: f64) -> anyhow::Result<()> {
-    let families = in_whole(rate * REFRESH_EVERY.as_secs_f64());
+    let families = machine::in_whole(rate * REFRESH_EVERY.as_secs_f64()).max(1);
     let begun = Timestamp::now();
     let settings = Settings {
         users: plan.people,
@@ -220,13 +221,4 @@ fn by_rule(found: &[serde_json::Value]) -> anyhow::Result<()> {
     let rules: Vec<String> = rules.collect();
     line(&format!("findings by rule: {}", rules.join(", ")))?;
     Ok(())
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "some millions"
-)]
-fn in_whole(value: f64) -> u32 {
-    value.max(1.0) as u32
 }

@@ -27,7 +27,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        places::write_city_asn(folder.path(), &input::localities(), Timestamp::now())?;
+        write_geoip(folder.path())?;
         Ok(Self { folder })
     }
 
@@ -45,16 +45,16 @@ impl World {
         let path: PathBuf = self.folder.path().join("config.yaml");
         Config::parse(&text_of(rules, more), &path).map_err(|faults| anyhow!("{faults:?}"))
     }
-
-    /// The same as a file, for a process of its own.
-    pub(crate) fn write_config(&self, rules: &[&str], more: &str) -> anyhow::Result<PathBuf> {
-        let path = self.folder.path().join("config.yaml");
-        std::fs::write(&path, text_of(rules, more))?;
-        Ok(path)
-    }
 }
 
-fn text_of(rules: &[&str], more: &str) -> String {
+/// What the addresses of the traffic are looked up in, beside the configuration.
+pub(crate) fn write_geoip(folder: &Path) -> anyhow::Result<()> {
+    places::write_city_asn(folder, &input::localities(), Timestamp::now())?;
+    Ok(())
+}
+
+/// A configuration with some of the rule files.
+pub(crate) fn text_of(rules: &[&str], more: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
     let paths = rules.iter().map(|file| folder.join(file));
     let paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
