@@ -13,6 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 /// A block is closed when it is as large: small enough to grow in a moment, large enough that its head does not count.
 const BLOCK_BYTES: usize = 256 * 1024;
 const HEAD_BYTES: usize = 1 + 4 + 4;
+/// For the last entry of a block, so that it need not grow: a family is some kilobytes at most.
+const ENTRY_ROOM: usize = 16 * 1024;
 
 /// Version of the form; another one is not read: what it held is made anew from what the sources have.
 const VERSION: u32 = 14;
@@ -40,6 +42,7 @@ impl Blocks {
     /// Appends an entry; returns its bytes.
     pub(super) fn push(&mut self, entry: &impl Serialize) -> usize {
         if self.open.is_empty() {
+            self.open.reserve_exact(BLOCK_BYTES + ENTRY_ROOM);
             self.open.resize(HEAD_BYTES, 0);
         }
         let before = self.open.len();

@@ -302,8 +302,13 @@ impl Engine {
         self.state.held()
     }
 
-    /// Everything remembered, in a versioned form: made in one piece, which takes seconds where there is much.
+    /// Everything remembered, in a versioned form: made at once, which takes seconds where there is much.
     pub fn snapshot(&self) -> Vec<u8> {
+        self.snapshot_in_pieces().concat()
+    }
+
+    /// The same in pieces: in one it would have to be copied.
+    pub fn snapshot_in_pieces(&self) -> Vec<Vec<u8>> {
         self.state.saved()
     }
 
@@ -313,8 +318,7 @@ impl Engine {
         self.state.begin_round();
     }
 
-    /// Goes on with the round for about a millisecond. When it is complete, that is the form of `snapshot`, in pieces: in one it
-    /// would have to be copied.
+    /// Goes on with the round for about a millisecond. When it is complete, that is the form of `snapshot_in_pieces`.
     pub fn go_on_with_round(&mut self) -> Option<Vec<Vec<u8>>> {
         self.state.go_on(limits::ROUND_PIECE_BYTES)
     }

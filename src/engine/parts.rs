@@ -126,15 +126,15 @@ impl State {
         self.parts().into_iter().map(held).collect()
     }
 
-    /// The saved form, made in one piece.
-    pub(super) fn saved(&self) -> Vec<u8> {
-        let mut bytes = self.head();
+    /// The saved form, made at once.
+    pub(super) fn saved(&self) -> Vec<Vec<u8>> {
+        let mut pieces = vec![self.head()];
         for (number, (_, part)) in (0..).zip(self.parts()) {
             let mut blocks = Blocks::new(number);
             part.save(&mut blocks);
-            bytes.extend(blocks.into_pieces().into_iter().flatten());
+            pieces.extend(blocks.into_pieces());
         }
-        bytes
+        pieces
     }
 
     /// Begins a round of saving; another one is given up.

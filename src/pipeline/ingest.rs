@@ -515,6 +515,10 @@ impl Loop {
                 ))))?;
         }
         self.save_at_the_end().await;
+        let worker = self.worker;
+        // To free what millions of families hold takes seconds; nobody is to wait for that.
+        let freeing = std::thread::Builder::new().name("free".to_owned());
+        drop(freeing.spawn(move || drop(worker)));
         Ok(())
     }
 }

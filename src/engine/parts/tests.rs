@@ -124,7 +124,7 @@ fn apply(state: &mut State, step: &Step) {
 }
 
 /// What a round's saved form brings back, in the form of a state that stands still.
-fn again(pieces: &[Vec<u8>]) -> Vec<u8> {
+fn again(pieces: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let restored = State::restored(&pieces.concat()).expect("a saved form");
     restored.saved()
 }
@@ -203,7 +203,7 @@ fn a_form_that_was_cut_off_or_changed_is_refused_or_gives_a_state() {
     (0..60).for_each(|number| touch(&mut state, number));
     (0..9).for_each(|number| apply(&mut state, &Step::PutAside(0, number)));
     state.repeats.is_new(7, 0);
-    let whole = state.saved();
+    let whole = state.saved().concat();
     for length in 0..whole.len() {
         assert!(State::restored(&whole[..length]).is_none(), "{length}");
     }
@@ -213,7 +213,7 @@ fn a_form_that_was_cut_off_or_changed_is_refused_or_gives_a_state() {
             damaged[at] ^= bit;
             // Whatever it says by now, it breaks nothing.
             if let Some(restored) = State::restored(&damaged) {
-                assert!(State::restored(&restored.saved()).is_some());
+                assert!(State::restored(&restored.saved().concat()).is_some());
             }
         }
     }

@@ -155,7 +155,7 @@ impl Loop {
         }
     }
 
-    /// At a clean stop: what is being written is waited for, and then all that there is is saved, in one piece.
+    /// At a clean stop: what is being written is waited for, and then all that there is is saved at once.
     pub(super) async fn save_at_the_end(&mut self) {
         self.give_up_round();
         if let Some(task) = self.saving.task.take()
@@ -169,7 +169,7 @@ impl Loop {
         let saved = match self.store.newest_detection().await {
             Ok(detections) => {
                 let round = self.round(detections);
-                let snapshot = round.snapshot(vec![self.worker.engine.snapshot()]);
+                let snapshot = round.snapshot(self.worker.engine.snapshot_in_pieces());
                 self.store.save_snapshot(&snapshot, (self.now)()).await
             }
             Err(error) => Err(error),
