@@ -295,7 +295,7 @@ pub const METRIC_CHAINS_MAX: usize = 200_000;
 pub const TOP_NAMES_MAX: usize = 1000;
 /// Ranges of missing ids that a cursor by id remembers; beyond, the oldest are given up and counted. Eight writers left 953 open.
 pub const SQL_GAPS_MAX: usize = 2000;
-/// A backlog of more ids waits until its holes are known to be no late rows, but not longer than the next.
+/// A backlog of more ids with many holes waits until they are known to be no late rows, but not longer than the next.
 pub const SQL_BACKLOG_IDS: i64 = 10_000;
 pub const SQL_BACKLOG_WAIT: Duration = Duration::from_secs(15);
 /// Between warnings that rows are no longer looked for.

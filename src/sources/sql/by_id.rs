@@ -236,7 +236,8 @@ impl ById {
         Ok(page)
     }
 
-    /// Before a long backlog is read its holes must be known to be just that, or they would crowd out real gaps.
+    /// The holes of a long backlog must be known to be just that before many of them are passed, or they would crowd out real
+    /// gaps.
     async fn waits_for_past(&mut self, session: &mut Session, horizon: Horizon, tracker: &mut Tracker) -> Result<bool, Fault> {
         if self.past.is_settled {
             return Ok(false);
@@ -258,7 +259,9 @@ impl ById {
             }
         }
         let is_long = border.saturating_sub(tracker.high()) > limits::SQL_BACKLOG_IDS;
-        Ok(is_long && !self.past.is_settled && waited_ms < ms(limits::SQL_BACKLOG_WAIT))
+        // As long as there is room for them they are watched like any other.
+        let is_crowded = tracker.open().len() > limits::SQL_GAPS_MAX / 2;
+        Ok(is_long && is_crowded && !self.past.is_settled && waited_ms < ms(limits::SQL_BACKLOG_WAIT))
     }
 
     /// Whether ids have begun again below those that were read, and if so, from where they are read then.
@@ -549,3 +552,6 @@ fn chosen(all: Vec<Column>, layout: &IdLayout<'_>) -> Result<(Vec<Column>, usize
         .unwrap_or_default();
     Ok((columns, id_at))
 }
+
+#[cfg(test)]
+mod tests;
