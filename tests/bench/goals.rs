@@ -137,7 +137,7 @@ fn of_families(many: u32) -> anyhow::Result<Vec<Goal>> {
 }
 
 fn of_latency(broker: &str, events: u32) -> anyhow::Result<Vec<Goal>> {
-    let lanes = latency::run(broker, events, (events / 2).max(1))?;
+    let lanes = latency::run(broker, events)?;
     let [honoured, _] = &lanes;
     let p99 = |from, to| percentile(&sorted(honoured.between(from, to).into_iter()), 99);
     let goal = |what, wanted, most: f64, measured: f64| Goal {

@@ -190,22 +190,6 @@ pub(crate) fn all_partitions(topic: &str) -> anyhow::Result<TopicPartitionList> 
     Ok(assignment)
 }
 
-/// Events a second that the daemon reads where they all wait for it.
-pub(crate) fn daemon_rate(
-    runtime: &tokio::runtime::Runtime,
-    broker: &str,
-    events: u32,
-    families: u32,
-) -> anyhow::Result<f64> {
-    let topic = format!("tokenwarden-rate-{}", std::process::id());
-    runtime.block_on(make_topic(broker, &topic))?;
-    let measured = produce(broker, &topic, events, 0..families)
-        .and_then(|_| runtime.block_on(watch_daemon(broker, &topic, events, &ALL_RULES)));
-    runtime.block_on(delete_topic(broker, &topic));
-    let turn = measured?;
-    Ok(f64::from(turn.events) / turn.wall.as_secs_f64())
-}
-
 async fn watch_daemon(
     broker: &str,
     topic: &str,

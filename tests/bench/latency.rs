@@ -41,24 +41,34 @@ const ROAMING: u32 = 0xc612_0000;
 /// Until the last mail is out.
 const QUIET: Duration = Duration::from_mins(1);
 
-pub(crate) fn run(broker: &str, events: u32, families: u32) -> anyhow::Result<[Marks; 2]> {
+pub(crate) fn run(broker: &str, events: u32) -> anyhow::Result<[Marks; 2]> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let (most, _) = runtime.block_on(on_a_topic(broker, events, families, Pace::Follow))?;
+    let most = runtime.block_on(most(broker, events))?;
     let half = most / 2.0;
-    let pace = Pace::Even(half);
-    let (_, lanes) = runtime.block_on(on_a_topic(broker, events, families, pace))?;
+    let (_, lanes) = runtime.block_on(on_a_topic(broker, events, Pace::Even(half)))?;
     let stolen: usize = lanes.iter().map(|it| it.count(Mark::Sent)).sum();
     line("")?;
     line(&format!(
-        "latency: {half:.0} events/s, half of the most in this run ({most:.0}); {families} families, {stolen} thefts"
+        "latency: {half:.0} events/s, half of the most in this run ({most:.0}); {families} families, {stolen} thefts",
+        families = families_of(events)
     ))?;
     for (marks, (_, what)) in lanes.iter().zip(WAYS) {
         line("")?;
         lane(marks, what)?;
     }
     Ok(lanes)
+}
+
+/// Events a second that go through while they are written.
+pub(crate) async fn most(broker: &str, events: u32) -> anyhow::Result<f64> {
+    Ok(on_a_topic(broker, events, Pace::Follow).await?.0)
+}
+
+/// So many that each is refreshed once: as often as they come here, more would be an attack.
+fn families_of(events: u32) -> u32 {
+    (events / 2).max(1)
 }
 
 /// How fast the traffic is written.
@@ -127,17 +137,12 @@ fn row(what: &str, times: &[f64], base: f64) -> anyhow::Result<()> {
 }
 
 /// Events a second from the first written to the last committed, and the marks of the thefts among them.
-async fn on_a_topic(
-    broker: &str,
-    events: u32,
-    families: u32,
-    pace: Pace,
-) -> anyhow::Result<(f64, [Marks; 2])> {
+async fn on_a_topic(broker: &str, events: u32, pace: Pace) -> anyhow::Result<(f64, [Marks; 2])> {
     static MADE: AtomicU32 = AtomicU32::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let topic = format!("tokenwarden-latency-{}-{number}", std::process::id());
     kafka::make_topic(broker, &topic).await?;
-    let measured = measure(broker, &topic, events, families, pace).await;
+    let measured = measure(broker, &topic, events, pace).await;
     kafka::delete_topic(broker, &topic).await;
     measured
 }
@@ -146,7 +151,6 @@ async fn measure(
     broker: &str,
     topic: &str,
     events: u32,
-    families: u32,
     pace: Pace,
 ) -> anyhow::Result<(f64, [Marks; 2])> {
     let marks = Marks::default();
@@ -188,7 +192,7 @@ async fn measure(
         let (topic, marks, read) = (topic.to_owned(), marks.clone(), Arc::clone(&read));
         tokio::task::spawn_blocking(move || {
             let due = || pace.due(begun, &read);
-            write(&producer, &topic, (events, families), due, &marks)
+            write(&producer, &topic, events, due, &marks)
         })
     };
     while !writing.is_finished() {
@@ -269,11 +273,11 @@ async fn look(store: Store, marks: Marks) {
 fn write(
     producer: &BaseProducer,
     topic: &str,
-    (events, families): (u32, u32),
+    events: u32,
     due: impl Fn() -> f64,
     marks: &Marks,
 ) -> anyhow::Result<u32> {
-    let begun = Instant::now();
+    let (begun, families) = (Instant::now(), families_of(events));
     let mut traffic = Traffic::new(0..families, Timestamp::now());
     let (mut sent, mut of_thefts, mut stage) = (0_u32, 0_u32, 0_u32);
     while sent < events {

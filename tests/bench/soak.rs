@@ -1,4 +1,4 @@
-//! Half of what the daemon reads at most, for as long as asked, with everything on: is its memory flat, does it log no error,
+//! Half of what goes through at most, for as long as asked, with everything on: is its memory flat, does it log no error,
 //! and does it find what the same events give offline?
 //!
 //! The daemon is the program itself in a process of its own, so that its memory is nobody else's. It reads a real broker: a
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::daemon::{Daemon, Home};
 use crate::kafka;
+use crate::latency;
 use crate::listeners::{self, Marks};
 use crate::machine;
 use crate::table::line;
@@ -49,16 +50,15 @@ pub(crate) struct Plan {
     pub(crate) minutes: u32,
     /// Of the population.
     pub(crate) people: u32,
-    /// With how many events, in how many families, the daemon's most is measured first.
+    /// With how many events the most is measured first.
     pub(crate) events: u32,
-    pub(crate) families: u32,
 }
 
 pub(crate) fn run(broker: &str, plan: Plan) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let most = kafka::daemon_rate(&runtime, broker, plan.events, plan.families)?;
+    let most = runtime.block_on(latency::most(broker, plan.events))?;
     let topic = format!("tokenwarden-soak-{}", std::process::id());
     runtime.block_on(kafka::make_topic(broker, &topic))?;
     let soaked = runtime.block_on(soak(broker, &topic, plan, most / 2.0));
@@ -78,7 +78,7 @@ async fn soak(broker: &str, topic: &str, plan: Plan, rate: f64) -> anyhow::Resul
     };
     line("")?;
     line(&format!(
-        "soak: {} min at {rate:.0} events/s, half of the daemon's most in this run; {families} families refreshed every {every} s, \
+        "soak: {} min at {rate:.0} events/s, half of the most in this run; {families} families refreshed every {every} s, \
          {} people beside them, seed {}; the first third warms up",
         plan.minutes,
         plan.people,

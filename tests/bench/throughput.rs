@@ -114,7 +114,6 @@ fn main() -> anyhow::Result<()> {
             minutes: args.minutes.get(),
             people: args.people.get(),
             events,
-            families,
         };
         return soak::run(broker()?, plan);
     }
@@ -139,8 +138,7 @@ fn main() -> anyhow::Result<()> {
             again::run(broker()?, events, families, runs)?;
         }
         if wanted(Subject::Latency) {
-            // So many that each is refreshed once: as often as they come here, more would be an attack.
-            latency::run(broker()?, events, (events / 2).max(1))?;
+            latency::run(broker()?, events)?;
         }
     }
     if all && args.postgres.is_none() {
