@@ -96,6 +96,8 @@ async fn what_is_read_is_remembered_to_the_last_bit_over_an_embedded_store() {
     remembers_the_same(&killed, &calm, &traffic).await;
 }
 
+const CANARY_THROUGH: &str = "tokenwarden_canary_last_success_timestamp_seconds";
+
 /// Whom a call reaches while nothing can be recorded.
 const DOING_EMBEDDED: [Between; 3] = [
     Between {
@@ -127,6 +129,13 @@ async fn what_is_to_be_done_is_done_under_the_same_key_over_an_embedded_store() 
     println!("killed while a batch is judged and cannot be committed");
     let mut store = Locked::of(killed.home.path());
     let mut daemon = killed.home.start_ready().await;
+    // Else it is the canary's commit that waits, and no record is taken behind it.
+    daemon
+        .wait("the first canary is through", async |daemon| {
+            let through = daemon.metric(CANARY_THROUGH, "").await > 0.0;
+            through.then_some(())
+        })
+        .await;
     store.hold_when("1", &daemon).await;
     records.write(&killed, pieces.next().unwrap()).await;
     daemon
