@@ -356,10 +356,11 @@ async fn what_was_listed_for_review_stands_in_the_digest_until_it_is_closed() {
     bench.start(&mails);
     bench.marked().await;
     let mut incidents = Vec::new();
+    // No boundary between the parts of a mail, which is drawn at random, has a full stop.
     for (user, decision) in [
-        ("u1", Decision::Execute),
-        ("u2", Decision::Execute),
-        ("u3", Decision::Observe),
+        ("u.1", Decision::Execute),
+        ("u.2", Decision::Execute),
+        ("u.3", Decision::Observe),
     ] {
         let mut output = theft(user);
         output.actions.truncate(1);
@@ -389,7 +390,7 @@ async fn what_was_listed_for_review_stands_in_the_digest_until_it_is_closed() {
     bench.set("2026-11-21T07:01:00Z");
     let mail = bench.read(1).await.remove(0);
     let (_, listed) = mail.split_once("Listed for review").unwrap();
-    for (user, is_open) in [("u1", true), ("u2", false), ("u3", true)] {
+    for (user, is_open) in [("u.1", true), ("u.2", false), ("u.3", true)] {
         assert_eq!(listed.contains(user), is_open, "{user}: {mail}");
     }
     assert!(listed.contains("incidents close ID --as benign"), "{mail}");
