@@ -17,7 +17,7 @@ use tokenwarden::model::{Commit, Timestamp};
 use tokenwarden::store::{OpenAs, Queue, Snapshot, Store, StoreError};
 
 use crate::daemon::{Daemon, Home, PATIENCE, http_client};
-use crate::flagship_run::{RECEIVED, Run};
+use crate::flagship_run::{Outcome, RECEIVED, Run};
 use crate::kafka::Topic;
 use crate::keycloak_realm::env;
 use crate::kills::{Records, database, execute, table};
@@ -26,6 +26,8 @@ use crate::traffic::{Traffic, traffic};
 
 const FAMILIES: usize = 200;
 const SNAPSHOTS: &str = ", snapshot_every: 1s";
+/// Time goes on by itself every second where nothing comes, and questions wait for two.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// As the exit code says that a run failed.
 const FAILED: i32 = 3;
 
@@ -153,6 +155,19 @@ impl Pair {
         )
     }
 
+    /// What the second daemon has done, once a question that time alone answers brings nothing more.
+    async fn at_rest(&self) -> Outcome {
+        let mut before = self.run.outcome(&self.second).await;
+        loop {
+            tokio::time::sleep(ANSWERED_WITHIN).await;
+            let now = self.run.outcome(&self.second).await;
+            if now == before {
+                return now;
+            }
+            before = now;
+        }
+    }
+
     /// The second daemon comes to the end: everything was done once.
     async fn finish(self) -> Run {
         let outcome = self.run.finish(self.second, &self.traffic).await;
@@ -207,7 +222,7 @@ async fn frozen(mut pair: Pair) {
     pair.run
         .come_to_the_end(&mut pair.second, &pair.traffic)
         .await;
-    let before = pair.run.outcome(&pair.second).await;
+    let before = pair.at_rest().await;
     let (calls, written) = (pair.run.api.calls(), pair.written().await);
     assert_eq!(written.1.len(), 1, "of the one that leads");
 
