@@ -133,10 +133,8 @@ impl Ahead {
             let heard = own.next().and_then(|(_, it)| it.0.parse().ok());
             restored.worker.heard_before(heard.unwrap_or(0));
         }
-        if restored.knows != Restorable::Nothing {
-            let judged = store.detections_since_snapshot().await?;
-            restored.worker.judged_before(judged);
-        }
+        let judged = store.detections_since_snapshot().await?;
+        restored.worker.judged_before(judged);
         Ok(restored)
     }
 

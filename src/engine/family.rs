@@ -160,7 +160,8 @@ impl Family {
         if !event.succeeded() && self.accepted_since.is_some() {
             return;
         }
-        if !self.named && (event.family_id.is_some() || time < self.id_time) {
+        let is_earlier = time < self.id_time && !self.is_told();
+        if !self.named && (event.family_id.is_some() || is_earlier) {
             self.id = id_of(event);
             self.named = event.family_id.is_some();
             self.id_time = time;
@@ -197,6 +198,12 @@ impl Family {
         (self.user_id, self.client_id, self.session_id) = (None, None, None);
     }
 
+    /// Whether somebody was told of it by its id: that stands until the server names it, or what was done to the family
+    /// would be done once more under another name.
+    const fn is_told(&self) -> bool {
+        !self.released.is_empty()
+    }
+
     /// Whether it is known by this id, or one of its tokens is.
     pub(super) fn is_called(&self, id: &str) -> bool {
         let token = TokenHash::of(id);
@@ -211,7 +218,11 @@ impl Family {
 
     /// Takes over what was filed under another key for the same family.
     pub(super) fn absorb(&mut self, other: Self) {
-        if !self.named && (other.named || other.id_time < self.id_time) {
+        let by_other = match (self.is_told(), other.is_told()) {
+            (mine, theirs) if mine == theirs => other.id_time < self.id_time,
+            (_, theirs) => theirs,
+        };
+        if !self.named && (other.named || by_other) {
             self.id = other.id;
             self.named = other.named;
             self.id_time = other.id_time;

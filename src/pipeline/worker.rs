@@ -199,33 +199,37 @@ impl Worker {
 
     fn apply(&mut self, input: &Input, again: bool, output: &mut Output) {
         self.engine.apply(input, &mut self.found);
-        if again {
-            return self.remember();
+        let mut found = std::mem::take(&mut self.found);
+        for found in found.drain(..) {
+            if self.judged.contains(&found.detection.id) {
+                self.remember(found);
+            } else if !again {
+                self.decide(found, output);
+            }
+            // Else it was muted when it was read first (a warm-up), or is a new rule's: the past is not judged again.
         }
-        for found in self.found.drain(..) {
-            let before = output.actions.len();
-            self.policy.decide(found, output);
-            if self.assume_done {
-                for action in output.actions[before..]
-                    .iter()
-                    .filter(|a| a.decision == Decision::Execute && a.kind != ActionKind::Notify)
-                {
-                    self.engine
-                        .assume_done(action.kind, &action.target, action.event_time);
-                }
+        self.found = found;
+    }
+
+    fn decide(&mut self, found: Found, output: &mut Output) {
+        let before = output.actions.len();
+        self.policy.decide(found, output);
+        if self.assume_done {
+            for action in output.actions[before..]
+                .iter()
+                .filter(|a| a.decision == Decision::Execute && a.kind != ActionKind::Notify)
+            {
+                self.engine
+                    .assume_done(action.kind, &action.target, action.event_time);
             }
         }
     }
 
-    /// What was decided before is decided once more for the policy's memory: open incidents, spent budgets. Findings that
-    /// are not known to the store were muted then (a warm-up) or are those of a new rule: the past is not judged again.
-    fn remember(&mut self) {
-        let mut known = Output::default();
-        for found in self.found.drain(..) {
-            if self.judged.contains(&found.detection.id) {
-                self.policy.decide(found, &mut known);
-            }
-        }
+    /// What was decided before is decided once more for the policy's memory: open incidents, spent budgets. Whichever record
+    /// completes it now: where partitions are read in another order than before, it may be one that nobody has read yet, and
+    /// a family that no server has named may go by another name.
+    fn remember(&mut self, found: Found) {
+        self.policy.decide(found, &mut Output::default());
     }
 
     fn number(&mut self, partition: &SourcePartition) -> u32 {

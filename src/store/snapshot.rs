@@ -160,11 +160,12 @@ impl Store {
     }
 
     /// Ids of the detections made since the older of the snapshots kept: what reading again may find again. By their order, since
-    /// a clock may be set back; of a snapshot that does not know it, by time.
+    /// a clock may be set back; of a snapshot that does not know it, by time. All of them where none was ever kept.
     pub async fn detections_since_snapshot(&self) -> Result<HashSet<Text>, StoreError> {
         let rows = sqlx::query(
             "SELECT id FROM detection WHERE seq > (SELECT MIN(detections) FROM snapshot WHERE complete = 1) OR recorded_at >=
-                (SELECT MIN(created_at) FROM snapshot WHERE complete = 1 AND detections IS NULL) - $1",
+                (SELECT MIN(created_at) FROM snapshot WHERE complete = 1 AND detections IS NULL) - $1
+                OR NOT EXISTS (SELECT 1 FROM snapshot WHERE complete = 1)",
         )
         .bind(CLOCKS_APART_MS)
         .fetch_all(self.reader())

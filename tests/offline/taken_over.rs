@@ -1,7 +1,7 @@
 //! The ingest loop when a partition has another owner by the time of the commit: what it caused is not written, what the
 //! others caused is, and nothing is lost when the partition comes back. And when the state is saved while batches come.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tokenwarden::config::{Client, Clients, Response, Rotation, Tenants};
 use tokenwarden::decode::TokenKey;
 use tokenwarden::engine::{Counters, Engine, Sizes};
 use tokenwarden::model::{
-    BreakerReport, Claim, Commit, Mode, Position, RawBatch, RawRecord, SourcePartition, Text,
-    Timestamp,
+    BreakerReport, Claim, Commit, Mode, Output, Position, RawBatch, RawRecord, SourcePartition,
+    StartAt, Text, Timestamp,
 };
 use tokenwarden::pipeline::{
     Archiving, Control, Ingest, IngestError, Observer, Prepared, Preparer, Reload, Restorable,
@@ -232,6 +232,30 @@ async fn families(store: &Store) -> Vec<Text> {
         .filter_map(|it| it.family_id)
         .collect();
     families.into_iter().collect()
+}
+
+/// What a worker that has this behind it makes of a theft that nobody has read yet.
+fn judged(before: HashSet<Text>) -> (Worker, Output) {
+    let claim = Claim {
+        partition: partition("0"),
+        epoch: 1,
+        start: StartAt::Fresh,
+    };
+    let batch = batch(&claim, "4", &theft("f1"));
+    let (mut worker, mut taken) = (worker(), Taken::default());
+    worker.judged_before(before);
+    worker.take(&mut preparer().prepare(&batch), false, &mut taken);
+    (worker, taken.output)
+}
+
+#[test]
+fn what_was_found_before_is_remembered_and_not_answered_again_whatever_completes_it() {
+    let (first, found) = judged(HashSet::new());
+    assert!(!found.actions.is_empty());
+    let ids = found.detections.iter().map(|it| it.id.clone()).collect();
+    let (second, again) = judged(ids);
+    assert_eq!(again, Output::default());
+    assert_eq!(second.policy.snapshot(), first.policy.snapshot());
 }
 
 #[tokio::test]

@@ -31,17 +31,6 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// As the exit code says that a run failed.
 const FAILED: i32 = 3;
 
-/// Each user's records in one partition, as of a producer that names the user as their key. Of a family without a name that lies in
-/// two, hours of which are read at once, another token is the first known one each time: what was done to it before a state was
-/// saved would be done under another name once more.
-fn keyed(mut traffic: Traffic) -> Traffic {
-    for (partition, record) in &mut traffic.records {
-        let record: serde_json::Value = serde_json::from_str(record).unwrap();
-        *partition = i32::from(record["user_id"].as_str().unwrap().len() % 2 == 1);
-    }
-    traffic
-}
-
 /// One that leads, one that stands by, and what they read.
 struct Pair {
     run: Run,
@@ -103,7 +92,7 @@ impl Pair {
             run,
             calm,
             records,
-            traffic: keyed(traffic(FAMILIES, 7)),
+            traffic: traffic(FAMILIES, 7),
             first,
             second,
             store: PgConnection::connect(stores.1).await.unwrap(),

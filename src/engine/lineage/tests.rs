@@ -57,6 +57,10 @@ fn thefts(events: &[Event]) -> usize {
 }
 
 fn thefts_of(inputs: &[Input]) -> usize {
+    thefts_found(inputs).len()
+}
+
+fn thefts_found(inputs: &[Input]) -> Vec<Detection> {
     let rules = crate::rules::load(&[], &[]).expect("the shipped rules");
     let default = Client {
         rotation: Rotation::Enforced,
@@ -71,10 +75,9 @@ fn thefts_of(inputs: &[Input]) -> usize {
     for input in inputs {
         engine.apply(input, &mut found);
     }
-    let is_theft = |found: &&Found| {
-        &*found.detection.rule == "token-reuse" && found.detection.severity >= Severity::High
-    };
-    found.iter().filter(is_theft).count()
+    let found = found.into_iter().map(|found| found.detection);
+    let is_theft = |it: &Detection| &*it.rule == "token-reuse" && it.severity >= Severity::High;
+    found.filter(is_theft).collect()
 }
 
 #[test]
@@ -150,4 +153,32 @@ fn what_we_ended_in_vain_is_no_excuse_for_ever() {
     assert_eq!(thefts_of(&ended), 0, "aftermath of what we did");
     let in_vain = [&begun[..], &attempted, &[input(&goes_on)], &later].concat();
     assert_eq!(thefts_of(&in_vain), 1);
+}
+
+#[test]
+fn a_family_that_was_told_of_keeps_its_name_until_the_server_names_it() {
+    let with = |token: &str, event: Event| Event {
+        token_id: Some(token.into()),
+        ..event
+    };
+    let begun = [issued(0, "laptop"), used(10_000, "laptop")];
+    let theft = [used(60_000, "unknown phone")];
+    let mut earlier = with("before t", used(-5000, "laptop"));
+    earlier.new_token_id = Some("t".into());
+    let again = [used(70_000, "laptop"), used(80_000, "unknown tablet")]
+        .map(|event| with("after 10000", event));
+    let named = again.clone().map(|event| Event {
+        family_id: Some("given".into()),
+        ..event
+    });
+
+    let names = |events: &[&[Event]]| -> Vec<String> {
+        let inputs: Vec<Input> = events.concat().iter().map(input).collect();
+        let found = thefts_found(&inputs).into_iter();
+        found.map(|it| it.family_id.unwrap().to_string()).collect()
+    };
+    let earlier = &[earlier];
+    assert_eq!(names(&[&begun, earlier, &theft, &again]), ["before t"; 2]);
+    assert_eq!(names(&[&begun, &theft, earlier, &again]), ["t"; 2]);
+    assert_eq!(names(&[&begun, &theft, &named]), ["t", "given"]);
 }

@@ -115,6 +115,7 @@ pub(crate) async fn found_since_a_snapshot_goes_by_order(store: Store) {
     };
     let found = async || store.detections_since_snapshot().await.unwrap().len();
     find("u1", 7200).await;
+    assert_eq!(found().await, 1, "all, before a state was ever saved");
     let mut state = snapshot(1);
     store.save_snapshot(&state, at(7200)).await.unwrap();
     assert_eq!(found().await, 1, "by time, with what clocks may be apart");
