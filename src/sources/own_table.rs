@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use super::pace::Pace;
 use super::warm_up::Plan;
@@ -28,6 +29,7 @@ pub struct TableTail {
     name: Text,
     partition: Text,
     table: Arc<dyn OwnTable>,
+    looked: watch::Sender<bool>,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +54,14 @@ impl TableTail {
             name,
             partition: partition.into(),
             table,
+            looked: watch::Sender::new(false),
         }
+    }
+
+    /// Whether the table was looked at, and what stood there handed over: engine time stands until then, so that whatever
+    /// else is read before is remembered for longer than it should be.
+    pub fn looked(&self) -> watch::Receiver<bool> {
+        self.looked.subscribe()
     }
 }
 
@@ -126,6 +135,7 @@ async fn tail(source: &TableTail, context: &Context, worked: &mut bool) -> Resul
             if context.batches.send(batch).await.is_err() {
                 return Ok(());
             }
+            source.looked.send_replace(true);
         }
         if idle {
             tokio::time::sleep(POLL_EVERY).await;

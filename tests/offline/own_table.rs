@@ -89,9 +89,15 @@ async fn a_store_that_fails_is_reported_and_tried_again() {
     let table = Arc::new(MemoryTable::default());
     *table.failures.lock().unwrap() = 1;
     table.add(1);
-    let mut running = Running::start(tail(&table), &Arc::default());
+    let tail = tail(&table);
+    let looked = tail.looked();
+    let mut running = Running::start(tail, &Arc::default());
+    running.reports.wait_for("down").await;
+    assert!(!*looked.borrow());
     assert_eq!(texts(&running.records(1).await), ["row 1"]);
     assert_eq!(running.reports.all(), ["down: the store is away", "up"]);
+    running.tick().await;
+    assert!(*looked.borrow());
     running.stop().await.unwrap();
 }
 

@@ -133,31 +133,40 @@ impl Daemon {
     }
 
     fn spawn_sources(&mut self, context: &Context, canaries: Canaries) {
-        let mut sources: Vec<Box<dyn Source>> = self
-            .controls
-            .config()
-            .sources
-            .iter()
-            .map(|source| self.source(source))
-            .collect();
-        sources.push(Box::new(TableTail::own(
-            OWN_SOURCE.into(),
-            Arc::new(OwnEvents(self.store.clone())),
-        )));
-        sources.push(Box::new(canaries));
-        for source in sources {
-            let (context, name) = (context.clone(), source.name().clone());
-            let cancelled = context.cancel.clone();
-            self.parts.spawn(async move {
-                source
-                    .run(context)
-                    .await
-                    .with_context(|| format!("source {name}"))?;
-                // A source that was told to stop has; the part is over when the daemon is.
-                cancelled.cancelled().await;
-                Ok(())
+        let own = TableTail::own(OWN_SOURCE.into(), Arc::new(OwnEvents(self.store.clone())));
+        let looked = own.looked();
+        self.spawn_source(context, Box::new(own), std::future::ready(()));
+        self.spawn_source(context, Box::new(canaries), std::future::ready(()));
+        for source in &self.controls.config().sources {
+            let mut looked = looked.clone();
+            self.spawn_source(context, self.source(source), async move {
+                // That it never will says the same: then all of them are stopped.
+                drop(looked.wait_for(|looked| *looked).await);
             });
         }
+    }
+
+    fn spawn_source(
+        &mut self,
+        context: &Context,
+        source: Box<dyn Source>,
+        before: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (context, name) = (context.clone(), source.name().clone());
+        let cancelled = context.cancel.clone();
+        self.parts.spawn(async move {
+            tokio::select! {
+                () = cancelled.cancelled() => return Ok(()),
+                () = before => {}
+            }
+            source
+                .run(context)
+                .await
+                .with_context(|| format!("source {name}"))?;
+            // A source that was told to stop has; the part is over when the daemon is.
+            cancelled.cancelled().await;
+            Ok(())
+        });
     }
 
     fn source(&self, source: &SourceConfig) -> Box<dyn Source> {
