@@ -117,14 +117,22 @@ impl Hits {
 
     fn file(&mut self, hit: Hit) {
         let order = |h: &Hit| (h.first, h.step, h.values);
-        let at = self.hits.partition_point(|h| order(h) < order(&hit));
+        let at = self.place_after(|h| order(h) < order(&hit));
         self.hits.make_room();
         self.hits.insert(at, hit);
     }
 
+    /// Behind all of which this is true, as it is of the first ones. Most events come behind all others.
+    fn place_after(&self, is_before: impl Fn(&Hit) -> bool) -> usize {
+        if self.hits.back().is_none_or(&is_before) {
+            return self.hits.len();
+        }
+        self.hits.partition_point(is_before)
+    }
+
     fn same_about(&self, hit: &Hit, grain: i64) -> Option<usize> {
         let from = hit.first.div_euclid(grain) * grain;
-        let start = self.hits.partition_point(|h| h.first < from);
+        let start = self.place_after(|h| h.first < from);
         let same = |h: &Hit| {
             h.values == hit.values
                 && h.step == hit.step
