@@ -13,25 +13,34 @@ use super::blocks::Blocks;
 /// What an entry costs beside its bytes, in bytes: it has to be fetched from memory.
 const ENTRY_COST: usize = 64;
 
+/// Keys that the walk is still to come to.
+pub(super) trait Keys<K>: Default {
+    /// `false` where it was there.
+    fn insert(&mut self, key: K) -> bool;
+    fn remove(&mut self, key: &K) -> bool;
+    /// None up to this key is asked for again.
+    fn forget_to(&mut self, key: K);
+}
+
 #[derive(Debug, Clone)]
-pub(super) struct Cut<K> {
+pub(super) struct Cut<K, S> {
     blocks: Blocks,
     /// Entries of the moment that are not saved yet.
     left: usize,
     /// The greatest key that the walk has passed.
     passed: Option<K>,
     /// Of the keys beyond: what is saved already, or came since.
-    settled: BTreeSet<K>,
+    settled: S,
 }
 
-impl<K: Ord + Copy + Serialize> Cut<K> {
+impl<K: Ord + Copy + Serialize, S: Keys<K>> Cut<K, S> {
     /// Of a part that has so many entries.
-    pub(super) const fn new(part: u8, entries: usize) -> Self {
+    pub(super) fn new(part: u8, entries: usize) -> Self {
         Self {
             blocks: Blocks::new(part),
             left: entries,
             passed: None,
-            settled: BTreeSet::new(),
+            settled: S::default(),
         }
     }
 
@@ -62,10 +71,10 @@ impl<K: Ord + Copy + Serialize> Cut<K> {
         }
     }
 
-    /// Everything up to the last key passed needs no memory any more.
-    pub(super) fn forget_passed(&mut self) {
-        // One by one: to split the set would count all that is left of it.
-        while self.settled.first().copied() <= self.passed && self.settled.pop_first().is_some() {}
+    /// There is nothing more up to this key, and what has come there since is no part of the moment.
+    pub(super) fn pass_over(&mut self, key: K) {
+        self.passed = Some(key);
+        self.settled.forget_to(key);
     }
 
     /// What was saved; `None` where that is not all.
@@ -77,8 +86,24 @@ impl<K: Ord + Copy + Serialize> Cut<K> {
         let bytes = self.blocks.push(&(key, value));
         self.left -= 1;
         if self.left == 0 {
-            self.settled = BTreeSet::new();
+            self.settled = S::default();
         }
         bytes + ENTRY_COST
+    }
+}
+
+/// Of a part that is in order itself.
+impl<K: Ord> Keys<K> for BTreeSet<K> {
+    fn insert(&mut self, key: K) -> bool {
+        Self::insert(self, key)
+    }
+
+    fn remove(&mut self, key: &K) -> bool {
+        Self::remove(self, key)
+    }
+
+    fn forget_to(&mut self, key: K) {
+        // One by one: to split the set would count all that is left of it.
+        while self.first().is_some_and(|first| *first <= key) && self.pop_first().is_some() {}
     }
 }

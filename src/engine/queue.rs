@@ -2,8 +2,8 @@
 //!
 //! A tree: it grows without ever being built anew, and a walk goes on from the key where it stopped.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use serde::Serialize;
@@ -20,8 +20,10 @@ pub(super) struct Queue<K, V> {
     /// Taken before their time, for want of room.
     hurried: u64,
     /// The round of saving that is under way, and the last key that it passed.
-    round: Option<Box<(Cut<K>, Option<K>)>>,
+    round: Option<Box<Round<K>>>,
 }
+
+type Round<K> = (Cut<K, BTreeSet<K>>, Option<K>);
 
 impl<K, V> Default for Queue<K, V> {
     fn default() -> Self {
@@ -130,7 +132,9 @@ where
             budget = budget.saturating_sub(cut.pass(*key, Some(value)));
             *passed = Some(*key);
         }
-        cut.forget_passed();
+        if let Some(passed) = *passed {
+            cut.pass_over(passed);
+        }
         budget
     }
 

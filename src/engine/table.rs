@@ -3,15 +3,15 @@
 //! One map of millions stops the world for a second when it grows; a shard grows in milliseconds. Iteration order never
 //! reaches the output: whatever picks among entries orders them by time and key.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::blocks::{Block, Blocks};
-use super::cut::Cut;
+use super::cut::{Cut, Keys};
 use super::digest;
 use super::parts::Part;
 
@@ -60,11 +60,36 @@ pub(super) struct Table<V> {
 /// The round of saving that is under way.
 #[derive(Debug, Clone)]
 struct Round {
-    cut: Cut<u64>,
+    cut: Cut<u64, Settled>,
     /// Keys of one shard that are still to be passed, the greatest first.
     ahead: Vec<u64>,
     /// The shard after that.
     next: usize,
+}
+
+/// Keys by their shards: a set that grows is built anew, and of a shard it is done in a moment.
+#[derive(Debug, Clone)]
+struct Settled(Vec<HashSet<u64, BuildHasherDefault<KeyHasher>>>);
+
+impl Default for Settled {
+    fn default() -> Self {
+        Self(vec![HashSet::default(); SHARDS])
+    }
+}
+
+impl Keys<u64> for Settled {
+    fn insert(&mut self, key: u64) -> bool {
+        self.0[shard_of(key)].insert(key)
+    }
+
+    fn remove(&mut self, key: &u64) -> bool {
+        self.0[shard_of(*key)].remove(key)
+    }
+
+    fn forget_to(&mut self, key: u64) {
+        // The last of its shard, and those before it are empty already.
+        self.0[shard_of(key)] = HashSet::default();
+    }
 }
 
 impl<V: Aged + Serialize> Table<V> {
@@ -219,7 +244,9 @@ impl<V: Aged + Serialize + DeserializeOwned + Send> Part for Table<V> {
                 let value = self.shards[shard_of(key)].get(&key);
                 budget = budget.saturating_sub(round.cut.pass(key, value));
             } else if let Some(shard) = self.shards.get(round.next) {
-                round.cut.forget_passed();
+                if let Some(before) = round.next.checked_sub(1) {
+                    round.cut.pass_over(last_key_of(before));
+                }
                 round.ahead = keys(shard);
                 round.next += 1;
                 budget = budget.saturating_sub(KEY_COST * (1 + round.ahead.len()));
@@ -291,6 +318,11 @@ fn evict_oldest<V: Aged + Serialize>(
 /// Shards by the high bits, so that the low bits stay for the map's own buckets.
 pub(super) fn shard_of(key: u64) -> usize {
     usize::from(key.to_be_bytes()[0])
+}
+
+fn last_key_of(shard: usize) -> u64 {
+    let number = u8::try_from(shard).unwrap_or(u8::MAX);
+    u64::from_be_bytes([number, 255, 255, 255, 255, 255, 255, 255])
 }
 
 /// Keys are hashes already.
