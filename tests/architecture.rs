@@ -78,7 +78,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("rdkafka", &["sources", "app"]),
     ("lettre", &["actions", "config"]),
     // ... and whoever replays a packed recording.
-    ("zstd", &["archive", "app"]),
+    ("zstd", &["archive", "app", "store"]),
     ("prometheus", &["metrics"]),
     ("tracing_subscriber", &["telemetry"]),
     ("clap", &["cli"]),

@@ -28,6 +28,7 @@ mod names;
 mod open;
 mod outbox;
 mod own;
+mod packed;
 mod people;
 mod queries;
 mod retention;

@@ -11,7 +11,7 @@ use sqlx::{Any, Pool, Row as _};
 
 use crate::model::{Incident, Position, SourcePartition, Text, Timestamp, limits};
 
-use super::{Backend, Store, StoreError, sql};
+use super::{Backend, Store, StoreError, packed, sql};
 
 /// Large enough that a statement's cost does not count, small enough that a commit waits only milliseconds.
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -75,12 +75,11 @@ impl Store {
         let mut chunk = Vec::new();
         for part in state.iter().flat_map(|piece| piece.chunks(CHUNK_BYTES)) {
             if chunk.len() + part.len() > CHUNK_BYTES {
-                rows.write(&chunk).await?;
-                chunk.clear();
+                rows.write(std::mem::take(&mut chunk)).await?;
             }
             chunk.extend_from_slice(part);
         }
-        rows.write(&chunk).await?;
+        rows.write(chunk).await?;
         let checksum = rows.checksum;
         self.complete_snapshot(id, &hex(checksum), now).await
     }
@@ -295,9 +294,9 @@ impl Store {
             .fetch_optional(self.reader())
             .await?;
             let Some(row) = row else { break };
-            let chunk: &[u8] = row.try_get("body")?;
-            checksum.update(chunk);
-            state.extend_from_slice(chunk);
+            let before = state.len();
+            packed::unpack(row.try_get("body")?, CHUNK_BYTES, &mut state);
+            checksum.update(&state[before..]);
         }
         Ok((state, hex(checksum)))
     }
@@ -312,9 +311,10 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    async fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+    async fn write(&mut self, chunk: Vec<u8>) -> Result<(), StoreError> {
         // Hashed chunk by chunk: hashing all of it at once would hold up every other task of the thread.
-        self.checksum.update(chunk);
+        self.checksum.update(&chunk);
+        let chunk = packed::pack(chunk).await?;
         let insert = sqlx::query(
             "INSERT INTO snapshot_chunk (snapshot_id, number, body) VALUES ($1, $2, $3)",
         );
@@ -407,13 +407,19 @@ mod tests {
         Store::open(&config, OpenAs::Daemon).await.unwrap()
     }
 
+    /// Of what cannot be compressed.
     fn snapshot(chunks: usize) -> Snapshot {
+        let words = (0..chunks * CHUNK_BYTES / 8).map(|n| stable_hash(n as u64));
         Snapshot {
             positions: BTreeMap::new(),
             detections: None,
             format: 1,
-            state: vec![vec![7; chunks * CHUNK_BYTES]],
+            state: vec![words.flat_map(u64::to_le_bytes).collect()],
         }
+    }
+
+    fn stable_hash(number: u64) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(&number.to_le_bytes())
     }
 
     #[tokio::test]

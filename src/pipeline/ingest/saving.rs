@@ -14,9 +14,14 @@ use super::{Loop, SNAPSHOT_FORMAT};
 use crate::model::{Position, SourcePartition, Timestamp, limits};
 use crate::store::{Snapshot, Store};
 
+/// After a round nothing is saved for so many times as long as it took, until it was written.
+const RESTS: u32 = 3;
+
 pub(super) struct Saving {
     every: Duration,
     due: Instant,
+    /// When the newest round began.
+    begun: Instant,
     /// After a failure.
     not_before: Instant,
     round: Option<Round>,
@@ -42,6 +47,7 @@ impl Saving {
         Self {
             every,
             due: Instant::now() + every,
+            begun: Instant::now(),
             not_before: Instant::now(),
             round: None,
             task: None,
@@ -51,6 +57,12 @@ impl Saving {
     /// The loop has something to do also when nothing comes.
     pub(super) const fn is_under_way(&self) -> bool {
         self.round.is_some()
+    }
+
+    /// A large state takes its time, of the engine's thread and of the disk: most of it is for events all the same.
+    fn rest(&mut self) {
+        let now = Instant::now();
+        self.due = self.due.max(now + (now - self.begun) * RESTS);
     }
 
     fn failed(&mut self) {
@@ -78,7 +90,10 @@ impl Loop {
     pub(super) async fn save_when_due(&mut self) {
         if let Some(task) = self.saving.task.take_if(|task| task.is_finished()) {
             match task.await {
-                Ok(Some(saved)) => self.saved(&saved),
+                Ok(Some(saved)) => {
+                    self.saving.rest();
+                    self.saved(&saved);
+                }
                 _ => self.saving.failed(),
             }
         }
@@ -112,7 +127,8 @@ impl Loop {
         let Ok(detections) = self.store.newest_detection().await else {
             return self.saving.failed();
         };
-        self.saving.due = Instant::now() + self.saving.every;
+        self.saving.begun = Instant::now();
+        self.saving.due = self.saving.begun + self.saving.every;
         self.saving.round = Some(self.round(detections));
         self.worker.engine.begin_round();
     }
