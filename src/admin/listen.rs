@@ -39,7 +39,9 @@ const CONNECTIONS_OF_ONE_MAX: usize = 128;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const PATIENCE: Patience = Patience {
     handshake: Duration::from_secs(10),
-    head: Duration::from_secs(10),
+    // Not what somebody asks again after, as every 10 s: a connection that is closed while the next request is under way is a
+    // scrape that failed.
+    head: Duration::from_secs(12),
     lifetime: Duration::from_mins(5),
     last_answer: Duration::from_mins(1),
 };
