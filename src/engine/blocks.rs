@@ -83,6 +83,10 @@ pub(super) struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
+    pub(super) const fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
     /// Hands over each entry; `false` where the block is not what it says.
     pub(super) fn read<T: DeserializeOwned>(&self, mut take: impl FnMut(T)) -> bool {
         let mut rest = self.body;

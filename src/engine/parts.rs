@@ -197,7 +197,7 @@ impl State {
             })
             .collect();
         // The longest begin first.
-        tasks.sort_by_key(|task| task.entries);
+        tasks.sort_by_key(Task::bytes);
         if !all_done(tasks) {
             return None;
         }
@@ -231,6 +231,10 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
+    fn bytes(&self) -> usize {
+        self.blocks.iter().map(Block::bytes).sum()
+    }
+
     /// `false` where it cannot be taken over.
     fn run(self) -> bool {
         self.part.fill(&self.blocks, self.evicted) && self.part.len() as u64 == self.entries
