@@ -70,6 +70,9 @@ const IDLE_EVERY: usize = 8;
 /// What takes a value back waits so long for the value: another partition, which has it, may lag behind by more than an
 /// event may be late.
 const IDLE_MS: i64 = 30 * 60 * 1000;
+/// And no more of them than these, far more than a client refreshes in that time: one that does so every few seconds would
+/// have some hundred, 20 KB of each user.
+const IDLE_MOST: usize = 32;
 
 /// How late an event may come and still count.
 pub(super) fn lateness_ms() -> i64 {
@@ -110,9 +113,17 @@ impl Hits {
         let newest = self.hits.back().map_or(0, |h| h.first);
         let counted = self.hits.iter().filter(|h| h.step == 0);
         let counted: HashSet<u64> = counted.map(|h| h.values[0]).collect();
-        let is_recent = |h: &Hit| h.last >= newest.saturating_sub(IDLE_MS);
-        self.hits
-            .retain(|h| h.step == 0 || is_recent(h) || counted.contains(&h.values[0]));
+        let is_idle = |h: &Hit| h.step != 0 && !counted.contains(&h.values[0]);
+        let idle = self.hits.iter().filter(|h| is_idle(h)).count();
+        let mut too_many = idle.saturating_sub(IDLE_MOST);
+        self.hits.retain(|h| {
+            if !is_idle(h) {
+                return true;
+            }
+            let is_one_too_many = too_many > 0;
+            too_many = too_many.saturating_sub(1);
+            !is_one_too_many && h.last >= newest.saturating_sub(IDLE_MS)
+        });
     }
 
     fn file(&mut self, hit: Hit) {
@@ -228,6 +239,25 @@ mod tests {
         assert_eq!(of_counted.count(), 2);
         let latest = hits.iter().next_back().map(|h| h.values[0]);
         assert_eq!(latest, Some(279), "what was issued may come late");
+    }
+
+    #[test]
+    fn of_what_takes_nothing_back_few_stay_however_often_it_comes() {
+        let keep = Keep::new(24 * 3_600_000, 30);
+        let mut hits = Hits::default();
+        hits.add(hit(0, 1), keep);
+        for n in 1..300 {
+            let used = Hit {
+                step: 1,
+                ..hit(n * 6000, n.unsigned_abs())
+            };
+            hits.take_back(used, keep);
+        }
+        let most = IDLE_MOST + IDLE_EVERY + 2;
+        assert!(hits.len() <= most, "{}", hits.len());
+        assert_eq!(hits.iter().filter(|h| h.values == [1, 0]).count(), 2);
+        let newest: Vec<u64> = hits.iter().rev().map(|h| h.values[0]).take(20).collect();
+        assert_eq!(newest, (280..300).rev().collect::<Vec<u64>>());
     }
 
     #[test]
