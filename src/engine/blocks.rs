@@ -55,11 +55,21 @@ impl Blocks {
         bytes
     }
 
+    /// Those that are closed, in the order in which they were: each is handed over once.
+    pub(super) fn take_closed(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.closed)
+    }
+
     pub(super) fn into_pieces(mut self) -> Vec<Vec<u8>> {
+        self.finish();
+        self.closed
+    }
+
+    /// Nothing more comes.
+    pub(super) fn finish(&mut self) {
         if self.entries > 0 {
             self.close();
         }
-        self.closed
     }
 
     fn close(&mut self) {

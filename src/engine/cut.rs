@@ -77,9 +77,12 @@ impl<K: Ord + Copy + Serialize, S: Keys<K>> Cut<K, S> {
         self.settled.forget_to(key);
     }
 
-    /// What was saved; `None` where that is not all.
-    pub(super) fn into_pieces(self) -> Option<Vec<Vec<u8>>> {
-        self.is_complete().then(|| self.blocks.into_pieces())
+    /// What was saved since this was asked for: whole blocks, and the last one when all is saved.
+    pub(super) fn take_closed(&mut self) -> Vec<Vec<u8>> {
+        if self.is_complete() {
+            self.blocks.finish();
+        }
+        self.blocks.take_closed()
     }
 
     fn save(&mut self, key: K, value: &impl Serialize) -> usize {

@@ -48,6 +48,7 @@ use std::time::Duration;
 
 pub use explain::{Explained, FamilyStory, Outcome};
 pub use found::{Found, stable_id};
+pub use parts::Made;
 
 use crate::config::{Clients, StateLimits, Tenants};
 use crate::model::{
@@ -304,12 +305,7 @@ impl Engine {
 
     /// Everything remembered, in a versioned form: made at once, which takes seconds where there is much.
     pub fn snapshot(&self) -> Vec<u8> {
-        self.snapshot_in_pieces().concat()
-    }
-
-    /// The same in pieces: in one it would have to be copied.
-    pub fn snapshot_in_pieces(&self) -> Vec<Vec<u8>> {
-        self.state.saved()
+        self.state.saved().concat()
     }
 
     /// Begins a round of saving: the form of what is remembered now is made piece by piece, while events go on. One that is
@@ -318,8 +314,9 @@ impl Engine {
         self.state.begin_round();
     }
 
-    /// Goes on with the round for about a millisecond. When it is complete, that is the form of `snapshot_in_pieces`.
-    pub fn go_on_with_round(&mut self) -> Option<Vec<Vec<u8>>> {
+    /// Goes on with the round for about a millisecond. What is made of it until it is complete is, one behind the other, a form
+    /// of what [`snapshot`](Self::snapshot) gives.
+    pub fn go_on_with_round(&mut self) -> Made {
         self.state.go_on(limits::ROUND_PIECE_BYTES)
     }
 

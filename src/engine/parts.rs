@@ -40,8 +40,11 @@ pub(super) trait Part: Send {
     /// Saves as much of the round as a budget of bytes allows; returns what is left of it, more than nothing only when all is saved.
     fn walk(&mut self, budget: usize) -> usize;
 
-    /// Ends the round; `None` where it is not complete.
-    fn end(&mut self) -> Option<Vec<Vec<u8>>>;
+    /// What the round has saved since this was asked for: whole blocks, and the last one when all is saved.
+    fn take_closed(&mut self) -> Vec<Vec<u8>>;
+
+    /// The round is over, complete or not.
+    fn end(&mut self);
 
     /// Takes over what was saved, being empty itself; `false` where the blocks are not what they say.
     fn fill(&mut self, blocks: &[Block<'_>], evicted: u64) -> bool;
@@ -59,11 +62,20 @@ struct Head {
     parts: Vec<(u64, u64)>,
 }
 
-/// The round of saving that is under way: the head as it was when it began, and the part that is being walked.
+/// The round of saving that is under way: the head as it was when it began, until it is handed over, and the part that is being
+/// walked.
 #[derive(Debug, Clone)]
 pub(super) struct Round {
-    head: Vec<u8>,
+    head: Option<Vec<u8>>,
     at: usize,
+}
+
+/// What was made of a saved form, to be put behind what was made of it before.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    pub pieces: Vec<Vec<u8>>,
+    /// There is no more of it.
+    pub is_complete: bool,
 }
 
 /// The parts with their names for people, in the order in which they are saved: first those that much comes into, so that
@@ -143,28 +155,37 @@ impl State {
         for (number, (_, part)) in (0..).zip(self.parts_mut()) {
             part.begin(number);
         }
-        self.round = Some(Round { head, at: 0 });
+        self.round = Some(Round {
+            head: Some(head),
+            at: 0,
+        });
     }
 
-    /// Goes on with the round by about so many bytes. Returns the saved form in pieces, one after the other, when it is complete.
-    pub(super) fn go_on(&mut self, mut budget: usize) -> Option<Vec<Vec<u8>>> {
-        let mut at = self.round.as_ref()?.at;
-        for (_, part) in self.parts_mut().into_iter().skip(at) {
+    /// Goes on with the round by about so many bytes. Nothing is made where none is under way.
+    pub(super) fn go_on(&mut self, mut budget: usize) -> Made {
+        let Some(mut round) = self.round.take() else {
+            return Made::default();
+        };
+        for (_, part) in self.parts_mut().into_iter().skip(round.at) {
             budget = part.walk(budget);
             if budget == 0 {
                 break;
             }
-            at += 1;
+            round.at += 1;
         }
-        if at < PARTS {
-            self.round.as_mut()?.at = at;
-            return None;
-        }
-        let mut pieces = vec![self.round.take()?.head];
+        let mut pieces: Vec<Vec<u8>> = round.head.take().into_iter().collect();
+        let is_complete = round.at == PARTS;
         for (_, part) in self.parts_mut() {
-            pieces.extend(part.end().unwrap_or_default());
+            pieces.append(&mut part.take_closed());
+            if is_complete {
+                part.end();
+            }
         }
-        Some(pieces)
+        self.round = (!is_complete).then_some(round);
+        Made {
+            pieces,
+            is_complete,
+        }
     }
 
     /// What a round that is under way has saved is not wanted any more.

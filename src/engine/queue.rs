@@ -138,8 +138,13 @@ where
         budget
     }
 
-    fn end(&mut self) -> Option<Vec<Vec<u8>>> {
-        self.round.take()?.0.into_pieces()
+    fn take_closed(&mut self) -> Vec<Vec<u8>> {
+        let round = self.round.as_mut();
+        round.map_or_else(Vec::new, |round| round.0.take_closed())
+    }
+
+    fn end(&mut self) {
+        self.round = None;
     }
 
     fn fill(&mut self, blocks: &[Block<'_>], evicted: u64) -> bool {

@@ -117,9 +117,18 @@ impl Part for Repeats {
         budget
     }
 
-    fn end(&mut self) -> Option<Vec<Vec<u8>>> {
-        let round = *self.round.take()?;
-        round.left.is_empty().then(|| round.blocks.into_pieces())
+    fn take_closed(&mut self) -> Vec<Vec<u8>> {
+        let Some(round) = &mut self.round else {
+            return Vec::new();
+        };
+        if round.left.is_empty() {
+            round.blocks.finish();
+        }
+        round.blocks.take_closed()
+    }
+
+    fn end(&mut self) {
+        self.round = None;
     }
 
     fn fill(&mut self, blocks: &[Block<'_>], _: u64) -> bool {

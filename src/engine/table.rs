@@ -257,8 +257,13 @@ impl<V: Aged + Serialize + DeserializeOwned + Send> Part for Table<V> {
         budget
     }
 
-    fn end(&mut self) -> Option<Vec<Vec<u8>>> {
-        self.round.take()?.cut.into_pieces()
+    fn take_closed(&mut self) -> Vec<Vec<u8>> {
+        let round = self.round.as_mut();
+        round.map_or_else(Vec::new, |round| round.cut.take_closed())
+    }
+
+    fn end(&mut self) {
+        self.round = None;
     }
 
     fn fill(&mut self, blocks: &[Block<'_>], evicted: u64) -> bool {

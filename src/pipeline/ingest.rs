@@ -96,8 +96,11 @@ pub struct Ingest {
     pub cancel: CancellationToken,
 }
 
-/// Version of what a snapshot holds: engine and policy, one after the other.
-const SNAPSHOT_FORMAT: u32 = 2;
+/// Version of what a snapshot holds: the length of the policy's part, which is known when a round begins, that part, and the
+/// engine's.
+const SNAPSHOT_FORMAT: u32 = 3;
+/// The version before: the length of the engine's part, that part, and the policy's.
+const ENGINE_FIRST: u32 = 2;
 
 /// Why the loop ended.
 #[derive(Debug, thiserror::Error)]
@@ -138,13 +141,16 @@ pub fn restore(worker: &mut Worker, snapshot: &Snapshot) -> Restorable {
     Restorable::All
 }
 
+/// The engine's part and the policy's.
 fn parts(format: u32, state: &[u8]) -> Option<(&[u8], &[u8])> {
-    if format != SNAPSHOT_FORMAT {
-        return None;
-    }
     let (length, rest) = state.split_first_chunk::<8>()?;
     let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-    rest.split_at_checked(length)
+    let (first, second) = rest.split_at_checked(length)?;
+    match format {
+        SNAPSHOT_FORMAT => Some((second, first)),
+        ENGINE_FIRST => Some((first, second)),
+        _ => None,
+    }
 }
 
 impl Ingest {
@@ -197,7 +203,7 @@ impl Ingest {
                     None => break,
                 },
                 // Between two pieces of the state that is being saved.
-                () = tokio::task::yield_now(), if state.saving.is_under_way() => {}
+                () = state.saving.has_room(), if state.saving.is_under_way() => {}
                 () = tokio::time::sleep_until(deadline) => {}
             }
             if state.pending.is_due() {

@@ -33,6 +33,7 @@ mod people;
 mod queries;
 mod retention;
 mod snapshot;
+mod snapshot_writer;
 mod spent;
 mod sql;
 mod token_key;
@@ -56,6 +57,7 @@ pub use people::{Closed, Ruling, Taken};
 pub use queries::{ActionFilter, DetectionFilter, IncidentDetails, IncidentFilter, Listed, Page};
 pub use retention::Removed;
 pub use snapshot::{SavedState, Snapshot};
+pub use snapshot_writer::SnapshotWriter;
 pub use verify::{Consequence, Watched};
 
 use std::fs::File;

@@ -1,20 +1,19 @@
 //! Snapshots of the engine's state, in chunks, each with the positions it stands for.
 //!
-//! Two complete ones are kept: when the newer turns out to be damaged, the older costs only a longer replay. The chunks
-//! are written in transactions of their own, so that commits of positions go on between them.
+//! Two complete ones are kept: when the newer turns out to be damaged, the older costs only a longer replay.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 use sqlx::{Any, Pool, Row as _};
 
 use crate::model::{Incident, Position, SourcePartition, Text, Timestamp, limits};
 
+use super::snapshot_writer::hex;
 use super::{Backend, Store, StoreError, packed, sql};
 
 /// Large enough that a statement's cost does not count, small enough that a commit waits only milliseconds.
-const CHUNK_BYTES: usize = 1024 * 1024;
+pub(super) const CHUNK_BYTES: usize = 1024 * 1024;
 const CLOSED_AFTER: &str =
     "SELECT seq, id, body FROM incident WHERE state = 'closed' AND seq > $1 ORDER BY seq LIMIT $2";
 const CLOSED_AT_ONCE: i64 = 1000;
@@ -22,7 +21,7 @@ const CLOSED_AT_ONCE: i64 = 1000;
 #[expect(clippy::cast_possible_wrap, reason = "a minute")]
 const CLOCKS_APART_MS: i64 = limits::CLOCKS_APART.as_secs() as i64 * 1000;
 #[expect(clippy::cast_possible_wrap, reason = "an hour")]
-const WRITING_MAX_MS: i64 = limits::SNAPSHOT_WRITING_MAX.as_secs() as i64 * 1000;
+pub(super) const WRITING_MAX_MS: i64 = limits::SNAPSHOT_WRITING_MAX.as_secs() as i64 * 1000;
 
 /// The state as of some positions.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +31,7 @@ pub struct Snapshot {
     pub detections: Option<i64>,
     /// Version of the state's form; only the engine knows what it means.
     pub format: u32,
-    /// In pieces, one behind the other, as it was made: in one it would have to be copied. It is loaded in one.
+    /// In pieces, one behind the other. It is loaded in one.
     pub state: Vec<Vec<u8>>,
 }
 
@@ -46,42 +45,15 @@ pub struct SavedState {
 }
 
 impl Store {
-    /// Writes a snapshot, then removes all but the two newest complete ones.
+    /// Writes a snapshot that is there in whole, then removes all but the two newest complete ones.
     pub async fn save_snapshot(
         &self,
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let id = self.begin_snapshot(snapshot, now).await?;
-        let written = self.write_snapshot(id, &snapshot.state, now).await;
-        if written.is_err() {
-            self.drop_snapshot(id).await;
-        }
-        written
-    }
-
-    async fn write_snapshot(
-        &self,
-        id: i64,
-        state: &[Vec<u8>],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut rows = Rows {
-            store: self,
-            id,
-            next: 0,
-            checksum: Sha256::new(),
-        };
-        let mut chunk = Vec::new();
-        for part in state.iter().flat_map(|piece| piece.chunks(CHUNK_BYTES)) {
-            if chunk.len() + part.len() > CHUNK_BYTES {
-                rows.write(std::mem::take(&mut chunk)).await?;
-            }
-            chunk.extend_from_slice(part);
-        }
-        rows.write(chunk).await?;
-        let checksum = rows.checksum;
-        self.complete_snapshot(id, &hex(checksum), now).await
+        let writer = self.begin_snapshot(snapshot, now).await?;
+        writer.complete(now).await?;
+        Ok(())
     }
 
     /// The newest complete snapshot that is undamaged.
@@ -203,78 +175,6 @@ impl Store {
         Ok(sql::count(row.try_get(0)?))
     }
 
-    async fn begin_snapshot(&self, snapshot: &Snapshot, now: Timestamp) -> Result<i64, StoreError> {
-        let mut transaction = self.begin().await?;
-        let row = sqlx::query("INSERT INTO snapshot (created_at, format, positions, detections, complete) VALUES ($1, $2, $3, $4, 0) RETURNING id")
-            .bind(sql::ms(now))
-            .bind(i64::from(snapshot.format))
-            .bind(positions_to_json(&snapshot.positions)?)
-            .bind(snapshot.detections)
-            .fetch_one(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(row.try_get("id")?)
-    }
-
-    /// What there is of an unfinished one would hold its space, and on a full disk no commit would pass any more.
-    async fn drop_snapshot(&self, id: i64) {
-        let unfinished = sqlx::query("DELETE FROM snapshot WHERE id = $1 AND complete = 0");
-        if let Err(error) = self.write(unfinished.bind(id)).await {
-            tracing::warn!(%error, "An unfinished snapshot could not be removed; a later start or snapshot does");
-        }
-    }
-
-    async fn complete_snapshot(
-        &self,
-        id: i64,
-        checksum: &str,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut transaction = self.begin().await?;
-        let completed = sqlx::query("UPDATE snapshot SET complete = 1, sha256 = $1 WHERE id = $2")
-            .bind(checksum)
-            .bind(id)
-            .execute(&mut *transaction)
-            .await?;
-        if completed.rows_affected() == 0 {
-            return Err(StoreError::Other(format!(
-                "snapshot {id} was removed while it was written"
-            )));
-        }
-        transaction.commit().await?;
-        if let Err(error) = self.drop_old(id, now).await {
-            tracing::warn!(%error, "An old snapshot could not be removed; the next one does");
-        }
-        Ok(())
-    }
-
-    /// Removes what is older than the two newest, piece by piece: whoever else writes would wait for seconds.
-    async fn drop_old(&self, newest: i64, now: Timestamp) -> Result<(), StoreError> {
-        // Old unfinished ones are what crashes left behind; a young one may be another daemon's.
-        let abandoned = sql::ms(now) - WRITING_MAX_MS;
-        let old = sqlx::query(
-            "SELECT id FROM snapshot WHERE id < $1 AND ((complete = 0 AND created_at < $2) OR (complete = 1 AND id NOT IN
-                (SELECT id FROM snapshot WHERE complete = 1 ORDER BY id DESC LIMIT 2)))",
-        );
-        let old = old.bind(newest).bind(abandoned);
-        for row in old.fetch_all(self.reader()).await? {
-            let id: i64 = row.try_get("id")?;
-            // From here on nobody takes it for a whole one.
-            let unfinished = sqlx::query("UPDATE snapshot SET complete = 0 WHERE id = $1");
-            self.write(unfinished.bind(id)).await?;
-            let chunk = || {
-                sqlx::query(
-                    "DELETE FROM snapshot_chunk WHERE snapshot_id = $1 AND number =
-                        (SELECT MAX(number) FROM snapshot_chunk WHERE snapshot_id = $1)",
-                )
-            };
-            while self.write(chunk().bind(id)).await? > 0 {}
-            let emptied = sqlx::query("DELETE FROM snapshot WHERE id = $1");
-            self.write(emptied.bind(id)).await?;
-        }
-        Ok(())
-    }
-
     async fn is_kept(&self, id: i64) -> Result<bool, StoreError> {
         let row = sqlx::query("SELECT 1 FROM snapshot WHERE id = $1")
             .bind(id)
@@ -302,29 +202,6 @@ impl Store {
     }
 }
 
-/// The chunks of a snapshot that is being written.
-struct Rows<'a> {
-    store: &'a Store,
-    id: i64,
-    next: i64,
-    checksum: Sha256,
-}
-
-impl Rows<'_> {
-    async fn write(&mut self, chunk: Vec<u8>) -> Result<(), StoreError> {
-        // Hashed chunk by chunk: hashing all of it at once would hold up every other task of the thread.
-        self.checksum.update(&chunk);
-        let chunk = packed::pack(chunk).await?;
-        let insert = sqlx::query(
-            "INSERT INTO snapshot_chunk (snapshot_id, number, body) VALUES ($1, $2, $3)",
-        );
-        let insert = insert.bind(self.id).bind(self.next).bind(chunk);
-        self.store.write(insert).await?;
-        self.next += 1;
-        Ok(())
-    }
-}
-
 /// Removes what a process that died left unfinished.
 pub(super) async fn drop_abandoned(
     writer: &Pool<Any>,
@@ -346,19 +223,8 @@ pub(super) async fn drop_abandoned(
     Ok(query.execute(writer).await?.rows_affected())
 }
 
-fn hex(checksum: Sha256) -> String {
-    checksum
-        .finalize()
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            // Writing to a String cannot fail.
-            write!(hex, "{byte:02x}").ok();
-            hex
-        })
-}
-
 /// Rows of (source, partition, position): a JSON object cannot have pairs as keys.
-fn positions_to_json(
+pub(super) fn positions_to_json(
     positions: &BTreeMap<SourcePartition, Position>,
 ) -> Result<String, StoreError> {
     let rows: Vec<(&str, &str, &str)> = positions
@@ -436,12 +302,13 @@ mod tests {
         let loaded = store.load_snapshot().await.unwrap().unwrap();
         assert!(loaded.state == [state.concat()]);
         // Each is a transaction, and waits for the disk.
-        let chunks: i64 = sqlx::query("SELECT COUNT(*) FROM snapshot_chunk")
-            .fetch_one(&store.inner.writer)
-            .await
-            .unwrap()
-            .get(0);
-        assert_eq!(chunks, 2);
+        assert_eq!(chunks(&store).await, 2);
+    }
+
+    async fn chunks(store: &Store) -> i64 {
+        let count = sqlx::query("SELECT COUNT(*) FROM snapshot_chunk");
+        let row = count.fetch_one(&store.inner.writer).await.unwrap();
+        row.get(0)
     }
 
     fn at(second: i64) -> Timestamp {
@@ -488,23 +355,43 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = open_in(folder.path()).await;
         store.save_snapshot(&snapshot(1), at(0)).await.unwrap();
-        let id = store.begin_snapshot(&snapshot(1), at(0)).await.unwrap();
-        sqlx::query("INSERT INTO snapshot_chunk (snapshot_id, number, body) VALUES ($1, 0, $2)")
-            .bind(id)
-            .bind(vec![7_u8; CHUNK_BYTES])
-            .execute(&store.inner.writer)
-            .await
-            .unwrap();
+        let unfinished = store.begin_snapshot(&snapshot(3), at(0)).await.unwrap();
+        assert_eq!(chunks(&store).await, 3, "two of them its own");
         store.close().await;
-        drop(store);
+        drop((store, unfinished));
 
         let store = open_in(folder.path()).await;
         assert_eq!(store.snapshots_kept().await.unwrap(), 1);
-        let chunks = sqlx::query("SELECT COUNT(*) FROM snapshot_chunk")
-            .fetch_one(store.reader())
-            .await
-            .unwrap();
-        assert_eq!(chunks.get::<i64, _>(0), 1);
+        assert_eq!(chunks(&store).await, 1);
         assert!(store.load_snapshot().await.unwrap() == Some(snapshot(1)));
+    }
+
+    #[tokio::test]
+    async fn one_that_comes_piece_by_piece_is_there_when_it_is_complete_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_in(folder.path()).await;
+        let whole = snapshot(3);
+        let begun = Snapshot {
+            state: Vec::new(),
+            ..whole.clone()
+        };
+        let mut writer = store.begin_snapshot(&begun, at(0)).await.unwrap();
+        for piece in whole.state[0].chunks(CHUNK_BYTES / 3) {
+            writer = writer.append(&[piece.to_vec()]).await.unwrap();
+        }
+        assert_eq!(store.load_snapshot().await.unwrap(), None);
+        assert_eq!(writer.complete(at(1)).await.unwrap(), 3 * CHUNK_BYTES);
+        assert!(store.load_snapshot().await.unwrap() == Some(whole));
+    }
+
+    #[tokio::test]
+    async fn of_one_that_is_given_up_nothing_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open_in(folder.path()).await;
+        let writer = store.begin_snapshot(&snapshot(2), at(0)).await.unwrap();
+        assert_eq!(chunks(&store).await, 1);
+        writer.give_up().await;
+        assert_eq!(chunks(&store).await, 0);
+        assert_eq!(store.snapshots_kept().await.unwrap(), 0);
     }
 }

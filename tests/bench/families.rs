@@ -260,6 +260,7 @@ impl Feed {
             worker.engine.begin_round();
         });
         (self.took, self.longest) = (Duration::ZERO, Duration::ZERO);
+        let mut saved = Vec::new();
         for generation in case.refreshes.. {
             for family in 0..self.families {
                 self.present(family, generation, Kind::Refresh)?;
@@ -268,7 +269,9 @@ impl Feed {
                     continue;
                 }
                 let worker = &mut self.worker;
-                if let Some(saved) = pieces.time(|| worker.engine.go_on_with_round()) {
+                let mut made = pieces.time(|| worker.engine.go_on_with_round());
+                saved.append(&mut made.pieces);
+                if made.is_complete {
                     return Ok(Round {
                         saved,
                         longest: pieces.longest.max(self.longest),

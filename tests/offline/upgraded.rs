@@ -103,6 +103,28 @@ async fn change(home: &Home, change: impl FnOnce(&mut Snapshot)) {
     store.close().await;
 }
 
+/// Where the engine's part begins: behind the policy's and the length of that.
+fn engine_at(state: &[u8]) -> usize {
+    let length = state
+        .first_chunk()
+        .map(|length| u64::from_le_bytes(*length));
+    8 + usize::try_from(length.unwrap()).unwrap()
+}
+
+/// The engine's part begins with its version.
+fn another_engine(snapshot: &mut Snapshot) {
+    let at = engine_at(&snapshot.state[0]);
+    snapshot.state[0][at] ^= 0xff;
+}
+
+/// As it was saved before a state was written while it is made: the length of the engine's part, that part, and the policy's.
+fn engine_first(snapshot: &mut Snapshot) {
+    let (policy, engine) = snapshot.state[0].split_at(engine_at(&snapshot.state[0]));
+    let length = (engine.len() as u64).to_le_bytes();
+    let state = [&length, engine, &policy[8..]].concat();
+    (snapshot.format, snapshot.state) = (2, vec![state]);
+}
+
 async fn is_told_of_another(home: &Home) -> String {
     let mut daemon = home.start_ready().await;
     home.append("events.jsonl", &theft("second"));
@@ -116,10 +138,9 @@ async fn is_told_of_another(home: &Home) -> String {
 /// A used token of before the update comes back after it.
 #[tokio::test]
 async fn a_login_of_before_the_update_is_known_from_the_warm_up() {
-    for damage in [
-        |snapshot: &mut Snapshot| snapshot.state[0][8] ^= 0xff,
-        |snapshot: &mut Snapshot| snapshot.format += 1,
-    ] {
+    for damage in [another_engine as fn(&mut Snapshot), |snapshot| {
+        snapshot.format += 1;
+    }] {
         let home = Home::new(CONFIG);
         lived(&home).await;
         let lines = theft("second");
@@ -146,8 +167,7 @@ async fn a_login_of_before_the_update_is_known_from_the_warm_up() {
 async fn people_hear_of_a_theft_after_one_that_was_closed_before_the_update() {
     let home = Home::new(CONFIG);
     lived(&home).await;
-    // Behind the length of the engine's part stands its version.
-    change(&home, |snapshot| snapshot.state[0][8] ^= 0xff).await;
+    change(&home, another_engine).await;
     let log = is_told_of_another(&home).await;
     assert!(log.contains("made anew"), "{log}");
 }
@@ -159,4 +179,13 @@ async fn and_where_nothing_of_the_saved_state_can_be_used() {
     change(&home, |snapshot| snapshot.format += 1).await;
     let log = is_told_of_another(&home).await;
     assert!(log.contains("from the committed positions"), "{log}");
+}
+
+#[tokio::test]
+async fn a_state_of_the_form_before_is_taken_over_in_full() {
+    let home = Home::new(CONFIG);
+    lived(&home).await;
+    change(&home, engine_first).await;
+    let log = is_told_of_another(&home).await;
+    assert!(log.contains("Restored the state families=1"), "{log}");
 }

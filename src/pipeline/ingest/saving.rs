@@ -1,21 +1,24 @@
 //! Saving the state: a round begins at a moment when all is committed, and is made between batches.
 //!
 //! What a round stands for is told when it begins: the positions, the newest detection, and the policy's part. The engine's part
-//! is made piece by piece after that, as it was then, so that no event waits for more than one piece. What is complete goes
-//! to the store on a task of its own.
+//! is made piece by piece after that, as it was then, so that no event waits for more than one piece. What is made goes to the
+//! store at once, on a task of its own: a state is never in memory twice, and no more of it is made than the store takes.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{Loop, SNAPSHOT_FORMAT};
-use crate::model::{Position, SourcePartition, Timestamp, limits};
-use crate::store::{Snapshot, Store};
+use crate::engine::Made;
+use crate::model::{SourcePartition, Timestamp, limits};
+use crate::store::{Snapshot, Store, StoreError};
 
 /// After a round nothing is saved for so many times as long as it took, until it was written.
 const RESTS: u32 = 3;
+/// Steps of a round that the store may be behind, each of some [`limits::ROUND_PIECE_BYTES`] at most.
+const AHEAD_OF_STORE: usize = 16;
 
 pub(super) struct Saving {
     every: Duration,
@@ -24,16 +27,16 @@ pub(super) struct Saving {
     begun: Instant,
     /// After a failure.
     not_before: Instant,
-    round: Option<Round>,
-    task: Option<JoinHandle<Option<Saved>>>,
+    /// Of the round that is under way, to the task that writes it.
+    made: Option<mpsc::Sender<Made>>,
+    task: Option<JoinHandle<Written>>,
 }
 
-/// What the round that is under way stands for.
-struct Round {
-    positions: BTreeMap<SourcePartition, Position>,
-    detections: i64,
-    policy: Vec<u8>,
-    begun_at: Timestamp,
+/// What became of a round.
+enum Written {
+    Saved(Saved),
+    GivenUp,
+    Failed,
 }
 
 /// A state that was saved.
@@ -49,14 +52,23 @@ impl Saving {
             due: Instant::now() + every,
             begun: Instant::now(),
             not_before: Instant::now(),
-            round: None,
+            made: None,
             task: None,
         }
     }
 
     /// The loop has something to do also when nothing comes.
     pub(super) const fn is_under_way(&self) -> bool {
-        self.round.is_some()
+        self.made.is_some()
+    }
+
+    /// The store takes more of the round.
+    pub(super) async fn has_room(&self) {
+        if let Some(made) = &self.made {
+            // Nor is there anything to wait for where the store has failed.
+            drop(made.reserve().await);
+        }
+        tokio::task::yield_now().await;
     }
 
     /// A large state takes its time, of the engine's thread and of the disk: most of it is for events all the same.
@@ -70,31 +82,20 @@ impl Saving {
     }
 }
 
-impl Round {
-    fn snapshot(self, engine: Vec<Vec<u8>>) -> Snapshot {
-        let length: usize = engine.iter().map(Vec::len).sum();
-        let mut state = vec![(length as u64).to_le_bytes().to_vec()];
-        state.extend(engine);
-        state.push(self.policy);
-        Snapshot {
-            positions: self.positions,
-            detections: Some(self.detections),
-            format: SNAPSHOT_FORMAT,
-            state,
-        }
-    }
-}
-
 impl Loop {
     /// Saves the state now and then; at once when a partition is new, whose position waits for that. Each call does a little.
     pub(super) async fn save_when_due(&mut self) {
         if let Some(task) = self.saving.task.take_if(|task| task.is_finished()) {
             match task.await {
-                Ok(Some(saved)) => {
+                Ok(Written::Saved(saved)) => {
                     self.saving.rest();
                     self.saved(&saved);
                 }
-                _ => self.saving.failed(),
+                Ok(Written::GivenUp) => {}
+                Ok(Written::Failed) | Err(_) => {
+                    self.give_up_round();
+                    self.saving.failed();
+                }
             }
         }
         // A state that stands for less than is committed would forget what was judged since.
@@ -127,19 +128,24 @@ impl Loop {
         let Ok(detections) = self.store.newest_detection().await else {
             return self.saving.failed();
         };
-        self.saving.begun = Instant::now();
-        self.saving.due = self.saving.begun + self.saving.every;
-        self.saving.round = Some(self.round(detections));
-        self.worker.engine.begin_round();
-    }
-
-    fn round(&self, detections: i64) -> Round {
-        Round {
+        let snapshot = Snapshot {
             positions: self.partitions.positions(),
-            detections,
-            policy: self.worker.policy.snapshot(),
-            begun_at: (self.now)(),
-        }
+            detections: Some(detections),
+            format: SNAPSHOT_FORMAT,
+            state: in_front(self.worker.policy.snapshot()),
+        };
+        self.worker.engine.begin_round();
+        let (made, pieces) = mpsc::channel(AHEAD_OF_STORE);
+        let saving = &mut self.saving;
+        saving.begun = Instant::now();
+        saving.due = saving.begun + saving.every;
+        saving.made = Some(made);
+        saving.task = Some(tokio::spawn(write(
+            self.store.clone(),
+            snapshot,
+            pieces,
+            (self.now)(),
+        )));
     }
 
     fn go_on(&mut self) {
@@ -147,18 +153,30 @@ impl Loop {
             // It would be taken for the newest, and stands for less than what others save.
             return self.give_up_round();
         }
-        if let Some(engine) = self.worker.engine.go_on_with_round()
-            && let Some(round) = self.saving.round.take()
-        {
-            let (at, store) = (round.begun_at, self.store.clone());
-            self.saving.task = Some(tokio::spawn(save(store, round.snapshot(engine), at)));
+        let Some(to) = &self.saving.made else {
+            return;
+        };
+        if to.is_closed() {
+            return self.give_up_round();
+        }
+        if to.capacity() == 0 {
+            return;
+        }
+        let made = self.worker.engine.go_on_with_round();
+        let is_complete = made.is_complete;
+        if is_complete || !made.pieces.is_empty() {
+            // There is room; where the store has failed since, the next step tells.
+            to.try_send(made).ok();
+        }
+        if is_complete {
+            self.saving.made = None;
         }
     }
 
     /// What the round stands for is not to be written any more. Another one is due.
     pub(super) fn give_up_round(&mut self) {
         self.worker.engine.give_up_round();
-        if self.saving.round.take().is_some() {
+        if self.saving.made.take().is_some() {
             self.saving.due = Instant::now();
         }
     }
@@ -171,40 +189,67 @@ impl Loop {
         }
     }
 
-    /// At a clean stop: what is being written is waited for, and then all that there is is saved at once.
+    /// At a clean stop: what is being written is waited for, and then all that there is is saved.
     pub(super) async fn save_at_the_end(&mut self) {
         self.give_up_round();
+        self.is_written().await;
+        if self.is_worth_saving() {
+            self.begin().await;
+        }
+        while self.saving.is_under_way() {
+            self.go_on();
+            self.saving.has_room().await;
+        }
+        self.is_written().await;
+    }
+
+    async fn is_written(&mut self) {
         if let Some(task) = self.saving.task.take()
             && let Err(error) = task.await
         {
             tracing::warn!(%error, "Saving the state was cut off");
         }
-        if !self.is_worth_saving() {
-            return;
-        }
-        let saved = match self.store.newest_detection().await {
-            Ok(detections) => {
-                let round = self.round(detections);
-                let snapshot = round.snapshot(self.worker.engine.snapshot_in_pieces());
-                self.store.save_snapshot(&snapshot, (self.now)()).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = saved {
-            tracing::warn!(%error, "The state could not be saved at the end; the next start reads a little more");
+    }
+}
+
+/// What a saved state begins with: the policy's part behind its length. The engine's follows.
+fn in_front(policy: Vec<u8>) -> Vec<Vec<u8>> {
+    vec![(policy.len() as u64).to_le_bytes().to_vec(), policy]
+}
+
+async fn write(
+    store: Store,
+    snapshot: Snapshot,
+    pieces: mpsc::Receiver<Made>,
+    at: Timestamp,
+) -> Written {
+    match try_write(&store, &snapshot, pieces, at).await {
+        Ok(Some(bytes)) => Written::Saved(Saved {
+            bytes,
+            partitions: snapshot.positions.into_keys().collect(),
+        }),
+        Ok(None) => Written::GivenUp,
+        Err(error) => {
+            tracing::warn!(%error, "The state could not be saved; a restart would only take longer");
+            Written::Failed
         }
     }
 }
 
-async fn save(store: Store, snapshot: Snapshot, at: Timestamp) -> Option<Saved> {
-    match store.save_snapshot(&snapshot, at).await {
-        Ok(()) => Some(Saved {
-            bytes: snapshot.state.iter().map(Vec::len).sum(),
-            partitions: snapshot.positions.into_keys().collect(),
-        }),
-        Err(error) => {
-            tracing::warn!(%error, "The state could not be saved; a restart would only take longer");
-            None
+/// Returns how many bytes it has; nothing when it was given up.
+async fn try_write(
+    store: &Store,
+    snapshot: &Snapshot,
+    mut pieces: mpsc::Receiver<Made>,
+    at: Timestamp,
+) -> Result<Option<usize>, StoreError> {
+    let mut writer = store.begin_snapshot(snapshot, at).await?;
+    while let Some(made) = pieces.recv().await {
+        writer = writer.append(&made.pieces).await?;
+        if made.is_complete {
+            return writer.complete(at).await.map(Some);
         }
     }
+    writer.give_up().await;
+    Ok(None)
 }
