@@ -9,11 +9,11 @@ use super::found::{Found, Whose, stable_id};
 use super::key::Scope;
 use super::lifecycle;
 use super::passing::Passing;
-use super::rate::release;
+use super::rate::{is_released, release};
 use super::resolve::Resolved;
 use super::state::{Ended, State, Waiting};
-use crate::model::{Detection, EventType, Initiator, Subject, limits};
-use crate::rules::case::{At, ClientFacts, Ends, FamilyCase, Measure, TenantFacts, millis};
+use crate::model::{Detection, EventType, Initiator, Subject, Text, limits};
+use crate::rules::case::{At, ClientFacts, Ends, FamilyCase, Measure, TenantFacts, Told, millis};
 use crate::rules::{Finding, Rule, Trace};
 
 /// Files a presentation with its family, and asks what it may have decided. `false` when it was known already.
@@ -107,7 +107,10 @@ fn look(state: &State, compiled: &Compiled, key: u64, since: i64, late: bool) ->
     let plan = compiled.plan(family.client_id.as_deref(), family.tenant.as_deref());
     for (planned, kind) in plan.families().filter(|(_, kind)| kind.concerns(&case)) {
         if planned.applies {
-            let findings = kind.judge_now(&case, state.now()).into_iter();
+            let has = |about: &[String]| has_told(&planned.rule, family, about);
+            let told = Told::by(&has);
+            let findings = kind.judge_now(&FamilyCase { told, ..case }, state.now());
+            let findings = findings.into_iter();
             now.extend(findings.map(|finding| of_family(&planned.rule, family, finding, late)));
         }
         for settle in planned.settles.iter() {
@@ -175,7 +178,10 @@ pub(super) fn ask(
             time: cut - millis(kind.settle()),
             cut: cut - limits::DISORDER_MAX_MS,
         };
-        let findings = kind.judge(&case, at, &mut Trace::off()).into_iter();
+        let has = |about: &[String]| has_told(&planned.rule, family, about);
+        let told = Told::by(&has);
+        let findings = kind.judge(&FamilyCase { told, ..case }, at, &mut Trace::off());
+        let findings = findings.into_iter();
         found.extend(findings.map(|finding| of_family(&planned.rule, family, finding, late)));
     }
     release_new(state, key, found, out);
@@ -236,18 +242,29 @@ impl Facts {
             user_let_in: &self.user_let_in,
             scopes: &family.scopes,
             access_token_ttl: family.access_token_ttl().or(self.client.access_token_ttl),
+            told: Told::NOTHING,
         }
     }
 }
 
-fn of_family(rule: &Arc<Rule>, family: &Family, finding: Finding, late: bool) -> Found {
+/// Whether this was found of the family before.
+fn has_told(rule: &Rule, family: &Family, about: &[String]) -> bool {
+    is_released(&family.released, &id_of(rule, family, about))
+}
+
+/// The id of a finding about a family. Of a lineage finding the token is named, never a derived family id.
+fn id_of(rule: &Rule, family: &Family, about: &[String]) -> Text {
     let tenant = family.tenant.as_deref().unwrap_or("");
-    let about = finding.about.iter().map(String::as_str);
-    // Of a lineage finding the token is named, never a derived family id.
+    let about = about.iter().map(String::as_str);
     let parts: Vec<&str> = [&*rule.name, &family.issuer, tenant]
         .into_iter()
         .chain(about)
         .collect();
+    stable_id(&parts)
+}
+
+fn of_family(rule: &Arc<Rule>, family: &Family, finding: Finding, late: bool) -> Found {
+    let id = id_of(rule, family, &finding.about);
     let whose = Whose {
         subject: Subject::Family(family.id.clone()),
         issuer: &family.issuer,
@@ -258,7 +275,7 @@ fn of_family(rule: &Arc<Rule>, family: &Family, finding: Finding, late: bool) ->
         session_id: family.session_id.as_ref(),
         token_kind: family.token_kind,
     };
-    Found::new(rule, stable_id(&parts), whose, finding, late)
+    Found::new(rule, id, whose, finding, late)
 }
 
 /// What was filed of ends and measures about the family, its session, its user or the user's consent.

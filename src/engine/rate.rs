@@ -176,15 +176,22 @@ pub(super) fn case<'a>(
 
 /// Remembers that a detection was released; `false` when it already had been.
 pub(super) fn release(released: &mut Vec<u64>, id: &str) -> bool {
-    let id = Key::new(id).hash();
-    if released.contains(&id) {
+    if is_released(released, id) {
         return false;
     }
-    released.push(id);
+    released.push(hash(id));
     if released.len() > RELEASED_MAX {
         released.remove(0);
     }
     true
+}
+
+pub(super) fn is_released(released: &[u64], id: &str) -> bool {
+    released.contains(&hash(id))
+}
+
+fn hash(id: &str) -> u64 {
+    Key::new(id).hash()
 }
 
 impl RateSubject<'_> {

@@ -121,6 +121,10 @@ pub struct At {
     pub cut: i64,
 }
 
+/// What was found of a family before: to put that into words once more, at each of its events, was most of what they cost.
+#[derive(Clone, Copy)]
+pub struct Told<'a>(&'a dyn Fn(&[String]) -> bool);
+
 /// One family.
 #[derive(Debug, Clone, Copy)]
 pub struct FamilyCase<'a> {
@@ -142,6 +146,8 @@ pub struct FamilyCase<'a> {
     pub scopes: &'a Scopes,
     /// As its newest event told, else as the configuration says.
     pub access_token_ttl: Option<Duration>,
+    /// By the rule that is asked.
+    pub told: Told<'a>,
 }
 
 /// One user.
@@ -274,6 +280,25 @@ impl Reach {
             Self::Consent => "consent",
             Self::User => "user",
         }
+    }
+}
+
+impl<'a> Told<'a> {
+    pub const NOTHING: Told<'static> = Told(&|_| false);
+
+    /// By what a finding is about.
+    pub const fn by(has: &'a dyn Fn(&[String]) -> bool) -> Self {
+        Self(has)
+    }
+
+    pub fn has(&self, about: &[String]) -> bool {
+        (self.0)(about)
+    }
+}
+
+impl std::fmt::Debug for Told<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Told")
     }
 }
 

@@ -8,35 +8,61 @@ use super::super::super::finding::{Ask, Finding};
 use super::super::super::ledger::Entry;
 use super::super::super::words::{instant, place_name, who};
 use super::verdict::{Judgement, Row, Verdict};
+use super::view::View;
 use crate::model::{Evidence, Severity, Value};
 
 /// Presentations listed in the evidence; the rest of the ledger stays in the engine.
 const TIMELINE_MAX: usize = 8;
 
-/// The finding that a judgement is; client faults are worth an alert from `fault_repeats` within a day on.
-pub(super) fn describe(case: &FamilyCase<'_>, judged: &Judgement, fault_repeats: usize) -> Finding {
-    Account { case, judged }.finding(fault_repeats)
+/// The findings that these judgements are, but for those that were told before; client faults are worth an alert from
+/// `fault_repeats` within a day on.
+pub(super) fn news(
+    case: &FamilyCase<'_>,
+    view: &View<'_>,
+    judged: &[Judgement],
+    fault_repeats: usize,
+) -> Vec<Finding> {
+    let accounts = judged.iter().map(|judged| Account { case, view, judged });
+    let findings = accounts.filter_map(|account| {
+        let about = account.about();
+        let is_news = !case.told.has(&about);
+        is_news.then(|| account.finding(about.into(), fault_repeats))
+    });
+    findings.collect()
 }
 
 struct Account<'a> {
     case: &'a FamilyCase<'a>,
+    view: &'a View<'a>,
     judged: &'a Judgement,
 }
 
 impl Account<'_> {
-    fn finding(&self, fault_repeats: usize) -> Finding {
+    fn may_revoke(&self) -> bool {
+        self.judged.may_revoke && self.judged.row != Row::OtherDevice
+    }
+
+    fn about(&self) -> [String; 3] {
         let judged = self.judged;
-        let completed = self.entry(judged.completed);
         let token = judged
             .token_hash
             .map_or_else(|| self.case.id.to_string(), |hash| hash.to_string());
-        let may_revoke = judged.may_revoke && judged.row != Row::OtherDevice;
         // What may revoke is not the same finding as what may not: the weaker one can be complete first.
-        let weight = if may_revoke { "" } else { "may not revoke" };
-        let about = [judged.verdict.as_str(), weight, &token].map(str::to_owned);
+        let weight = if self.may_revoke() {
+            ""
+        } else {
+            "may not revoke"
+        };
+        [judged.verdict.as_str().to_owned(), weight.to_owned(), token]
+    }
+
+    fn finding(&self, about: Vec<String>, fault_repeats: usize) -> Finding {
+        let judged = self.judged;
+        let completed = self.entry(judged.completed);
+        let may_revoke = self.may_revoke();
         let thief = judged.thief.map(|i| self.context(i));
         Finding {
-            about: about.into(),
+            about,
             time: completed.time,
             event_id: completed.event_id().cloned(),
             at_most: self.at_most(fault_repeats),
@@ -123,7 +149,7 @@ impl Account<'_> {
             .with("basis", judged.basis.as_str())
             .with_some("presented_token", judged.token.as_ref())
             .with("answer", self.entry(judged.presented).answer.as_str())
-            .with("generation_gap", judged.gap)
+            .with("generation_gap", self.view.gap(judged.presented))
             .with_some("foreign_branch", judged.thief.map(branch))
             .with_some("own_branch", judged.owner.map(branch))
             .with("timeline", self.timeline())

@@ -386,7 +386,6 @@ pub(super) fn judgement(
         thief: None,
         owner: None,
         basis: Basis::AllKnown,
-        gap: view.gap(presented),
         may_revoke: true,
         repeats: 0,
     }

@@ -12,7 +12,7 @@ use super::super::super::needs::Need;
 use super::super::super::parameters::Parameters;
 use super::super::super::trace::Trace;
 use super::super::Kind;
-use super::describe::describe;
+use super::describe::news;
 use super::dispute;
 use super::verdict::keep_gravest;
 use super::view::{Bounds, Scope, View};
@@ -79,10 +79,6 @@ impl FamilyKind for Fork {
         };
         let view = View::new(bounds, case, Scope::Settled(at.cut)).with_closed(trace.is_on());
         let forks = dispute::forks(&view, self.fork_window, trace);
-        let judged = keep_gravest(forks);
-        judged
-            .iter()
-            .map(|j| describe(case, j, usize::MAX))
-            .collect()
+        news(case, &view, &keep_gravest(forks), usize::MAX)
     }
 }

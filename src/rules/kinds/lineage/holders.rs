@@ -7,13 +7,12 @@
 //! that the other was not given, or the disputed token itself came from a line and from a rented server that the family never
 //! used. A phone between a line and its carrier's hub repeats a token from far away, but no phone comes out at a rented server.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::super::super::case::millis;
-use super::super::super::context::Standing;
+use super::super::super::context::{Context, Standing};
 use super::super::super::ledger::TokenHash;
+use super::descent::{Descent, Set, bit, members, set};
 use super::view::View;
-use crate::model::{Network, limits};
+use crate::model::Network;
 
 pub(super) struct Proof {
     /// An entry of one holder and one of the other.
@@ -28,7 +27,9 @@ pub(super) struct Proof {
 /// presentation did not issue, or being a rented server.
 /// Only what was presented up to `until` (milliseconds of event time) counts.
 pub(super) fn proved(view: &View<'_>, token: TokenHash, until: i64) -> Option<Proof> {
-    let presentations = Presentations::of(view, token, until);
+    // Most families are never anywhere else, and either pattern needs two networks.
+    let elsewhere = elsewhere(view)?;
+    let presentations = Presentations::of(view, elsewhere, token, until)?;
     let proofs = [presentations.alternation(), presentations.parted()];
     proofs
         .into_iter()
@@ -36,72 +37,73 @@ pub(super) fn proved(view: &View<'_>, token: TokenHash, until: i64) -> Option<Pr
         .min_by_key(|proof| proof.completed)
 }
 
-/// A set of presentations by their number: the ledger has room for fewer than there are bits.
-type Set = u128;
-const _: () = assert!(limits::LEDGER_ENTRIES_MAX <= Set::BITS as usize);
+/// For each entry: those from another network. Nothing where there is but one.
+fn elsewhere(view: &View<'_>) -> Option<Vec<Set>> {
+    // A ledger keeps each context once.
+    let mut contexts: Vec<(&Context, Set)> = Vec::new();
+    for (entry, _) in view.entries() {
+        let context = view.seen(entry).context;
+        let known = contexts.iter_mut().find(|it| std::ptr::eq(it.0, context));
+        match known {
+            Some((_, entries)) => *entries |= bit(entry),
+            None => contexts.push((context, bit(entry))),
+        }
+    }
+    let mut elsewhere = vec![0; view.entries().len()];
+    for (one, entries) in &contexts {
+        let others = contexts.iter().filter(|it| one.network_differs(it.0));
+        let others = others.fold(0, |all, (_, entries)| all | entries);
+        members(*entries).for_each(|entry| elsewhere[entry] = others);
+    }
+    elsewhere.iter().any(|it| *it != 0).then_some(elsewhere)
+}
 
-/// The presentations of the disputed token and its successors, in order, and what sets each two of them apart. Made once,
-/// so that the search costs little where somebody presents as often as the ledger allows.
-struct Presentations {
-    entries: Vec<usize>,
-    times: Vec<i64>,
-    window: i64,
-    /// For each: those from another network.
+/// The presentations of the disputed token and its successors, and what sets each two of them apart. Made once, so that the
+/// search costs little where somebody presents as often as the ledger allows.
+struct Presentations<'a> {
+    view: &'a View<'a>,
+    entries: Set,
+    /// For each entry: those from another network.
     elsewhere: Vec<Set>,
     /// For each: those whose holder cannot be its own.
     apart: Vec<Set>,
-    /// For each: those from where nobody can have come in the time.
-    unreachable: Vec<Set>,
     /// Of the disputed token itself: from rented servers that are new to the family, and from anywhere else.
     rented: Set,
     unrented: Set,
 }
 
-impl Presentations {
-    fn of(view: &View<'_>, token: TokenHash, until: i64) -> Self {
-        let successors = view.descendants(token);
-        let entries: Vec<usize> = view
-            .entries()
-            .take_while(|(_, e)| e.time <= until)
-            .filter(|(_, e)| {
-                e.token
-                    .is_some_and(|t| t == token || successors.contains(&t))
-            })
-            .filter(|(i, _)| view.seen(*i).context.network.is_some())
-            .map(|(i, _)| i)
-            .collect();
-        let elsewhere = |&one: &usize| set(&entries, |other| view.network_differs(one, other));
-        let unreachable = |&one: &usize| set(&entries, |other| view.unreachable(one, other));
-        let lineage = Lineage::of(view, token, &entries);
-        let known = view.known(Some(token), None, entries.first().copied().unwrap_or(0));
-        let disputed = |entry: usize| view.entry(entry).token == Some(token);
-        let is_new = |entry: usize| view.standing(entry, &known).0 != Standing::Own;
-        let holds = |&holder: &usize| {
-            let held = view.entry(holder).token.filter(|t| successors.contains(t));
-            held.map_or(0, |held| {
-                set(&entries, |other| lineage.holds_apart(view, held, other))
-            })
+impl<'a> Presentations<'a> {
+    fn of(view: &'a View<'a>, elsewhere: Vec<Set>, token: TokenHash, until: i64) -> Option<Self> {
+        let descent = Descent::of(view);
+        let first = view.presented(token).next()?;
+        let (disputed, successors) = (descent.of_token(first), descent.grew_from(first));
+        let has_network = |i| view.seen(i).context.network.is_some();
+        let entries = (disputed | successors) & set(view, |i, e| e.time <= until && has_network(i));
+        let (rented, unrented) = rented(view, token, disputed & entries, entries);
+        let lineage = Lineage {
+            descent: &descent,
+            elsewhere: &elsewhere,
+            disputed,
+            uses: &view.uses(token),
         };
-        let held: Vec<Set> = entries.iter().map(holds).collect();
-        let mirrored = |one: usize| {
-            (0..entries.len())
-                .filter(|&other| held[other] & bit(one) != 0)
-                .fold(held[one], |apart, other| apart | bit(other))
-        };
-        Self {
-            times: entries.iter().map(|&i| view.entry(i).time).collect(),
-            window: millis(view.bounds.proof_window),
-            elsewhere: entries.iter().map(elsewhere).collect(),
-            unreachable: entries.iter().map(unreachable).collect(),
-            apart: (0..entries.len()).map(mirrored).collect(),
-            rented: set(&entries, |e| disputed(e) && is_rented(view, e) && is_new(e)),
-            unrented: set(&entries, |e| disputed(e) && !is_rented(view, e)),
-            entries,
+        let mut apart = vec![0; elsewhere.len()];
+        for holder in members(entries & successors) {
+            let others = entries & lineage.held_apart(holder, entries);
+            apart[holder] |= others;
+            members(others).for_each(|other| apart[other] |= bit(holder));
         }
+        Some(Self {
+            view,
+            entries,
+            elsewhere,
+            apart,
+            rented,
+            unrented,
+        })
     }
 
     fn parted(&self) -> Option<Proof> {
-        (0..self.entries.len()).find_map(|later| {
+        members(self.entries).find_map(|later| {
             let opposite = if self.rented & bit(later) != 0 {
                 self.unrented
             } else if self.unrented & bit(later) != 0 {
@@ -109,107 +111,88 @@ impl Presentations {
             } else {
                 0
             };
-            let two_holders = self.apart[later] | opposite;
-            let before = two_holders & self.unreachable[later] & (bit(later) - 1);
-            let earlier = (0..later).find(|&earlier| before & bit(earlier) != 0)?;
+            let two_holders = (self.apart[later] | opposite) & self.elsewhere[later];
+            let mut before = members(two_holders & (bit(later) - 1));
+            let earlier = before.find(|earlier| self.view.unreachable(later, *earlier))?;
             Some(Proof {
-                one: self.entries[later],
-                other: self.entries[earlier],
-                completed: self.entries[later],
+                one: later,
+                other: earlier,
+                completed: later,
             })
         })
     }
 
     fn alternation(&self) -> Option<Proof> {
-        (0..self.entries.len()).find_map(|third| {
-            let start = self.times[third] - self.window;
-            let recent = self.times.partition_point(|time| *time < start);
-            let second = (recent..third).find(|&second| self.alternates(recent, second, third))?;
+        let window = millis(self.view.bounds.proof_window);
+        members(self.entries).find_map(|third| {
+            let start = self.view.first_since(self.view.entry(third).time - window);
+            let recent = self.entries & (bit(third) - 1) & !(bit(start) - 1);
+            let mut seconds = members(recent & self.elsewhere[third]);
+            let second = seconds.find(|second| self.alternates(recent, *second, third))?;
             Some(Proof {
-                one: self.entries[third],
-                other: self.entries[second],
-                completed: self.entries[third],
+                one: third,
+                other: second,
+                completed: third,
             })
         })
     }
 
-    /// Whether some first presentation, not before `recent`, makes it X, Y, X with two holders.
-    fn alternates(&self, recent: usize, second: usize, third: usize) -> bool {
-        if self.elsewhere[third] & bit(second) == 0 {
-            return false;
-        }
-        let before = (bit(second) - 1) & !(bit(recent) - 1);
+    /// Whether some first presentation among the `recent` makes it X, Y, X with two holders.
+    fn alternates(&self, recent: Set, second: usize, third: usize) -> bool {
+        let before = recent & (bit(second) - 1);
         let firsts = before & self.elsewhere[second] & !self.elsewhere[third];
         let is_apart = self.apart[third] & bit(second) != 0;
         firsts != 0 && (is_apart || firsts & self.apart[second] != 0)
     }
 }
 
-/// Whether it came from a network whose addresses are rented to servers.
-fn is_rented(view: &View<'_>, entry: usize) -> bool {
-    let network = view.seen(entry).context.network.as_ref();
-    network.is_some_and(Network::is_rented)
-}
-
-fn bit(number: usize) -> Set {
-    1 << number
-}
-
-fn set(entries: &[usize], belongs: impl Fn(usize) -> bool) -> Set {
-    let numbered = entries.iter().enumerate();
-    numbered
-        .filter(|(_, entry)| belongs(**entry))
-        .fold(0, |set, (number, _)| set | bit(number))
+/// Of presentations of the disputed token: those from rented servers that are new to the family, and those from anywhere else.
+fn rented(view: &View<'_>, token: TokenHash, disputed: Set, entries: Set) -> (Set, Set) {
+    let is_rented = |entry: &usize| {
+        let network = view.seen(*entry).context.network.as_ref();
+        network.is_some_and(Network::is_rented)
+    };
+    let rented = members(disputed).filter(is_rented);
+    let rented = rented.fold(0, |all, entry| all | bit(entry));
+    let unrented = disputed & !rented;
+    if rented == 0 || unrented == 0 {
+        // One says nothing without the other.
+        return (0, 0);
+    }
+    let first = members(entries).next().unwrap_or(0);
+    let known = view.known(Some(token), None, first);
+    let is_new = |entry: &usize| view.standing(*entry, &known).0 != Standing::Own;
+    let new = members(rented).filter(is_new);
+    (new.fold(0, |all, entry| all | bit(entry)), unrented)
 }
 
 /// What grew from what, of the tokens involved.
-struct Lineage {
-    disputed: TokenHash,
-    descendants: BTreeMap<TokenHash, BTreeSet<TokenHash>>,
-    /// Each use of the disputed token, with all that goes back to it.
-    issuing: Vec<(usize, BTreeSet<TokenHash>)>,
+struct Lineage<'a> {
+    descent: &'a Descent,
+    elsewhere: &'a [Set],
+    /// Presentations of the disputed token, and those of them that were accepted.
+    disputed: Set,
+    uses: &'a [usize],
 }
 
-impl Lineage {
-    fn of(view: &View<'_>, disputed: TokenHash, entries: &[usize]) -> Self {
-        let tokens: BTreeSet<TokenHash> = entries
-            .iter()
-            .filter_map(|&i| view.entry(i).token)
-            .collect();
-        let uses = view.uses(disputed);
-        Self {
-            disputed,
-            descendants: tokens
-                .into_iter()
-                .map(|token| (token, view.descendants(token)))
-                .collect(),
-            issuing: uses.into_iter().map(|u| (u, view.issued_by(u))).collect(),
-        }
-    }
-
-    fn leads_to(&self, from: TokenHash, to: TokenHash) -> bool {
-        self.descendants
-            .get(&from)
-            .is_some_and(|all| all.contains(&to))
-    }
-
-    /// The holder presents the successor `held`; `other` presents a token that does not lead to it through the holder's
-    /// own hands, and `held` was not issued to `other`'s network.
-    fn holds_apart(&self, view: &View<'_>, held: TokenHash, other: usize) -> bool {
-        let Some(others) = view.entry(other).token else {
-            return false;
+impl Lineage<'_> {
+    /// The holder presents a successor; these others present a token that does not lead to it through the holder's own hands,
+    /// and it was not issued to their network.
+    fn held_apart(&self, holder: usize, among: Set) -> Set {
+        let issuing = self.uses.iter();
+        let issuing = issuing.filter(|u| self.descent.led_to(**u) & bit(holder) != 0);
+        let not_issued_to = issuing.map(|u| self.elsewhere[*u]);
+        let Some(not_issued_to) = not_issued_to.reduce(|all, it| all & it) else {
+            return 0;
         };
-        let mut issuing = self
-            .issuing
-            .iter()
-            .filter(|(_, issued)| issued.contains(&held))
-            .map(|(u, _)| *u)
-            .peekable();
-        let was_issued = issuing.peek().is_some();
-        let issued_to_other = issuing.any(|u| !view.network_differs(u, other));
         // A client that moved on presents what the earlier network was given: one chain through both is one holder.
-        let one_chain = others != self.disputed
-            && (self.leads_to(others, held) || self.leads_to(held, others) || others == held);
-        was_issued && !issued_to_other && !one_chain
+        let leads_here = members(among & !self.disputed)
+            .filter(|other| self.descent.grew_from(*other) & bit(holder) != 0)
+            .fold(0, |all, other| all | bit(other));
+        let chain = leads_here | self.descent.grew_from(holder) | self.descent.of_token(holder);
+        not_issued_to & !(chain & !self.disputed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use super::super::super::context::Basis;
 use super::super::super::finding::Finding;
 use super::super::super::ledger::{Answer, Entry};
 use super::super::super::trace::Trace;
-use super::describe::describe;
+use super::describe::news;
 use super::dispute::{first_accepted, judgement};
 use super::verdict::{Row, Verdict, keep_gravest};
 use super::view::{Bounds, Scope, View};
@@ -57,10 +57,7 @@ pub(super) fn judge(
             )
         });
     }
-    judged
-        .iter()
-        .map(|j| describe(case, j, usize::MAX))
-        .collect()
+    news(case, &view, &judged, usize::MAX)
 }
 
 fn basis(view: &View<'_>, row: Row, index: usize) -> Basis {

@@ -23,6 +23,7 @@
 
 pub mod binding_mismatch;
 pub mod client_mismatch;
+mod descent;
 mod describe;
 mod dispute;
 pub mod fork;

@@ -9,7 +9,7 @@ use super::super::super::needs::Need;
 use super::super::super::parameters::Parameters;
 use super::super::super::trace::Trace;
 use super::super::Kind;
-use super::describe::describe;
+use super::describe::news;
 use super::dispute;
 use super::verdict::{Judgement, keep_gravest};
 use super::view::{Bounds, HORIZON_MS, Scope, View};
@@ -113,8 +113,7 @@ impl Reuse {
         };
         let view = View::new(bounds, case, scope).with_closed(trace.is_on());
         let judged = with_repeats(&view, keep_gravest(dispute::disputes(&view, trace)));
-        let faults = self.fault_repeats as usize;
-        judged.iter().map(|j| describe(case, j, faults)).collect()
+        news(case, &view, &judged, self.fault_repeats as usize)
     }
 }
 

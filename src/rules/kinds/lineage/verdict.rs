@@ -44,8 +44,6 @@ pub(super) struct Judgement {
     /// Index of an entry of the family's own branch.
     pub(super) owner: Option<usize>,
     pub(super) basis: Basis,
-    /// Generations between the presented and the newest issued.
-    pub(super) gap: u64,
     /// False where rotation is not known to be enforced and the server accepted: never a revocation.
     pub(super) may_revoke: bool,
     /// Disputed tokens of this family with the same verdict within a day, this one included.

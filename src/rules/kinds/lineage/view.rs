@@ -162,7 +162,7 @@ impl<'a> View<'a> {
     }
 
     /// Presentations of a token, in order of time.
-    fn presented(&self, token: TokenHash) -> impl Iterator<Item = usize> {
+    pub(super) fn presented(&self, token: TokenHash) -> impl Iterator<Item = usize> {
         of_token(&self.index().presented, token)
     }
 
@@ -182,12 +182,17 @@ impl<'a> View<'a> {
         millis(self.bounds.settle)
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = (usize, &'a Entry)> + use<'a> {
+    pub(super) fn entries(&self) -> impl ExactSizeIterator<Item = (usize, &'a Entry)> + use<'a> {
         self.entries.iter().enumerate()
     }
 
     pub(super) fn entry(&self, index: usize) -> &'a Entry {
         &self.entries[index]
+    }
+
+    /// The first that is not older than this event time (milliseconds).
+    pub(super) fn first_since(&self, time: i64) -> usize {
+        self.entries.partition_point(|e| e.time < time)
     }
 
     pub(super) fn seen(&self, index: usize) -> Seen<'a> {
@@ -243,17 +248,8 @@ impl<'a> View<'a> {
                 .filter(|t| *t != token)
                 .collect();
         }
-        self.issued_from(self.presented(token))
-    }
-
-    /// Every token that goes back to the given presentation.
-    pub(super) fn issued_by(&self, index: usize) -> BTreeSet<TokenHash> {
-        self.issued_from(std::iter::once(index))
-    }
-
-    fn issued_from(&self, first: impl Iterator<Item = usize>) -> BTreeSet<TokenHash> {
         let mut found = BTreeSet::new();
-        let mut ahead: Vec<usize> = first.collect();
+        let mut ahead: Vec<usize> = self.presented(token).collect();
         while let Some(i) = ahead.pop() {
             let entry = &self.entries[i];
             let issued = entry.issued.filter(|_| entry.answer.accepted());
@@ -373,10 +369,6 @@ impl<'a> View<'a> {
         let (a, b) = (self.seen(a).context, self.seen(b).context);
         // A ledger keeps each context once, and most of a family's presentations share one.
         std::ptr::eq(a, b) || a.same_as(b)
-    }
-
-    pub(super) fn network_differs(&self, a: usize, b: usize) -> bool {
-        self.seen(a).context.network_differs(self.seen(b).context)
     }
 
     /// Whether one person cannot have been at both.
