@@ -6,6 +6,7 @@
 //! has no share, as it may be a proxy that speaks for everybody. `axum::serve` knows none of these bounds.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::time::Duration;
 use axum::Router;
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -26,7 +28,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,7 +54,8 @@ struct Patience {
     handshake: Duration,
     /// From the opening, or the last answer, to the end of a request's head.
     head: Duration,
-    /// Then no more requests are taken: who reads his answers byte by byte has had his time.
+    /// Then no more requests are taken: who reads his answers byte by byte has had his time. The answer to the last request
+    /// before says that it is the last.
     lifetime: Duration,
     /// Longer than a body may take to arrive and to be stored.
     last_answer: Duration,
@@ -203,9 +206,19 @@ impl Host {
         peer: IpAddr,
     ) {
         let router = TowerToHyperService::new(self.router.clone());
+        let opened = Instant::now();
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
-            router.call(request)
+            let answer = router.call(request);
+            async move {
+                let mut answer = answer.await?;
+                if opened.elapsed() + self.patience.head >= self.patience.lifetime {
+                    // Whoever would ask again over this connection is told in time that he cannot.
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -304,17 +317,19 @@ mod tests {
 
     use super::*;
 
-    /// A listener in a hurry, and what stops it.
-    async fn listen() -> (SocketAddr, tokio_util::sync::DropGuard) {
+    const HURRY: Patience = Patience {
+        handshake: Duration::from_millis(100),
+        head: Duration::from_millis(100),
+        lifetime: Duration::from_millis(500),
+        last_answer: Duration::from_millis(100),
+    };
+
+    /// A listener, and what stops it.
+    async fn listen(patience: Patience) -> (SocketAddr, tokio_util::sync::DropGuard) {
         let mut listening = Listening::open("test", "127.0.0.1:0".parse().unwrap(), None)
             .await
             .unwrap();
-        listening.patience = Patience {
-            handshake: Duration::from_millis(100),
-            head: Duration::from_millis(100),
-            lifetime: Duration::from_millis(500),
-            last_answer: Duration::from_millis(100),
-        };
+        listening.patience = patience;
         let router = Router::new()
             .route("/", get(|| async { "hello" }))
             .route("/never", get(std::future::pending::<()>));
@@ -335,7 +350,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_says_nothing_loses_his_place() {
-        let (address, _stop) = listen().await;
+        let (address, _stop) = listen(HURRY).await;
         said(address, "").await;
         said(address, "GET / HTTP/1.1\r\nHost: ").await;
         let after_an_answer = said(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -347,6 +362,35 @@ mod tests {
             said(address, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n").await,
             ""
         );
+    }
+
+    #[tokio::test]
+    async fn who_asks_again_and_again_is_told_which_answer_is_the_last() {
+        // Longer than a busy machine keeps a test waiting.
+        let (address, _stop) = listen(Patience {
+            head: Duration::from_mins(1),
+            lifetime: Duration::from_mins(1) + Duration::from_millis(500),
+            ..HURRY
+        })
+        .await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut answers = 0;
+        loop {
+            let asked = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+            asked.await.unwrap();
+            let (mut answer, mut part) = (String::new(), [0; 1024]);
+            while !answer.ends_with("hello") {
+                let read = stream.read(&mut part).await.unwrap();
+                assert!(read > 0, "closed without a word after {answers} answers");
+                answer.push_str(std::str::from_utf8(&part[..read]).unwrap());
+            }
+            answers += 1;
+            if answer.contains("connection: close") {
+                break;
+            }
+        }
+        assert!(answers > 1);
+        assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
     }
 
     #[test]
