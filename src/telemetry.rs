@@ -54,6 +54,9 @@ type Subscriber = Box<dyn tracing::Subscriber + Send + Sync>;
 fn subscriber(settings: &LogSettings, writer: BoxMakeWriter) -> Result<Subscriber, TelemetryError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(&settings.level)?)
+        // A line that cannot be written, on a full disk or to a collector that is gone, would be told of on standard error, which
+        // is the log: that fails too, and a thread that cannot write there panics.
+        .log_internal_errors(false)
         .with_writer(writer);
     Ok(match settings.format {
         LogFormat::Text => Box::new(builder.with_ansi(settings.color).finish()),

@@ -37,6 +37,7 @@ mod store_suite;
 
 mod file_source;
 mod kafka_outage;
+mod log;
 mod memory;
 mod own_table;
 #[path = "../support/source_harness.rs"]
