@@ -16,7 +16,7 @@ use super::super::Kind;
 use super::hits::{Hit, Keep};
 use super::windows::{Limits, Usual, Words, ms};
 use super::{Memory, Pick, hash, key_evidence, key_text, needs, noun, reads_facts};
-use crate::model::limits;
+use crate::model::{Text, limits};
 
 /// Parameters of a rule that counts values.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,16 +181,21 @@ impl KeyedKind for Distinct {
         } else {
             self.over
         };
+        let takes_back = case.step > 0;
         let hit = Hit {
             first: case.time(),
             last: case.time(),
             values,
             step: u8::try_from(case.step).unwrap_or(u8::MAX),
-            event_id: case.event.event.event_id.clone(),
+            event_id: if takes_back {
+                Text::default()
+            } else {
+                case.event.event.event_id.clone()
+            },
             completes: None,
         };
         let keep = Keep::new(ms(self.within), values_max);
-        if case.step > 0 {
+        if takes_back {
             memory.hits.take_back(hit, keep);
             return Vec::new();
         }

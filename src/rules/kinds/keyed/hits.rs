@@ -4,7 +4,7 @@
 //! time, so that a client in a loop pushes nothing out. A window that ends at an event holds the value exactly if it holds
 //! one of the two. Why no sketch: a person is told the number, and acts on it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub(super) struct Hit {
     /// Hashes of what is counted.
     pub(super) values: [u64; 2],
     pub(super) step: u8,
-    /// Of the first.
+    /// Of the first; empty of what takes a value back, which no finding names.
     pub(super) event_id: Text,
     pub(super) completes: Option<Box<Completion>>,
 }
@@ -71,8 +71,8 @@ const IDLE_EVERY: usize = 8;
 /// event may be late.
 const IDLE_MS: i64 = 30 * 60 * 1000;
 /// And no more of them than these, far more than a client refreshes in that time: one that does so every few seconds would
-/// have some hundred, 20 KB of each user.
-const IDLE_MOST: usize = 32;
+/// have some hundred, 20 KB of each user, all of which each event has to look through.
+const IDLE_MOST: usize = 16;
 
 /// How late an event may come and still count.
 pub(super) fn lateness_ms() -> i64 {
@@ -112,8 +112,9 @@ impl Hits {
     fn forget_idle(&mut self) {
         let newest = self.hits.back().map_or(0, |h| h.first);
         let counted = self.hits.iter().filter(|h| h.step == 0);
-        let counted: HashSet<u64> = counted.map(|h| h.values[0]).collect();
-        let is_idle = |h: &Hit| h.step != 0 && !counted.contains(&h.values[0]);
+        let mut counted: Vec<u64> = counted.map(|h| h.values[0]).collect();
+        counted.sort_unstable();
+        let is_idle = |h: &Hit| h.step != 0 && counted.binary_search(&h.values[0]).is_err();
         let idle = self.hits.iter().filter(|h| is_idle(h)).count();
         let mut too_many = idle.saturating_sub(IDLE_MOST);
         self.hits.retain(|h| {
@@ -256,8 +257,8 @@ mod tests {
         let most = IDLE_MOST + IDLE_EVERY + 2;
         assert!(hits.len() <= most, "{}", hits.len());
         assert_eq!(hits.iter().filter(|h| h.values == [1, 0]).count(), 2);
-        let newest: Vec<u64> = hits.iter().rev().map(|h| h.values[0]).take(20).collect();
-        assert_eq!(newest, (280..300).rev().collect::<Vec<u64>>());
+        let newest: Vec<u64> = hits.iter().rev().map(|h| h.values[0]).take(10).collect();
+        assert_eq!(newest, (290..300).rev().collect::<Vec<u64>>());
     }
 
     #[test]
