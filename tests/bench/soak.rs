@@ -115,8 +115,10 @@ async fn soak(broker: &str, topic: &str, plan: Plan, rate: f64) -> anyhow::Resul
             crowd.end(&producer)
         })
     };
+    // Also when looking at it fails: the writer would fill the disk.
+    let is_watched = over.drop_guard();
     let samples = watched(&daemon, plan.minutes).await;
-    over.cancel();
+    drop(is_watched);
     let told = writing.await??;
     let samples = samples?;
     samples.sum_up()?;
