@@ -14,7 +14,7 @@ use super::{Exit, Terminal, clean};
 use crate::app::parts;
 use crate::config::Config;
 use crate::engine::{Engine, Held};
-use crate::model::limits;
+use crate::model::{Timestamp, limits};
 use crate::pipeline::{Restorable, Worker, restore};
 use crate::rules::RuleSet;
 use crate::store::{SavedState, Snapshot};
@@ -37,6 +37,10 @@ struct Inspect {
     /// The configuration file
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
+    /// Leave out of the digests what is of no use any more at this time (RFC 3339): a daemon sweeps it out in the course of a day,
+    /// so that of two states only one may still hold it
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
     #[arg(long, value_enum, default_value_t = Form::Text)]
     output: Form,
 }
@@ -56,7 +60,7 @@ pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal<'_>) -> anyhow:
         async |config, store, terminal| {
             let saved = store.saved_states().await?;
             let usable = store.load_snapshot().await?.map(|snapshot| Usable {
-                held: held(config, &snapshot),
+                held: held(config, &snapshot, inspect.at),
                 snapshot,
             });
             match inspect.output {
@@ -74,14 +78,14 @@ pub(super) fn run(arguments: &Arguments, terminal: &mut Terminal<'_>) -> anyhow:
 }
 
 /// What the snapshot holds, as a start of this version would read it. Rules and tables are no part of it.
-fn held(config: &Config, snapshot: &Snapshot) -> Option<Vec<Held>> {
+fn held(config: &Config, snapshot: &Snapshot, at: Option<Timestamp>) -> Option<Vec<Held>> {
     let engine = Engine::new(
         &RuleSet::default(),
         config.clients.clone(),
         limits::LATENESS_DEFAULT,
     );
     let mut worker = Worker::new(engine, parts::policy(config));
-    (restore(&mut worker, snapshot) == Restorable::All).then(|| worker.engine.held())
+    (restore(&mut worker, snapshot) == Restorable::All).then(|| worker.engine.held(at))
 }
 
 fn tell(

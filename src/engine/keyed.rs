@@ -41,6 +41,9 @@ pub(super) struct Keyed {
 }
 
 impl Aged for Keyed {
+    /// It says itself until when.
+    const OF_USE_MS: i64 = 0;
+
     fn last_seen(&self) -> i64 {
         self.kept_until
     }

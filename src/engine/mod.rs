@@ -101,7 +101,7 @@ pub struct Held {
     pub entries: usize,
     /// In the saved form, without compression; in memory it is three to five times as much.
     pub bytes: usize,
-    /// Equal for equal memories.
+    /// Equal for equal memories, of what is of use at the time that was asked for.
     pub digest: u128,
 }
 
@@ -298,9 +298,12 @@ impl Engine {
         }
     }
 
-    /// The parts of what is remembered and how large each is, for a person who asks; slow.
-    pub fn held(&self) -> Vec<Held> {
-        self.state.held()
+    /// The parts of what is remembered and how large each is, for a person who asks; slow. What is of no use any more at event time
+    /// `at` is swept out in the course of a day: of two equal memories that were swept at other times, digests at one time are equal.
+    /// By default they are of everything.
+    pub fn held(&self, at: Option<Timestamp>) -> Vec<Held> {
+        self.state
+            .held(at.map_or(i64::MIN, Timestamp::as_millisecond))
     }
 
     /// Everything remembered, in a versioned form: made at once, which takes seconds where there is much.

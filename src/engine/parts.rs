@@ -25,11 +25,11 @@ pub(super) trait Part: Send {
     /// From now on no larger than it is, but for a few entries; or as large as its bound again.
     fn hold(&mut self, _held: bool) {}
 
-    /// Drops what has not been touched since `time`, of one shard.
-    fn forget_before(&mut self, _time: i64, _shard: usize) {}
+    /// Drops what is of no use any more, of one shard.
+    fn sweep(&mut self, _now: i64, _shard: usize) {}
 
-    /// Equal for equal entries, however they came about.
-    fn digest(&self) -> u128;
+    /// Equal for equal entries, however they came about; of those that are of use at this event time.
+    fn digest(&self, at: i64) -> u128;
 
     /// All of it at once; returns the bytes. The same entries give the same bytes.
     fn save(&self, blocks: &mut Blocks) -> usize;
@@ -127,13 +127,13 @@ impl State {
         self.parts().iter().map(|(_, part)| part.evicted()).sum()
     }
 
-    /// Each part with its entries, the bytes of its saved form and its digest.
-    pub(super) fn held(&self) -> Vec<Held> {
+    /// Each part with its entries, the bytes of its saved form and its digest at this event time.
+    pub(super) fn held(&self, at: i64) -> Vec<Held> {
         let held = |(what, part): (_, &dyn Part)| Held {
             what,
             entries: part.len(),
             bytes: part.save(&mut Blocks::new(0)),
-            digest: part.digest(),
+            digest: part.digest(at),
         };
         self.parts().into_iter().map(held).collect()
     }

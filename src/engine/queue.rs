@@ -106,7 +106,7 @@ where
         self.hurried
     }
 
-    fn digest(&self) -> u128 {
+    fn digest(&self, _at: i64) -> u128 {
         digest::of_all(self.waiting.iter())
     }
 

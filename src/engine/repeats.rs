@@ -88,7 +88,7 @@ impl Part for Repeats {
     }
 
     /// In which generation an id stands is a matter of when they turned.
-    fn digest(&self) -> u128 {
+    fn digest(&self, _at: i64) -> u128 {
         digest::of_all(self.shards().flat_map(|(_, shard)| shard.iter()))
     }
 

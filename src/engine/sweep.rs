@@ -8,7 +8,7 @@ use super::state::State;
 use super::table::SHARDS;
 
 /// What is older than this is swept out; tokens that live longer begin a new ledger when they wake.
-const HORIZON_MS: i64 = 90 * DAY_MS;
+pub(super) const HORIZON_MS: i64 = 90 * DAY_MS;
 const DAY_MS: i64 = 24 * 3_600_000;
 const TABLES: usize = 11;
 #[expect(clippy::cast_possible_wrap, reason = "a few thousand")]
@@ -30,23 +30,21 @@ impl State {
     }
 
     fn sweep_shard(&mut self, table: usize, shard: usize, now: i64) {
-        let horizon = now.saturating_sub(HORIZON_MS);
-        let tables: [(&mut dyn Part, i64); TABLES] = [
-            (&mut self.families, horizon),
-            (&mut self.users, horizon),
-            (&mut self.networks, horizon),
-            (&mut self.clients, horizon),
-            (&mut self.active, horizon),
-            (&mut self.ended, horizon),
-            (&mut self.reuses, horizon),
-            (&mut self.risks, horizon),
-            (&mut self.thefts, horizon),
-            // These say themselves how long they are of use.
-            (&mut self.keyed, now),
-            (&mut self.members, horizon),
+        let tables: [&mut dyn Part; TABLES] = [
+            &mut self.families,
+            &mut self.users,
+            &mut self.networks,
+            &mut self.clients,
+            &mut self.active,
+            &mut self.ended,
+            &mut self.reuses,
+            &mut self.risks,
+            &mut self.thefts,
+            &mut self.keyed,
+            &mut self.members,
         ];
-        if let Some((table, time)) = tables.into_iter().nth(table) {
-            table.forget_before(time, shard);
+        if let Some(table) = tables.into_iter().nth(table) {
+            table.sweep(now, shard);
         }
     }
 }

@@ -14,6 +14,7 @@ use super::blocks::{Block, Blocks};
 use super::cut::{Cut, Keys};
 use super::digest;
 use super::parts::Part;
+use super::sweep::HORIZON_MS;
 
 /// Keys begin with the number of their shard.
 pub(super) const SHARDS: usize = 256;
@@ -26,8 +27,16 @@ type Shard<V> = HashMap<u64, V, BuildHasherDefault<KeyHasher>>;
 
 /// State that knows when it was last touched, in event time.
 pub(super) trait Aged {
+    /// How long after that it is of use, in milliseconds.
+    const OF_USE_MS: i64 = HORIZON_MS;
+
     /// Milliseconds since 1970.
     fn last_seen(&self) -> i64;
+
+    /// Whether it was touched so late that it is still of use at this time.
+    fn is_of_use(&self, at: i64) -> bool {
+        self.last_seen() >= at.saturating_sub(Self::OF_USE_MS)
+    }
 
     /// What goes first when a shard is full, whatever its age: state that nothing honest stands behind.
     fn provisional(&self) -> bool {
@@ -37,6 +46,8 @@ pub(super) trait Aged {
 
 /// Large state stands in a box: what a map keeps free for growth are then pointers.
 impl<V: Aged> Aged for Box<V> {
+    const OF_USE_MS: i64 = V::OF_USE_MS;
+
     fn last_seen(&self) -> i64 {
         (**self).last_seen()
     }
@@ -210,12 +221,12 @@ impl<V: Aged + Serialize + DeserializeOwned + Send> Part for Table<V> {
             .map(|now| self.held_at.map_or(now, |before| before.min(now)));
     }
 
-    fn forget_before(&mut self, time: i64, shard: usize) {
-        self.retain_of(shard, |value| value.last_seen() >= time);
+    fn sweep(&mut self, now: i64, shard: usize) {
+        self.retain_of(shard, |value| value.is_of_use(now));
     }
 
-    fn digest(&self) -> u128 {
-        digest::of_all(self.iter())
+    fn digest(&self, at: i64) -> u128 {
+        digest::of_all(self.iter().filter(|(_, value)| value.is_of_use(at)))
     }
 
     fn save(&self, blocks: &mut Blocks) -> usize {

@@ -272,7 +272,7 @@ fn a_restart_between_any_two_events_changes_nothing_at_all() {
     let mut at_the_end = |engine: &Engine, digest: &mut Option<u128>| {
         judged = judged % log.events.len() + 1;
         if judged == log.events.len() {
-            *digest = Some(Held::digest_of(&engine.held()));
+            *digest = Some(Held::digest_of(&engine.held(None)));
         }
     };
     let (mut calm, mut restarted) = (None, None);

@@ -109,6 +109,17 @@ async fn what_is_saved_is_told_and_what_cannot_be_used_is_called_so() {
     let all = out.lines().find(|line| line.starts_with("all of it"));
     assert!(all.is_some_and(|line| line.ends_with(digest)), "{out}");
 
+    // Nothing is of use in a hundred years: what is held is told all the same, and no digest is of it.
+    let (_, out, _) = asked(folder, &["--at", "2126-01-01T00:00:00Z"]).await;
+    let users = out.lines().find(|line| line.starts_with("users"));
+    let users: Vec<&str> = users.unwrap_or_default().split_whitespace().collect();
+    assert_eq!((users[1], users[3]), ("1", &*"0".repeat(32)), "{out}");
+    let (exit, _, err) = asked(folder, &["--at", "yesterday"]).await;
+    assert!(
+        exit == Exit::Unusable && err.contains("--at <TIME>"),
+        "{err}"
+    );
+
     execute(folder, "UPDATE snapshot SET format = 9999").await;
     let (exit, out, _) = asked(folder, &[]).await;
     assert_eq!(exit, Exit::Negative);

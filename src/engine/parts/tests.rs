@@ -7,6 +7,7 @@ use crate::engine::active::seen;
 use crate::engine::key::Key;
 use crate::engine::keyed::Thefts;
 use crate::engine::state::{Ended, Members, Waiting};
+use crate::engine::sweep::HORIZON_MS;
 use crate::engine::table::SHARDS;
 use crate::model::{Enriched, Event, EventType, Outcome, Timestamp};
 
@@ -102,7 +103,7 @@ fn apply(state: &mut State, step: &Step) {
             state.ended.remove(key_of(number));
         }
         Step::Retain(time) => state.members.retain(|it| it.last_seen > time / 8),
-        Step::Sweep(shard) => state.thefts.forget_before(1000, shard),
+        Step::Sweep(shard) => state.thefts.sweep(HORIZON_MS + 1000, shard),
         Step::ChangeAll => state.ended.for_each(|it| it.last_seen += 1),
         Step::Wait(time, number) => state.wait(time, Waiting::User(key_of(number))),
         Step::Answer(now) => {
@@ -183,7 +184,7 @@ fn what_is_evicted_removed_or_swept_during_a_round_is_in_it() {
     assert!(state.evicted() > evicted);
     apply(&mut state, &Step::Remove(3));
     for shard in 0..SHARDS {
-        state.thefts.forget_before(i64::MAX, shard);
+        state.thefts.sweep(i64::MAX, shard);
     }
     state.members.retain(|_| false);
     assert_eq!((state.members.len(), state.thefts.len()), (0, 0));

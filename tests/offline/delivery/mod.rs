@@ -410,6 +410,13 @@ impl Bench {
         self.clock.fetch_add(seconds, Ordering::SeqCst);
     }
 
+    /// By less than a lease, and while the action is leased not at all: one that runs out lets another try begin beside the first.
+    async fn advance_between_tries(&self, id: &str, seconds: i64) {
+        if self.record(id).await.state == ActionState::Ready {
+            self.advance(seconds);
+        }
+    }
+
     fn now(&self) -> Timestamp {
         at(self.clock.load(Ordering::SeqCst))
     }

@@ -138,13 +138,13 @@ async fn who_does_not_answer_is_stood_in_for_after_minutes_and_asked_on() {
     a_while().await;
     assert!(mail.calls().is_empty(), "not yet five minutes");
     until("the mail", async || {
-        bench.advance(30);
+        bench.advance_between_tries("notify u1", 10).await;
         !mail.calls().is_empty()
     })
     .await;
     let tries = page.calls().len();
     until("one more try", async || {
-        bench.advance(30);
+        bench.advance_between_tries("notify u1", 10).await;
         page.calls().len() > tries
     })
     .await;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
+use tokenwarden::model::Timestamp;
 
 use crate::flagship_run::Run;
 use crate::keycloak_realm::env;
@@ -34,15 +35,16 @@ pub(super) fn change(run: &Run, from: &str, to: &str) {
     run.home.configure(&config.replace(from, to));
 }
 
-/// What is saved, by its parts; the digest of all is among them.
-fn saved(run: &Run) -> BTreeMap<String, Value> {
+/// The digests of what is saved and of use at a time, by its parts; that of all is among them.
+fn saved(run: &Run, at: Timestamp) -> BTreeMap<String, Value> {
     let mut inspect = Command::new(env!("CARGO_BIN_EXE_tokenwarden"));
-    inspect.args(["state", "inspect", "--output", "json", "-c"]);
+    inspect.args(["state", "inspect", "--output", "json", "--at"]);
+    inspect.arg(at.to_string()).arg("-c");
     inspect.arg(run.home.path().join("tokenwarden.yaml"));
     let said = inspect.output().unwrap();
     let state: Value = serde_json::from_slice(&said.stdout).unwrap();
     let parts = state["holds"].as_array().unwrap().iter();
-    let parts = parts.map(|part| (part["what"].to_string(), part.clone()));
+    let parts = parts.map(|part| (part["what"].to_string(), part["digest"].clone()));
     let all = ("all".to_owned(), state["digest"].clone());
     parts.chain([all]).collect()
 }
@@ -51,7 +53,8 @@ fn saved(run: &Run) -> BTreeMap<String, Value> {
 pub(super) async fn remembers_the_same(killed: &Run, calm: &Run, traffic: &Traffic) {
     let outcome = killed.finished(traffic).await;
     outcome.assert_same(&calm.finished(traffic).await);
-    let (killed, calm) = (saved(killed), saved(calm));
+    let now = Timestamp::now();
+    let (killed, calm) = (saved(killed, now), saved(calm, now));
     let differ: Vec<_> = killed
         .iter()
         .filter(|(part, held)| calm.get(*part) != Some(held))
