@@ -62,7 +62,7 @@ pub(crate) fn run(broker: &str, events: u32) -> anyhow::Result<[Marks; 2]> {
 }
 
 /// Events a second that go through while they are written.
-pub(crate) async fn most(broker: &str, events: u32) -> anyhow::Result<f64> {
+async fn most(broker: &str, events: u32) -> anyhow::Result<f64> {
     Ok(on_a_topic(broker, events, Pace::Follow).await?.0)
 }
 

@@ -4,13 +4,16 @@
 //! The daemon is the program itself in a process of its own, so that its memory is nobody else's. It reads a real broker: a
 //! population of the simulator lives there in real time, with thefts whose truth is known, after a morning that it reads first;
 //! and beside it a fixed number of families, each refreshed every few seconds, make up the load. Memory can only be flat once
-//! everything that is bounded is full: the first third of the run warms up and does not count.
+//! everything that is bounded is full: until then it warms up, and that does not count. Nor does what goes through before tell
+//! what half load is: an event costs more where each family has its ninety-six presentations.
 
 mod crowd;
 mod memory;
+mod pace;
 mod verdict;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -21,19 +24,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::daemon::{Daemon, Home};
 use crate::kafka;
-use crate::latency;
 use crate::listeners::{self, Marks};
 use crate::machine;
 use crate::table::line;
 use crowd::{Crowd, Families};
 use memory::Samples;
+use pace::Pace;
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 /// The writer wakes so often, and then writes what is due.
 const SLICE: Duration = Duration::from_millis(5);
-/// Of each family: as often as its access tokens expire, and so often that what is remembered of a family at most (96
-/// presentations) is full within ten minutes.
+/// Of each family while it warms up, and half as often or less at half load: as often as its access tokens expire, and so often that
+/// what is remembered of a family at most (96 presentations) is full within ten minutes.
 const REFRESH_EVERY: Duration = Duration::from_secs(6);
+const WARM_UP: Duration = Duration::from_mins(12);
 /// What the population has lived before the daemon starts: attacks begin after its first quarter of a day.
 const MORNING: Duration = Duration::from_hours(8);
 /// After the last event: what settles has settled, and what was found is durable.
@@ -47,27 +51,28 @@ const FAMILIES_EACH: u32 = 4;
 /// How much, and how long.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
+    /// At half load, once it is warm.
     pub(crate) minutes: u32,
     /// Of the population.
     pub(crate) people: u32,
-    /// With how many events the most is measured first.
-    pub(crate) events: u32,
+    /// That make up the load.
+    pub(crate) families: u32,
 }
 
 pub(crate) fn run(broker: &str, plan: Plan) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let most = runtime.block_on(latency::most(broker, plan.events))?;
     let topic = format!("tokenwarden-soak-{}", std::process::id());
     runtime.block_on(kafka::make_topic(broker, &topic))?;
-    let soaked = runtime.block_on(soak(broker, &topic, plan, most / 2.0));
+    let soaked = runtime.block_on(soak(broker, &topic, plan));
     runtime.block_on(kafka::delete_topic(broker, &topic));
     soaked
 }
 
-async fn soak(broker: &str, topic: &str, plan: Plan, rate: f64) -> anyhow::Result<()> {
-    let families = machine::in_whole(rate * REFRESH_EVERY.as_secs_f64()).max(1);
+async fn soak(broker: &str, topic: &str, plan: Plan) -> anyhow::Result<()> {
+    let families = plan.families;
+    let pace = Arc::new(Pace::of(u64::from(families) / REFRESH_EVERY.as_secs()));
     let begun = Timestamp::now();
     let settings = Settings {
         users: plan.people,
@@ -78,12 +83,12 @@ async fn soak(broker: &str, topic: &str, plan: Plan, rate: f64) -> anyhow::Resul
     };
     line("")?;
     line(&format!(
-        "soak: {} min at {rate:.0} events/s, half of the most in this run; {families} families refreshed every {every} s, \
-         {} people beside them, seed {}; the first third warms up",
-        plan.minutes,
+        "soak: {families} families, {} people beside them, seed {}; it warms up for {} min at {} events/s, each family refreshed every {} s",
         plan.people,
         settings.seed,
-        every = REFRESH_EVERY.as_secs(),
+        WARM_UP.as_secs() / 60,
+        pace.rate(),
+        REFRESH_EVERY.as_secs(),
     ))?;
     let ended = Marks::default();
     let home = home(
@@ -101,14 +106,17 @@ async fn soak(broker: &str, topic: &str, plan: Plan, rate: f64) -> anyhow::Resul
 
     let over = CancellationToken::new();
     let writing = {
-        let (over, mut families) = (
+        let (over, pace, mut families) = (
             over.clone(),
+            Arc::clone(&pace),
             Families::new(families, REFRESH_EVERY, topic, ended),
         );
         tokio::task::spawn_blocking(move || {
-            let since = Instant::now();
+            let (mut since, mut due) = (Instant::now(), 0.0);
             while !over.is_cancelled() {
-                families.send_until(&producer, since.elapsed().as_secs_f64() * rate)?;
+                due += pace.due_in(since.elapsed());
+                since = Instant::now();
+                families.send_until(&producer, due)?;
                 crowd.send_until(&producer, Timestamp::now())?;
                 std::thread::sleep(SLICE);
             }
@@ -117,7 +125,7 @@ async fn soak(broker: &str, topic: &str, plan: Plan, rate: f64) -> anyhow::Resul
     };
     // Also when looking at it fails: the writer would fill the disk.
     let is_watched = over.drop_guard();
-    let samples = watched(&daemon, plan.minutes).await;
+    let samples = watched(&daemon, &pace, plan.minutes).await;
     drop(is_watched);
     let told = writing.await??;
     let samples = samples?;
@@ -173,12 +181,24 @@ async fn home(
     Ok(home)
 }
 
-/// Samples over the whole time; those of the first third do not count.
-async fn watched(daemon: &Daemon, minutes: u32) -> anyhow::Result<Samples> {
+/// Warms up, finds out what half load is, and takes samples at that.
+async fn watched(daemon: &Daemon, pace: &Pace, minutes: u32) -> anyhow::Result<Samples> {
+    sampled(daemon, WARM_UP).await?;
+    let most = pace::most(daemon, pace).await?;
+    pace.set(u64::from(machine::in_whole(most / 2.0)));
+    line("")?;
+    line(&format!(
+        "now that all is full: {most:.0} events/s at most, so {minutes} min at {} events/s",
+        pace.rate()
+    ))?;
+    pace::caught_up(daemon, pace, WARM_UP).await?;
+    sampled(daemon, Duration::from_mins(minutes.into())).await
+}
+
+async fn sampled(daemon: &Daemon, time: Duration) -> anyhow::Result<Samples> {
     let mut samples = Samples::begin()?;
     let mut timer = tokio::time::interval(SAMPLE_EVERY);
-    let count = Duration::from_mins(u64::from(minutes)).as_secs() / SAMPLE_EVERY.as_secs();
-    for _ in 0..count.max(1) {
+    for _ in 0..(time.as_secs() / SAMPLE_EVERY.as_secs()).max(1) {
         timer.tick().await;
         let lag = daemon.metric("tokenwarden_source_lag_records", "").await;
         let bytes = daemon.resident_bytes().context("the daemon's memory")?;

@@ -45,7 +45,7 @@ struct Arguments {
     /// Turns of each path.
     #[arg(long, default_value = "3")]
     runs: NonZeroU32,
-    /// Families among which the events are spread: fewer where that would leave less than five events to each.
+    /// Families among which the events are spread: fewer where that would leave less than five events to each; those of `soak`.
     #[arg(long, default_value = "100000")]
     families: NonZeroU32,
     /// A Kafka broker, HOST:PORT; `all` leaves `kafka`, `again` and `latency` out without one.
@@ -54,7 +54,7 @@ struct Arguments {
     /// A PostgreSQL server, as postgres://USER@HOST:PORT/NAME, in which a database may be made; `all` leaves `tail` out without one.
     #[arg(long)]
     postgres: Option<String>,
-    /// `soak`: how long.
+    /// `soak`: how long at half load.
     #[arg(long, default_value = "30")]
     minutes: NonZeroU32,
     /// `soak`: people of the simulated population.
@@ -113,7 +113,7 @@ fn main() -> anyhow::Result<()> {
         let plan = soak::Plan {
             minutes: args.minutes.get(),
             people: args.people.get(),
-            events,
+            families: args.families.get(),
         };
         return soak::run(broker()?, plan);
     }

@@ -129,7 +129,14 @@ impl FamilyKind for ConcurrentPlaces {
         }
         let seen = self.seen(case, last);
         let mut tried: Vec<&Context> = Vec::new();
-        for other in seen.iter().rev().map(|entry| case.context(entry)) {
+        // A ledger keeps each context once.
+        let mut contexts: Vec<&Arc<Context>> = Vec::new();
+        for context in seen.iter().rev().map(|entry| case.context(entry)) {
+            if !contexts.iter().any(|known| Arc::ptr_eq(known, context)) {
+                contexts.push(context);
+            }
+        }
+        for other in contexts {
             let is_new = tried.iter().all(|known| known.network_differs(other));
             if !is_new || !other.network_differs(case.context(last)) {
                 continue;
@@ -194,29 +201,27 @@ impl<'a> Turns<'a> {
     fn between(case: &FamilyCase<'a>, seen: &[&'a Entry], other: &Context, last: &Entry) -> Self {
         let last = case.context(last);
         let mut turns = Self {
-            entries: Vec::new(),
+            entries: Vec::with_capacity(seen.len()),
             here: Vec::new(),
             there: Vec::new(),
         };
         for entry in seen.iter().copied() {
             let context = case.context(entry);
-            let there = match (
-                context.network_differs(last),
-                context.network_differs(other),
-            ) {
-                (true, false) => true,
-                (false, true) => false,
-                _ => continue,
+            let among = |side: &[&Arc<Context>]| side.iter().any(|it| Arc::ptr_eq(it, context));
+            let there = if among(&turns.here) {
+                false
+            } else if among(&turns.there) {
+                true
+            } else {
+                let differs = |from: &Context| context.network_differs(from);
+                match (differs(last), differs(other)) {
+                    (true, false) => turns.there.push(context),
+                    (false, true) => turns.here.push(context),
+                    _ => continue,
+                }
+                among(&turns.there)
             };
             turns.entries.push((entry, there));
-            let side = if there {
-                &mut turns.there
-            } else {
-                &mut turns.here
-            };
-            if !side.iter().any(|known| Arc::ptr_eq(known, context)) {
-                side.push(context);
-            }
         }
         turns
     }

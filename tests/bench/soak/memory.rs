@@ -1,4 +1,4 @@
-//! Memory and lag over the time of a run: how they begin and end once it is warm.
+//! Memory and lag over the time of a run: how they begin and end.
 
 use crate::table::{first, last, line, sorted};
 
@@ -37,16 +37,11 @@ impl Samples {
         line(&format!("| {second} | {:.0} | {lag:.0} |", bytes / MIB))
     }
 
-    /// Those after the warm-up.
-    fn warm(&self) -> &[f64] {
-        &self.bytes[self.bytes.len() / 3..]
-    }
-
-    /// Means of the first and the last quarter after the warm-up.
+    /// Means of the first and the last quarter.
     fn quarters(&self) -> [f64; 2] {
-        let warm = self.warm();
-        let quarter = (warm.len() / 4).max(1);
-        [&warm[..quarter], &warm[warm.len() - quarter..]].map(mean)
+        let all = &self.bytes;
+        let quarter = (all.len() / 4).max(1);
+        [&all[..quarter], &all[all.len() - quarter..]].map(mean)
     }
 
     fn grown_percent(&self) -> f64 {
@@ -60,20 +55,20 @@ impl Samples {
 
     pub(super) fn sum_up(&self) -> std::io::Result<()> {
         let [begin, end] = self.quarters();
-        let warm = sorted(self.warm().iter().copied());
-        let of_hour = slope(self.warm()) * 3600.0 / SAMPLE_EVERY.as_secs_f64();
+        let all = sorted(self.bytes.iter().copied());
+        let of_hour = slope(&self.bytes) * 3600.0 / SAMPLE_EVERY.as_secs_f64();
         line(&format!(
-            "memory once warm: {:.0} MiB in the first quarter, {:.0} MiB in the last ({:+.1} %, within {FLAT_PERCENT} %: {}); \
+            "memory: {:.0} MiB in the first quarter, {:.0} MiB in the last ({:+.1} %, within {FLAT_PERCENT} %: {}); \
              largest / smallest {:.3}; {:+.1} MiB an hour by least squares",
             begin / MIB,
             end / MIB,
             self.grown_percent(),
             if self.is_flat() { "yes" } else { "no" },
-            last(&warm) / first(&warm).max(1.0),
+            last(&all) / first(&all).max(1.0),
             of_hour / MIB,
         ))?;
-        let lag = sorted(self.lag.iter().skip(self.lag.len() / 3).copied());
-        line(&format!("lag once warm: at most {:.0} records", last(&lag)))
+        let lag = sorted(self.lag.iter().copied());
+        line(&format!("lag: at most {:.0} records", last(&lag)))
     }
 }
 

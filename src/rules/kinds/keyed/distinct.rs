@@ -16,7 +16,7 @@ use super::super::Kind;
 use super::hits::{Hit, Keep};
 use super::windows::{Limits, Usual, Words, ms};
 use super::{Memory, Pick, hash, key_evidence, key_text, needs, noun, reads_facts};
-use crate::model::{Text, limits};
+use crate::model::limits;
 
 /// Parameters of a rule that counts values.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,24 +181,19 @@ impl KeyedKind for Distinct {
         } else {
             self.over
         };
-        let takes_back = case.step > 0;
+        let keep = Keep::new(ms(self.within), values_max);
+        if case.step > 0 {
+            memory.hits.take_back(values[0], case.time(), keep);
+            return Vec::new();
+        }
         let hit = Hit {
             first: case.time(),
             last: case.time(),
             values,
-            step: u8::try_from(case.step).unwrap_or(u8::MAX),
-            event_id: if takes_back {
-                Text::default()
-            } else {
-                case.event.event.event_id.clone()
-            },
+            step: 0,
+            event_id: case.event.event.event_id.clone(),
             completes: None,
         };
-        let keep = Keep::new(ms(self.within), values_max);
-        if takes_back {
-            memory.hits.take_back(hit, keep);
-            return Vec::new();
-        }
         memory.hits.add(hit, keep);
         self.limits().take(memory, case, || self.words(case))
     }

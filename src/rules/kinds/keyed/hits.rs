@@ -6,16 +6,27 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeSeq as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::super::super::case::Party;
 use super::super::super::short::Short as _;
 use crate::model::{Text, limits};
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Hits {
     /// Ordered by first time, then step and values, so that equal sets are equal lists.
     hits: VecDeque<Hit>,
+    /// Ordered by time, then value.
+    taken_back: VecDeque<TakenBack>,
+}
+
+/// A value that does not count, whenever it came: a quarter of a hit, since a client that refreshes every few seconds has many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct TakenBack {
+    /// When it was last, in milliseconds of event time.
+    time: i64,
+    value: u64,
 }
 
 /// One value about one time.
@@ -27,7 +38,7 @@ pub(super) struct Hit {
     /// Hashes of what is counted.
     pub(super) values: [u64; 2],
     pub(super) step: u8,
-    /// Of the first; empty of what takes a value back, which no finding names.
+    /// Of the first.
     pub(super) event_id: Text,
     pub(super) completes: Option<Box<Completion>>,
 }
@@ -71,7 +82,7 @@ const IDLE_EVERY: usize = 8;
 /// event may be late.
 const IDLE_MS: i64 = 30 * 60 * 1000;
 /// And no more of them than these, far more than a client refreshes in that time: one that does so every few seconds would
-/// have some hundred, 20 KB of each user, all of which each event has to look through.
+/// have some hundred, all of which each event has to look through.
 const IDLE_MOST: usize = 16;
 
 /// How late an event may come and still count.
@@ -92,38 +103,61 @@ impl Hits {
             }
             None => self.file(hit),
         }
-        let newest = self.hits.back().map_or(0, |h| h.first);
-        let old = |h: &Hit| h.last < newest.saturating_sub(keep.age);
-        while self.hits.front().is_some_and(old) || self.hits.len() > keep.entries {
-            self.hits.pop_front();
-        }
+        self.forget_old(keep);
     }
 
-    /// Adds what takes a value back.
-    pub(super) fn take_back(&mut self, hit: Hit, keep: Keep) {
-        self.add(hit, keep);
-        if self.hits.len().is_multiple_of(IDLE_EVERY) {
+    /// A value does not count, at whatever time it comes.
+    pub(super) fn take_back(&mut self, value: u64, time: i64, keep: Keep) {
+        let mut time = time;
+        if let Some(at) = self.taken_back.iter().rposition(|it| it.value == value) {
+            time = self
+                .taken_back
+                .remove(at)
+                .map_or(time, |known| time.max(known.time));
+        }
+        let taken_back = TakenBack { time, value };
+        let at = self.taken_back.partition_point(|it| *it < taken_back);
+        self.taken_back.make_room();
+        self.taken_back.insert(at, taken_back);
+        self.forget_old(keep);
+        if self.taken_back.len().is_multiple_of(IDLE_EVERY) {
             self.forget_idle();
         }
     }
 
-    /// Forgets what takes back a value that is not here, and will hardly come: else every refresh of a day would stay,
-    /// 20 KB of each user, and push out what is counted.
+    /// Event time of the newest, in milliseconds.
+    fn newest(&self) -> i64 {
+        let counted = self.hits.back().map(|h| h.first);
+        let taken_back = self.taken_back.back().map(|it| it.time);
+        counted.max(taken_back).unwrap_or(0)
+    }
+
+    fn forget_old(&mut self, keep: Keep) {
+        let oldest = self.newest().saturating_sub(keep.age);
+        let old = |h: &Hit| h.last < oldest;
+        while self.hits.front().is_some_and(old) || self.hits.len() > keep.entries {
+            self.hits.pop_front();
+        }
+        while self.taken_back.front().is_some_and(|it| it.time < oldest) {
+            self.taken_back.pop_front();
+        }
+    }
+
+    /// Forgets what takes back a value that is not here, and will hardly come: else every refresh of a day would stay.
     fn forget_idle(&mut self) {
-        let newest = self.hits.back().map_or(0, |h| h.first);
-        let counted = self.hits.iter().filter(|h| h.step == 0);
-        let mut counted: Vec<u64> = counted.map(|h| h.values[0]).collect();
+        let oldest = self.newest().saturating_sub(IDLE_MS);
+        let mut counted: Vec<u64> = self.hits.iter().map(|h| h.values[0]).collect();
         counted.sort_unstable();
-        let is_idle = |h: &Hit| h.step != 0 && counted.binary_search(&h.values[0]).is_err();
-        let idle = self.hits.iter().filter(|h| is_idle(h)).count();
+        let is_idle = |it: &TakenBack| counted.binary_search(&it.value).is_err();
+        let idle = self.taken_back.iter().filter(|it| is_idle(it)).count();
         let mut too_many = idle.saturating_sub(IDLE_MOST);
-        self.hits.retain(|h| {
-            if !is_idle(h) {
+        self.taken_back.retain(|it| {
+            if !is_idle(it) {
                 return true;
             }
             let is_one_too_many = too_many > 0;
             too_many = too_many.saturating_sub(1);
-            !is_one_too_many && h.last >= newest.saturating_sub(IDLE_MS)
+            !is_one_too_many && it.time >= oldest
         });
     }
 
@@ -173,6 +207,11 @@ impl Hits {
         self.hits.iter()
     }
 
+    /// Values that do not count.
+    pub(super) fn taken_back(&self) -> impl Iterator<Item = u64> {
+        self.taken_back.iter().map(|it| it.value)
+    }
+
     pub fn len(&self) -> usize {
         self.hits.len()
     }
@@ -182,7 +221,63 @@ impl Hits {
     }
 }
 
+/// As hits without an event, behind the others: so they were saved when they were hits.
+impl Serialize for Hits {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let length = self.hits.len() + self.taken_back.len();
+        let mut all = serializer.serialize_seq(Some(length))?;
+        for hit in &self.hits {
+            all.serialize_element(hit)?;
+        }
+        for taken_back in &self.taken_back {
+            all.serialize_element(&Hit::from(*taken_back))?;
+        }
+        all.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Hits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let all = VecDeque::<Hit>::deserialize(deserializer)?;
+        let (mut hits, mut taken_back) = (VecDeque::new(), Vec::new());
+        hits.reserve_exact(all.iter().filter(|hit| !hit.takes_back()).count());
+        for hit in all {
+            if hit.takes_back() {
+                taken_back.push(TakenBack {
+                    time: hit.last,
+                    value: hit.values[0],
+                });
+            } else {
+                hits.push_back(hit);
+            }
+        }
+        taken_back.sort_unstable();
+        Ok(Self {
+            hits,
+            taken_back: taken_back.into(),
+        })
+    }
+}
+
+impl From<TakenBack> for Hit {
+    fn from(taken_back: TakenBack) -> Self {
+        Self {
+            first: taken_back.time,
+            last: taken_back.time,
+            values: [taken_back.value, 0],
+            step: 1,
+            event_id: Text::default(),
+            completes: None,
+        }
+    }
+}
+
 impl Hit {
+    /// Every event has an id.
+    fn takes_back(&self) -> bool {
+        self.step > 0 && self.event_id.is_empty()
+    }
+
     /// Whether the value was there in the window after `from`, up to `to`.
     pub(super) const fn is_within(&self, from: i64, to: i64) -> bool {
         (self.first > from && self.first <= to) || (self.last > from && self.last <= to)
@@ -230,16 +325,12 @@ mod tests {
         let keep = Keep::new(24 * 60 * MINUTE, 30);
         let mut hits = Hits::default();
         hits.add(hit(0, 1), keep);
-        let used = |n: i64| Hit {
-            step: 1,
-            ..hit(n * 5 * MINUTE, n.unsigned_abs())
-        };
-        (1..280).for_each(|n| hits.take_back(used(n), keep));
-        assert!(hits.len() < 2 * IDLE_EVERY, "{}", hits.len());
-        let of_counted = hits.iter().filter(|h| h.values == [1, 0]);
-        assert_eq!(of_counted.count(), 2);
-        let latest = hits.iter().next_back().map(|h| h.values[0]);
-        assert_eq!(latest, Some(279), "what was issued may come late");
+        (1..280).for_each(|n: i64| hits.take_back(n.unsigned_abs(), n * 5 * MINUTE, keep));
+        let taken_back: Vec<u64> = hits.taken_back().collect();
+        assert!(taken_back.len() < 2 * IDLE_EVERY, "{taken_back:?}");
+        assert_eq!((hits.len(), taken_back[0]), (1, 1));
+        let latest = taken_back.last();
+        assert_eq!(latest, Some(&279), "what was issued may come late");
     }
 
     #[test]
@@ -247,18 +338,48 @@ mod tests {
         let keep = Keep::new(24 * 3_600_000, 30);
         let mut hits = Hits::default();
         hits.add(hit(0, 1), keep);
-        for n in 1..300 {
-            let used = Hit {
-                step: 1,
-                ..hit(n * 6000, n.unsigned_abs())
-            };
-            hits.take_back(used, keep);
-        }
-        let most = IDLE_MOST + IDLE_EVERY + 2;
-        assert!(hits.len() <= most, "{}", hits.len());
-        assert_eq!(hits.iter().filter(|h| h.values == [1, 0]).count(), 2);
-        let newest: Vec<u64> = hits.iter().rev().map(|h| h.values[0]).take(10).collect();
-        assert_eq!(newest, (290..300).rev().collect::<Vec<u64>>());
+        (1..300).for_each(|n: i64| hits.take_back(n.unsigned_abs(), n * 6000, keep));
+        let taken_back: Vec<u64> = hits.taken_back().collect();
+        assert!(taken_back.len() <= IDLE_MOST + IDLE_EVERY, "{taken_back:?}");
+        assert_eq!(taken_back[0], 1);
+        assert_eq!(
+            taken_back[taken_back.len() - 10..],
+            (290..300).collect::<Vec<u64>>()
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_taken_back_again_is_so_once_in_whatever_order_that_comes() {
+        let keep = Keep::new(600_000, 10);
+        let of = |all: &[(u64, i64)]| {
+            let mut hits = Hits::default();
+            for (value, time) in all {
+                hits.take_back(*value, *time, keep);
+            }
+            hits
+        };
+        let forwards = of(&[(1, 0), (2, 500), (1, 1000)]);
+        assert_eq!(forwards, of(&[(1, 1000), (2, 500), (1, 0)]));
+        assert_eq!(forwards.taken_back().collect::<Vec<_>>(), [2, 1]);
+    }
+
+    #[test]
+    fn what_was_saved_comes_back() {
+        let keep = Keep::new(600_000, 10);
+        let mut hits = of((0..5).map(|n| hit(n * 100_000, n.unsigned_abs())), keep);
+        (3..6).for_each(|n: i64| hits.take_back(n.unsigned_abs(), n * 100_000 + 1, keep));
+        let saved = postcard::to_stdvec(&hits).unwrap();
+        assert_eq!(postcard::from_bytes::<Hits>(&saved).unwrap(), hits);
+
+        // A sequence has steps too, and they count.
+        let second = Hit {
+            step: 1,
+            ..hit(7, 7)
+        };
+        let steps = of([hit(1, 1), second], keep);
+        let saved = postcard::to_stdvec(&steps).unwrap();
+        let saved: Hits = postcard::from_bytes(&saved).unwrap();
+        assert_eq!((saved.len(), saved), (2, steps));
     }
 
     #[test]

@@ -191,13 +191,9 @@ impl Limits {
     }
 
     fn windows(&self, memory: &Memory, since: i64, fired: &[i64]) -> Vec<Window> {
-        let taken_back: HashSet<u64> = memory
-            .hits
-            .iter()
-            .filter(|h| h.step > 0)
-            .map(|h| h.values[0])
-            .collect();
-        let counts = |h: &&Hit| h.step == 0 && !taken_back.contains(&h.values[0]);
+        let mut taken_back: Vec<u64> = memory.hits.taken_back().collect();
+        taken_back.sort_unstable();
+        let counts = |h: &&Hit| taken_back.binary_search(&h.values[0]).is_err();
         let mut ends: Vec<(i64, &Text)> = memory
             .hits
             .iter()
