@@ -10,9 +10,11 @@ use super::family::Family;
 use super::key::{Key, Scope};
 use super::lineage::Facts;
 use super::passing::Passing;
-use super::{Engine, keyed, rate, risk};
+use super::{Engine, keyed, lineage, rate, risk};
 use crate::model::{Enriched, Evidence, Mode, Subject, Text, limits};
-use crate::rules::case::{At, KeyedCase, KeyedKind, UserCase, Who, millis};
+use crate::rules::case::{
+    At, FamilyCase, KeyedCase, KeyedKind, Login, Logins, UserCase, Who, millis,
+};
 use crate::rules::context::Context;
 use crate::rules::kinds::velocity::Counts;
 use crate::rules::kinds::{Stage, composite, velocity};
@@ -116,11 +118,21 @@ impl Engine {
                 let mut facts = Facts::of(&self.state, &self.compiled, family, key);
                 // What was decided about this very event is no excuse for it.
                 facts.ends.by_us.retain(|end| *end < time);
-                let case = facts.case(family);
+                let has_logged_in =
+                    |login: &Login| lineage::has_logged_in(&self.state, family, login);
+                let case = FamilyCase {
+                    logins: Logins::by(&has_logged_in),
+                    ..facts.case(family)
+                };
                 if !kind.concerns(&case) {
                     return Err("nothing in this family for it to judge");
                 }
-                Ok(kind.judge(&case, at(event, kind.settle()), trace))
+                let settle = if event.event.succeeded() {
+                    kind.settle()
+                } else {
+                    kind.refusals_settle()
+                };
+                Ok(kind.judge(&case, at(event, settle), trace))
             }
             Stage::User(kind) => {
                 let user = self.user_of(event)?;

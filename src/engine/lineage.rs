@@ -13,7 +13,10 @@ use super::rate::{is_released, release};
 use super::resolve::Resolved;
 use super::state::{Ended, State, Waiting};
 use crate::model::{Detection, EventType, Initiator, Subject, Text, limits};
-use crate::rules::case::{At, ClientFacts, Ends, FamilyCase, Measure, TenantFacts, Told, millis};
+use crate::rules::case::{
+    At, ClientFacts, Ends, FamilyCase, Login, Logins, Measure, TenantFacts, Told, millis,
+};
+use crate::rules::ledger::Answer;
 use crate::rules::{Finding, Rule, Trace};
 
 /// Files a presentation with its family, and asks what it may have decided. `false` when it was known already.
@@ -116,6 +119,10 @@ fn look(state: &State, compiled: &Compiled, key: u64, since: i64, late: bool) ->
         for settle in planned.settles.iter() {
             cuts.extend(entries.iter().map(|e| e.time.saturating_add(*settle)));
         }
+        let refused = entries.iter().filter(|e| e.answer.may_be_reuse());
+        for settle in planned.refusals_settle.iter() {
+            cuts.extend(refused.clone().map(|e| e.time.saturating_add(*settle)));
+        }
     }
     cuts.sort_unstable();
     cuts.dedup();
@@ -168,6 +175,7 @@ pub(super) fn ask(
     };
     let facts = Facts::of(state, compiled, family, key);
     let case = facts.case(family);
+    let has_logged_in = |login: &Login| has_logged_in(state, family, login);
     let mut found = Vec::new();
     let plan = compiled.plan(family.client_id.as_deref(), family.tenant.as_deref());
     for (planned, kind) in plan.families() {
@@ -180,7 +188,12 @@ pub(super) fn ask(
         };
         let has = |about: &[String]| has_told(&planned.rule, family, about);
         let told = Told::by(&has);
-        let findings = kind.judge(&FamilyCase { told, ..case }, at, &mut Trace::off());
+        let case = FamilyCase {
+            told,
+            logins: Logins::by(&has_logged_in),
+            ..case
+        };
+        let findings = kind.judge(&case, at, &mut Trace::off());
         let findings = findings.into_iter();
         found.extend(findings.map(|finding| of_family(&planned.rule, family, finding, late)));
     }
@@ -243,8 +256,29 @@ impl Facts {
             scopes: &family.scopes,
             access_token_ttl: family.access_token_ttl().or(self.client.access_token_ttl),
             told: Told::NOTHING,
+            logins: Logins::NONE,
         }
     }
+}
+
+/// Whether the family's user has logged in so, in this family or another.
+pub(super) fn has_logged_in(state: &State, family: &Family, login: &Login) -> bool {
+    let (user, _) = lifecycle::keys_of(family);
+    let members = user.and_then(|user| state.members.get(user));
+    let keys = members.map_or(&[][..], |members| &members.families);
+    let families = keys.iter().filter_map(|key| {
+        let key = state.resolve.survivor(*key);
+        state.families.get(key)
+    });
+    let mut entries = families.flat_map(|family| {
+        let entries = family.ledger.entries().iter();
+        entries.map(|entry| (entry, family.ledger.context(entry)))
+    });
+    entries.any(|(entry, context)| {
+        entry.answer == Answer::Issued
+            && login.times.contains(&entry.time)
+            && context.device_id.as_ref() == Some(&login.device_id)
+    })
 }
 
 /// Whether this was found of the family before.

@@ -3,6 +3,7 @@
 //! A kind judges the *set* of what is known, at a question's time, and reads nothing later than the cut: the answer must
 //! not depend on the order in which events arrived (DESIGN E5). Each stage has one trait; a kind implements one of them.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,11 @@ use crate::model::{Enriched, Evidence, Initiator, Prefix, Rotation, Severity, Te
 pub trait FamilyKind {
     /// How long a question waits in event time for facts that may still come.
     fn settle(&self) -> Duration;
+
+    /// How long one about what the server refused waits at most: it is asked again then.
+    fn refusals_settle(&self) -> Duration {
+        self.settle()
+    }
 
     /// Whether anything about the family could concern the rule; cheap, because it is asked at every event.
     fn concerns(&self, case: &FamilyCase<'_>) -> bool;
@@ -125,6 +131,17 @@ pub struct At {
 #[derive(Clone, Copy)]
 pub struct Told<'a>(&'a dyn Fn(&[String]) -> bool);
 
+/// A login as the server saw it: on which device, and when, in milliseconds of event time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    pub device_id: Text,
+    pub times: RangeInclusive<i64>,
+}
+
+/// Whether the user of a family has logged in so, in whichever family; asked for only where it decides something.
+#[derive(Clone, Copy)]
+pub struct Logins<'a>(&'a dyn Fn(&Login) -> bool);
+
 /// One family.
 #[derive(Debug, Clone, Copy)]
 pub struct FamilyCase<'a> {
@@ -148,6 +165,7 @@ pub struct FamilyCase<'a> {
     pub access_token_ttl: Option<Duration>,
     /// By the rule that is asked.
     pub told: Told<'a>,
+    pub logins: Logins<'a>,
 }
 
 /// One user.
@@ -293,6 +311,24 @@ impl<'a> Told<'a> {
 
     pub fn has(&self, about: &[String]) -> bool {
         (self.0)(about)
+    }
+}
+
+impl<'a> Logins<'a> {
+    pub const NONE: Logins<'static> = Logins(&|_| false);
+
+    pub const fn by(has: &'a dyn Fn(&Login) -> bool) -> Self {
+        Self(has)
+    }
+
+    pub fn has(&self, login: &Login) -> bool {
+        (self.0)(login)
+    }
+}
+
+impl std::fmt::Debug for Logins<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Logins")
     }
 }
 

@@ -232,6 +232,20 @@ pub fn standing(
     every_field_known(context, known)
 }
 
+/// Whether nothing but its device id sets a presenter apart: it is of the same kind, and in a network of the family's.
+pub fn is_apart_by_device_alone(presenter: Seen<'_>, known: &[Seen<'_>]) -> bool {
+    let context = presenter.context;
+    let has_other_device =
+        matches_any(context.device_id.as_ref(), known, |k| k.device_id.as_ref()) == Some(false);
+    let has_key = matches_any(context.key_thumbprint.as_ref(), known, |k| {
+        k.key_thumbprint.as_ref()
+    });
+    has_other_device
+        && has_key.is_none()
+        && !is_another_kind(context, known)
+        && is_in_network_of(context, known)
+}
+
 fn is_in_network_of(context: &Context, known: &[Seen<'_>]) -> bool {
     let Some(mine) = &context.network else {
         return false;

@@ -27,6 +27,7 @@ const SETTLE_MS: i64 = 2_000;
 /// Rows of a real server stand up to so much out of order; a question reads only what is certain to have arrived.
 const DISORDER_MS: i64 = 200;
 const ALTERNATION_MS: i64 = 10 * 60_000;
+const NEW_DEVICE_LOGIN_MS: i64 = 5 * 60_000;
 const DAY_MS: i64 = 24 * 3_600_000;
 
 /// One presentation, or the issue.
@@ -51,13 +52,46 @@ pub(crate) fn judge(world: &World, family: usize) -> Sentence {
         .map(shown)
         .collect();
     let ends = ends(world, family, &all);
+    let logins = logins(world, &all);
     let mut sentence = Sentence::new();
     for asked in &all {
-        let until = asked.time + SETTLE_MS - DISORDER_MS;
-        let known: Vec<&Shown<'_>> = all.iter().filter(|s| s.time <= until).collect();
-        sentence.extend(Court { known, ends: &ends }.verdicts());
+        let waits: &[i64] = if asked.may_be_reuse {
+            &[SETTLE_MS, SETTLE_MS + NEW_DEVICE_LOGIN_MS]
+        } else {
+            &[SETTLE_MS]
+        };
+        for wait in waits {
+            let until = asked.time + wait - DISORDER_MS;
+            let court = Court {
+                known: all.iter().filter(|s| s.time <= until).collect(),
+                ends: &ends,
+                logins: &logins,
+                until,
+            };
+            sentence.extend(court.verdicts());
+        }
     }
     sentence
+}
+
+/// When the family's user logged in, in whichever family, and on which device.
+fn logins(world: &World, all: &[Shown<'_>]) -> Vec<(i64, String)> {
+    let user = all.iter().find_map(|s| s.event.event.user_id.as_deref());
+    let of_user = world.events.iter().filter(|happening| {
+        let event = &happening.event.event;
+        event.kind == EventType::Issue
+            && event.succeeded()
+            && user.is_some()
+            && event.user_id.as_deref() == user
+    });
+    of_user
+        .filter_map(|login| {
+            Some((
+                login.time(),
+                login.event.event.device_id.as_deref()?.to_owned(),
+            ))
+        })
+        .collect()
 }
 
 fn shown(happening: &Happening) -> Shown<'_> {
@@ -127,6 +161,8 @@ fn ends(world: &World, family: usize, all: &[Shown<'_>]) -> Vec<i64> {
 struct Court<'a> {
     known: Vec<&'a Shown<'a>>,
     ends: &'a [i64],
+    logins: &'a [(i64, String)],
+    until: i64,
 }
 
 /// One stands to another as.
@@ -278,9 +314,48 @@ impl Court<'_> {
             return Some(Verdict::ClientFault);
         }
         if stands.contains(&Stands::Foreign) {
-            return Some(Verdict::Theft);
+            let others = &stands[1..];
+            if others.contains(&Stands::Foreign) || !self.is_another_device(i, &known) {
+                return Some(Verdict::Theft);
+            }
+            return self.on_another_device(i);
         }
         Some(self.suspected(token))
+    }
+
+    /// Nothing but its device id sets it apart.
+    fn is_another_device(&self, i: usize, known: &[usize]) -> bool {
+        let me = self.known[i].event;
+        let theirs = || known.iter().map(|&k| self.known[k].event);
+        let is_keyed =
+            me.event.key_thumbprint.is_some() && theirs().any(|e| e.event.key_thumbprint.is_some());
+        let is_new = me.event.device_id.is_some()
+            && theirs().any(|e| e.event.device_id.is_some())
+            && theirs().all(|e| e.event.device_id != me.event.device_id);
+        let agents: Vec<&Agent> = theirs().filter_map(|e| e.agent.as_ref()).collect();
+        let is_other_kind = me.agent.as_ref().is_some_and(|mine| {
+            !agents.is_empty() && agents.iter().all(|a| mine.is_another_kind_than(a))
+        });
+        let is_there = me.network.as_ref().is_some_and(|mine| {
+            theirs()
+                .filter_map(|e| e.network.as_ref())
+                .any(|theirs| !differ(mine, theirs))
+        });
+        is_new && !is_keyed && !is_other_kind && is_there
+    }
+
+    /// Whoever has but a token cannot log in on its device; that may still come.
+    fn on_another_device(&self, i: usize) -> Option<Verdict> {
+        let (time, event) = (self.known[i].time, &self.known[i].event.event);
+        let end = time + NEW_DEVICE_LOGIN_MS;
+        let is_there = |(at, device): &&(i64, String)| {
+            (time..=end.min(self.until)).contains(at)
+                && Some(device.as_str()) == event.device_id.as_deref()
+        };
+        if self.logins.iter().any(|login| is_there(&login)) {
+            return Some(Verdict::Suspected);
+        }
+        (self.until >= end).then_some(Verdict::Theft)
     }
 
     /// Two successors of one token, each presented later; told of the later.

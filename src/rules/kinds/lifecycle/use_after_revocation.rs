@@ -350,7 +350,7 @@ mod tests {
     use super::super::super::scope_widening::Scopes;
     use super::*;
     use crate::model::Rotation;
-    use crate::rules::case::{ClientFacts, Ends, TenantFacts, Told};
+    use crate::rules::case::{ClientFacts, Ends, Logins, TenantFacts, Told};
     use crate::rules::ledger::{Ledger, NewEntry};
 
     /// What the rule says, and notes, of a use ten minutes after the family began.
@@ -396,6 +396,7 @@ mod tests {
             scopes: &Scopes::default(),
             access_token_ttl: None,
             told: Told::NOTHING,
+            logins: Logins::NONE,
         };
         let at = At {
             time: 600_000,

@@ -152,7 +152,7 @@ fn refused(view: &View<'_>, token: TokenHash, trace: &mut Trace) -> Vec<Judgemen
     }
     refusals()
         .filter(|(i, e)| !view.is_aftermath(e) && was_consumed(view, token, *i, e))
-        .map(|(i, _)| refused_row(view, token, i))
+        .filter_map(|(i, _)| refused_row(view, token, i))
         .collect()
 }
 
@@ -186,7 +186,8 @@ fn was_consumed(view: &View<'_>, token: TokenHash, index: usize, entry: &Entry) 
             .any(|u| u != index && view.entry(u).time <= until)
 }
 
-fn refused_row(view: &View<'_>, token: TokenHash, presented: usize) -> Judgement {
+/// `None` where the verdict hangs on what may still come.
+fn refused_row(view: &View<'_>, token: TokenHash, presented: usize) -> Option<Judgement> {
     let mut holders = vec![presented];
     holders.extend(view.uses(token));
     let successors = view.descendants(token);
@@ -201,7 +202,14 @@ fn refused_row(view: &View<'_>, token: TokenHash, presented: usize) -> Judgement
                 later.then_some(i)
             }),
     );
-    let client_fault = || judgement(view, Verdict::ClientFault, Row::Refused, presented);
+    let client_fault = || {
+        Some(judgement(
+            view,
+            Verdict::ClientFault,
+            Row::Refused,
+            presented,
+        ))
+    };
     // Most refusals are a client's own, and this costs least to find out.
     if holders.iter().all(|&i| view.same_context(presented, i)) {
         return client_fault();
@@ -213,20 +221,38 @@ fn refused_row(view: &View<'_>, token: TokenHash, presented: usize) -> Judgement
         return client_fault();
     }
     if standings.iter().any(|(s, _)| *s == Standing::Foreign) {
+        let mut others = standings.iter().skip(1);
+        let is_moved = others.all(|(s, _)| *s != Standing::Foreign)
+            && view.is_another_device(presented, &known)
+            && view.logged_in_there(presented)?;
+        if is_moved {
+            return Some(moved(view, presented));
+        }
         let (thief, owner, basis) = blame(view, &holders, &known);
         let completed = thief
             .map_or(presented, |t| t.max(presented))
             .max(first_use(view, token).unwrap_or(0));
-        return Judgement {
+        return Some(Judgement {
             completed,
             ..judgement(view, Verdict::Theft, Row::Refused, presented).blaming(thief, owner, basis)
-        };
+        });
     }
     let unknown = standings
         .iter()
         .find(|(s, _)| *s == Standing::Unknown)
         .map_or(Basis::NoHistory, |(_, b)| *b);
-    suspected(view, token, Row::Refused, presented, unknown)
+    Some(suspected(view, token, Row::Refused, presented, unknown))
+}
+
+/// A new phone that was set up from the old one and repeats a token whose answer the old one lost: all that sets it apart from the old
+/// one is its device id. A thief looks the same until the user logs in there, which no token lets him do. Nothing is lost by
+/// waiting for that: who was refused holds nothing.
+fn moved(view: &View<'_>, presented: usize) -> Judgement {
+    judgement(view, Verdict::Suspected, Row::NewDevice, presented).blaming(
+        None,
+        None,
+        Basis::Device,
+    )
 }
 
 fn first_use(view: &View<'_>, token: TokenHash) -> Option<usize> {

@@ -13,7 +13,7 @@ use super::describe::news;
 use super::dispute;
 use super::verdict::{Judgement, keep_gravest};
 use super::view::{Bounds, HORIZON_MS, Scope, View};
-use crate::model::{Clue, Evidence, Rotation};
+use crate::model::{Clue, Evidence, Rotation, limits};
 
 /// Parameters of a reuse rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Reuse {
     pub proof_window: Duration,
     /// From how many client faults of one family within a day they are worth an alert.
     pub fault_repeats: u32,
+    /// A login takes a minute or two; five leave ten of the quarter of an hour within which a response is carried out by default.
+    pub new_device_login: Duration,
     pub travel: TravelBounds,
 }
 
@@ -37,6 +39,7 @@ impl Default for Reuse {
             lost_response: Duration::from_mins(30),
             proof_window: Duration::from_mins(10),
             fault_repeats: 3,
+            new_device_login: Duration::from_mins(5),
             travel: TravelBounds::default(),
         }
     }
@@ -56,6 +59,11 @@ impl Kind for Reuse {
             "Client faults of one family within a day from which they are worth a low alert.",
             1..=1000,
             &mut self.fault_repeats,
+        );
+        p.duration(
+            "new_device_login",
+            "A token that is refused on another device, all else being the family's own, waits this long for its user to log in there: then it is suspected, else a theft.",
+            &mut self.new_device_login,
         );
         self.travel.parameters(p);
     }
@@ -79,6 +87,11 @@ impl Kind for Reuse {
 impl FamilyKind for Reuse {
     fn settle(&self) -> Duration {
         self.settle
+    }
+
+    fn refusals_settle(&self) -> Duration {
+        let disorder = Duration::from_millis(limits::DISORDER_MAX_MS.unsigned_abs());
+        self.settle.max(disorder) + self.new_device_login
     }
 
     fn concerns(&self, case: &FamilyCase<'_>) -> bool {
@@ -109,6 +122,7 @@ impl Reuse {
             settle: self.settle,
             lost_response: self.lost_response,
             proof_window: self.proof_window,
+            new_device_login: self.new_device_login,
             travel: self.travel,
         };
         let view = View::new(bounds, case, scope).with_closed(trace.is_on());

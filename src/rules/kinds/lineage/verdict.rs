@@ -57,6 +57,7 @@ pub(super) enum Row {
     AcceptedDead,
     AcceptedLate,
     Refused,
+    NewDevice,
     Fork,
     OtherClient,
     OtherKey,
@@ -71,6 +72,9 @@ impl Row {
             Self::AcceptedDead => "the server honoured a dead token",
             Self::AcceptedLate => "consumed token accepted again after its grace, successor unused",
             Self::Refused => "consumed token presented again and refused",
+            Self::NewDevice => {
+                "consumed token presented again and refused, on a device on which its user then logged in"
+            }
             Self::Fork => "two successors of one token are both in use",
             Self::OtherClient => "token presented by another client",
             Self::OtherKey => "token presented with another proof key",
@@ -86,6 +90,9 @@ impl Row {
             Self::AcceptedDead => "the server accepted a token that had long been replaced",
             Self::AcceptedLate => "a replaced token was accepted again, its successor never used",
             Self::Refused => "a replaced token was presented again and refused",
+            Self::NewDevice => {
+                "a replaced token was presented again and refused on another device, and there the user logged in"
+            }
             Self::Fork => "two successors of one token are both in use",
             Self::OtherClient => "it was presented by another client",
             Self::OtherKey => "it was presented with another proof key",

@@ -4,8 +4,10 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::super::case::{ClientFacts, Ends, FamilyCase, millis};
-use super::super::super::context::{Basis, Seen, Standing, TravelBounds, cannot_be_one, standing};
+use super::super::super::case::{ClientFacts, Ends, FamilyCase, Login, Logins, millis};
+use super::super::super::context::{
+    Basis, Seen, Standing, TravelBounds, cannot_be_one, is_apart_by_device_alone, standing,
+};
 use super::super::super::ledger::{Answer, Entry, Ledger, TokenHash};
 use crate::model::{Rotation, Text};
 
@@ -26,6 +28,7 @@ pub(super) struct Bounds {
     pub(super) settle: Duration,
     pub(super) lost_response: Duration,
     pub(super) proof_window: Duration,
+    pub(super) new_device_login: Duration,
     pub(super) travel: TravelBounds,
 }
 
@@ -35,6 +38,7 @@ impl Default for Bounds {
             settle: Duration::from_secs(2),
             lost_response: Duration::from_mins(30),
             proof_window: Duration::from_mins(10),
+            new_device_login: Duration::from_mins(5),
             travel: TravelBounds::default(),
         }
     }
@@ -58,6 +62,7 @@ pub(super) struct View<'a> {
     ledger: &'a Ledger,
     entries: &'a [Entry],
     ends: &'a Ends,
+    logins: Logins<'a>,
     index: OnceCell<Index>,
 }
 
@@ -117,6 +122,7 @@ impl<'a> View<'a> {
             ledger,
             entries,
             ends: case.ends,
+            logins: case.logins,
             index: OnceCell::new(),
         }
     }
@@ -370,6 +376,27 @@ impl<'a> View<'a> {
         let (a, b) = (self.seen(a).context, self.seen(b).context);
         // A ledger keeps each context once, and most of a family's presentations share one.
         std::ptr::eq(a, b) || a.same_as(b)
+    }
+
+    /// Whether all that sets it apart from what is known is its device id.
+    pub(super) fn is_another_device(&self, index: usize, known: &[Seen<'_>]) -> bool {
+        is_apart_by_device_alone(self.seen(index), known)
+    }
+
+    /// Whether the user has logged in on the device of a presentation soon after it; `None` where that may still come.
+    pub(super) fn logged_in_there(&self, index: usize) -> Option<bool> {
+        let (entry, seen) = (self.entry(index), self.seen(index));
+        let until = entry.time + millis(self.bounds.new_device_login);
+        let known_until = match self.scope {
+            Scope::Certain(now) => now,
+            Scope::Settled(cut) => cut,
+        };
+        let device_id = seen.context.device_id.clone()?;
+        let times = entry.time..=until.min(known_until);
+        if self.logins.has(&Login { device_id, times }) {
+            return Some(true);
+        }
+        (known_until >= until).then_some(false)
     }
 
     /// Whether one person cannot have been at both.

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{Anonymity, Granularity, NetworkClass, Place, Prefix, Rotation};
-use crate::rules::case::{ClientFacts, Ends, FamilyCase, TenantFacts, Told};
+use crate::rules::case::{ClientFacts, Ends, FamilyCase, Logins, TenantFacts, Told};
 use crate::rules::kinds::lineage::view::{Bounds, Scope};
 use crate::rules::kinds::scope_widening::Scopes;
 use crate::rules::ledger::{Answer, Ledger, NewEntry};
@@ -272,6 +272,7 @@ proptest! {
             scopes: &Scopes::default(),
             access_token_ttl: None,
             told: Told::NOTHING,
+            logins: Logins::NONE,
         };
         let view = View::new(Bounds::default(), &case, Scope::Settled(i64::MAX));
         for token in view.presented_again() {
