@@ -200,7 +200,7 @@ impl<'a> Story<'a> {
         self.issue();
         for _ in 0..2 + self.random.below(14) {
             self.now += *self.random.pick(PAUSES);
-            match self.random.below(20) {
+            match self.random.below(22) {
                 0..=5 => self.refresh(0),
                 6 | 7 => self.two_tabs(),
                 8 | 9 => self.lost_answer(),
@@ -220,6 +220,7 @@ impl<'a> Story<'a> {
                 14..=16 => self.thief_refreshes(),
                 17 => self.end(),
                 18 => self.other_client(),
+                19 | 20 => self.new_phone(),
                 _ => self.garbage(),
             }
         }
@@ -428,6 +429,33 @@ impl<'a> Story<'a> {
             self.ended = Some(reason);
         }
         self.told.push((false, event));
+    }
+
+    /// One that was set up from the owner's repeats a token, whose answer may have been lost; perhaps the owner logs in there.
+    fn new_phone(&mut self) {
+        let (token, owner) = (self.holders[0].token, self.holders[0].who.clone());
+        if owner.device.is_none() {
+            return;
+        }
+        let who = Who {
+            device: Some(format!("new device of {}", self.family).into()),
+            ..owner.clone()
+        };
+        if self.random.below(4) > 0 {
+            self.present(token, &owner);
+        }
+        self.now += 1_000_000;
+        self.present(token, &who);
+        if self.random.below(3) > 0 {
+            self.now += *self.random.pick(&[0, 1_000, 150_000, 299_000, 301_000]);
+            let mut login = self.event(EventType::Issue, Outcome::Success, &who);
+            let number = self.told.len();
+            login.family_id = Some(format!("family {} there {number}", self.family).into());
+            login.session_id = None;
+            login.new_token_id = Some(format!("n{}l{number}", self.family).into());
+            login.user_id = Some(self.user.clone());
+            self.told.push((false, login));
+        }
     }
 
     fn other_client(&mut self) {
