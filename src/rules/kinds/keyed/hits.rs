@@ -207,9 +207,11 @@ impl Hits {
         self.hits.iter()
     }
 
-    /// Values that do not count.
+    /// Values that do not count. In a state of a version before they stand among the hits, with the ids of their events.
     pub(super) fn taken_back(&self) -> impl Iterator<Item = u64> {
-        self.taken_back.iter().map(|it| it.value)
+        let among_hits = self.hits.iter().filter(|h| h.step > 0);
+        let among_hits = among_hits.map(|h| h.values[0]);
+        among_hits.chain(self.taken_back.iter().map(|it| it.value))
     }
 
     pub fn len(&self) -> usize {

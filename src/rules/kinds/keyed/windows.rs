@@ -193,7 +193,7 @@ impl Limits {
     fn windows(&self, memory: &Memory, since: i64, fired: &[i64]) -> Vec<Window> {
         let mut taken_back: Vec<u64> = memory.hits.taken_back().collect();
         taken_back.sort_unstable();
-        let counts = |h: &&Hit| taken_back.binary_search(&h.values[0]).is_err();
+        let counts = |h: &&Hit| h.step == 0 && taken_back.binary_search(&h.values[0]).is_err();
         let mut ends: Vec<(i64, &Text)> = memory
             .hits
             .iter()
