@@ -2,11 +2,13 @@
 //! and does it find what the same events give offline?
 //!
 //! The daemon is the program itself in a process of its own, so that its memory is nobody else's. It reads a real broker: a
-//! population of the simulator lives there in real time, with thefts whose truth is known, after a morning that it reads first;
+//! population of the simulator lives there, with thefts whose truth is known, after a morning that it reads first;
 //! and beside it a fixed number of families, each refreshed every few seconds, make up the load. Memory can only be flat once
-//! everything that is bounded is full: until then it warms up, and that does not count. Nor does what goes through before tell
-//! what half load is: an event costs more where each family has its ninety-six presentations.
+//! everything that is bounded is full: until then it warms up, through two hours that are lived ten times as fast, and that does
+//! not count. Nor does what goes through before tell what half load is: an event costs more where each family has its ninety-six
+//! presentations.
 
+mod clock;
 mod crowd;
 mod memory;
 mod pace;
@@ -27,6 +29,7 @@ use crate::kafka;
 use crate::listeners::{self, Marks};
 use crate::machine;
 use crate::table::line;
+use clock::{Clock, LIVED, LIVED_IN};
 use crowd::{Crowd, Families};
 use memory::Samples;
 use pace::Pace;
@@ -35,9 +38,8 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 /// The writer wakes so often, and then writes what is due.
 const SLICE: Duration = Duration::from_millis(5);
 /// Of each family while it warms up, and half as often or less at half load: as often as its access tokens expire, and so often that
-/// what is remembered of a family at most (96 presentations) is full within ten minutes.
+/// it comes in each minute that is lived, with more than what is remembered of a family at most (96 presentations).
 const REFRESH_EVERY: Duration = Duration::from_secs(6);
-const WARM_UP: Duration = Duration::from_mins(12);
 /// What the population has lived before the daemon starts: attacks begin after its first quarter of a day.
 const MORNING: Duration = Duration::from_hours(8);
 /// After the last event: what settles has settled, and what was found is durable.
@@ -73,20 +75,20 @@ pub(crate) fn run(broker: &str, plan: Plan) -> anyhow::Result<()> {
 async fn soak(broker: &str, topic: &str, plan: Plan) -> anyhow::Result<()> {
     let families = plan.families;
     let pace = Arc::new(Pace::of(u64::from(families) / REFRESH_EVERY.as_secs()));
-    let begun = Timestamp::now();
     let settings = Settings {
         users: plan.people,
         days: 1,
         attacks: 50,
-        start: begun - MORNING,
+        start: Timestamp::now() - MORNING,
         ..Settings::default()
     };
     line("")?;
     line(&format!(
-        "soak: {families} families, {} people beside them, seed {}; it warms up for {} min at {} events/s, each family refreshed every {} s",
+        "soak: {families} families, {} people beside them, seed {}; {} min are lived in {} min at {} events/s, each family refreshed every {} s",
         plan.people,
         settings.seed,
-        WARM_UP.as_secs() / 60,
+        LIVED.as_secs() / 60,
+        LIVED_IN.as_secs() / 60,
         pace.rate(),
         REFRESH_EVERY.as_secs(),
     ))?;
@@ -101,7 +103,8 @@ async fn soak(broker: &str, topic: &str, plan: Plan) -> anyhow::Result<()> {
     .await?;
     let producer = kafka::client(broker).set("linger.ms", "5").create()?;
     let mut crowd = Crowd::new(settings.clone(), topic, ended.clone());
-    crowd.send_until(&producer, begun)?;
+    let clock = Clock::start();
+    crowd.send_until(&producer, clock.first())?;
     let daemon = home.start_ready().await;
 
     let over = CancellationToken::new();
@@ -116,8 +119,9 @@ async fn soak(broker: &str, topic: &str, plan: Plan) -> anyhow::Result<()> {
             while !over.is_cancelled() {
                 due += pace.due_in(since.elapsed());
                 since = Instant::now();
-                families.send_until(&producer, due)?;
-                crowd.send_until(&producer, Timestamp::now())?;
+                let now = clock.now();
+                families.send_until(&producer, due, now)?;
+                crowd.send_until(&producer, now)?;
                 std::thread::sleep(SLICE);
             }
             crowd.end(&producer)
@@ -146,7 +150,7 @@ async fn soak(broker: &str, topic: &str, plan: Plan) -> anyhow::Result<()> {
         line(&format!("  {error}"))?;
     }
     by_rule(&found)?;
-    let missed = truth.print(&found, begun)?;
+    let missed = truth.print(&found, clock.first())?;
     ensure!(errors.is_empty(), "errors were logged");
     ensure!(missed == 0, "{missed} thefts were missed");
     ensure!(samples.is_flat(), "memory is not flat");
@@ -183,7 +187,7 @@ async fn home(
 
 /// Warms up, finds out what half load is, and takes samples at that.
 async fn watched(daemon: &Daemon, pace: &Pace, minutes: u32) -> anyhow::Result<Samples> {
-    sampled(daemon, WARM_UP).await?;
+    sampled(daemon, LIVED_IN).await?;
     let most = pace::most(daemon, pace).await?;
     pace.set(u64::from(machine::in_whole(most / 2.0)));
     line("")?;
@@ -191,7 +195,7 @@ async fn watched(daemon: &Daemon, pace: &Pace, minutes: u32) -> anyhow::Result<S
         "now that all is full: {most:.0} events/s at most, so {minutes} min at {} events/s",
         pace.rate()
     ))?;
-    pace::caught_up(daemon, pace, WARM_UP).await?;
+    pace::caught_up(daemon, pace, LIVED_IN).await?;
     sampled(daemon, Duration::from_mins(minutes.into())).await
 }
 

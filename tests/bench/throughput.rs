@@ -58,7 +58,7 @@ struct Arguments {
     #[arg(long, default_value = "30")]
     minutes: NonZeroU32,
     /// `soak`: people of the simulated population.
-    #[arg(long, default_value = "100000")]
+    #[arg(long, default_value = "20000")]
     people: NonZeroU32,
     /// `memory`: refreshes of each family after its issue.
     #[arg(long, default_value = "1", hide = true)]

@@ -1,4 +1,4 @@
-//! Who writes to the topic: the people of a population, in real time, and families that make up the load.
+//! Who writes to the topic: the people of a population and families that make up the load, both as of the writers' clock.
 //!
 //! Whose login was ended does not come back: that would be a revocation without effect, which the daemon rightly calls an error.
 
@@ -77,7 +77,7 @@ impl Crowd {
     }
 }
 
-/// So many families, whose events are as of now.
+/// So many families, one after the other.
 pub(super) struct Families {
     traffic: Traffic,
     topic: String,
@@ -99,11 +99,12 @@ impl Families {
         }
     }
 
-    /// Writes until there are so many events.
+    /// Writes until there are so many events; they happen now.
     pub(super) fn send_until(
         &mut self,
         producer: &BaseProducer,
         events: f64,
+        now: Timestamp,
     ) -> anyhow::Result<()> {
         let mut record = String::new();
         while self.sent < events {
@@ -113,15 +114,15 @@ impl Families {
             if self.ended.has(&user_of(next.family), Mark::Revoked) {
                 continue;
             }
-            let now = Presentation {
-                time_ms: Timestamp::now().as_millisecond(),
+            let event = Presentation {
+                time_ms: now.as_millisecond(),
                 ..next
             };
             record.clear();
-            write_record(&now, &mut record)?;
+            write_record(&event, &mut record)?;
             let [comes, meant] = &self.lifetimes;
             let record = record.replacen(comes, meant, 1);
-            let partition = i32::try_from(now.family % PARTITIONS)?;
+            let partition = i32::try_from(event.family % PARTITIONS)?;
             let to = BaseRecord::<(), str>::to(&self.topic).partition(partition);
             kafka::hand_over(producer, to.payload(&record))?;
         }
