@@ -42,8 +42,9 @@ const SLICE: Duration = Duration::from_millis(5);
 const REFRESH_EVERY: Duration = Duration::from_secs(6);
 /// What the population has lived before the daemon starts: attacks begin after its first quarter of a day.
 const MORNING: Duration = Duration::from_hours(8);
-/// After the last event: what settles has settled, and what was found is durable.
-const QUIET: Duration = Duration::from_secs(30);
+/// After the last event: what settles has settled, also where a login is awaited for five minutes, and what was found is durable.
+const QUIET: Duration = Duration::from_secs(330);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Each engine table keeps a little more than what lives, so that what is bounded is full within minutes and nothing that lives
 /// is forgotten for want of room.
 const ROOM_PERCENT: u32 = 125;
@@ -226,7 +227,7 @@ async fn all_is_read(daemon: &Daemon, end: Timestamp, minutes: u32) -> anyhow::R
         }
         let is_patient = begun.elapsed() < Duration::from_mins(u64::from(minutes)).max(2 * QUIET);
         ensure!(is_patient, "it cannot keep up: {lag:.0} records behind");
-        tokio::time::sleep(QUIET / 30).await;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

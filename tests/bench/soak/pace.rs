@@ -44,7 +44,7 @@ pub(super) async fn most(daemon: &Daemon, pace: &Pace) -> anyhow::Result<f64> {
     daemon.signal("STOP");
     tokio::time::sleep(HELD).await;
     daemon.signal("CONT");
-    let (begun, read_before) = (Instant::now(), read(daemon).await);
+    let (read_before, begun) = (read(daemon).await, Instant::now());
     // It hears a little later how much there is; while so much is left it never waits.
     let enough = pace.due_in(Duration::from_secs(1));
     loop {
