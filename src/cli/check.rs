@@ -103,6 +103,7 @@ fn write_warnings(
     let expiring = rules.expiring(clock::now());
     warnings.extend(expiring.into_iter().map(|(_, warning)| warning));
     warnings.extend(config.exemptions_from_nothing(&names));
+    warnings.extend(rules.too_slow_to_respond(config.response.act_within));
     warnings.extend(config.require_runnable());
     let start = Place::start_of(&config.path);
     // One that is not there has been told of already, at its line.

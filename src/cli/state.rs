@@ -37,8 +37,8 @@ struct Inspect {
     /// The configuration file
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
-    /// Leave out of the digests what is of no use any more at this time (RFC 3339): a daemon sweeps it out in the course of a day,
-    /// so that of two states only one may still hold it
+    /// Leave out of the digests what is of no use any more at this time (RFC 3339), not before either was saved: a daemon sweeps it
+    /// out in the course of a day, so that of two states only one may still hold it. Event ids and questions that wait are compared as they are
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
     #[arg(long, value_enum, default_value_t = Form::Text)]

@@ -71,7 +71,6 @@ impl Compiled {
             rule: Arc::clone(rule.of(client_id, tenant)),
             key: Key::new(&rule.name),
             settles: settles(rule).into(),
-            refusals_settle: refusals_settle(rule).into(),
             applies: self.applies(&rule.name, client_id),
         });
         let of_client = Facts {
@@ -126,23 +125,13 @@ fn facts_of(client: &Client) -> ClientFacts {
 }
 
 fn settles(rule: &Arc<Rule>) -> Vec<i64> {
-    of_variants(rule, |rule| match rule.detect.stage() {
+    let settle = |rule: &Arc<Rule>| match rule.detect.stage() {
         Stage::Family(kind) => Some(millis(kind.settle())),
         Stage::User(kind) => Some(millis(kind.settle())),
         Stage::Rate(_) | Stage::Keyed(_) | Stage::Storm(_) | Stage::Risk(_) => None,
-    })
-}
-
-fn refusals_settle(rule: &Arc<Rule>) -> Vec<i64> {
-    of_variants(rule, |rule| match rule.detect.stage() {
-        Stage::Family(kind) => Some(millis(kind.refusals_settle())),
-        _ => None,
-    })
-}
-
-fn of_variants(rule: &Arc<Rule>, time: impl Fn(&Rule) -> Option<i64>) -> Vec<i64> {
+    };
     let all = std::iter::once(rule).chain(rule.variants.all());
-    let mut times: Vec<i64> = all.filter_map(|rule| time(rule)).collect();
+    let mut times: Vec<i64> = all.filter_map(settle).collect();
     times.sort_unstable();
     times.dedup();
     times

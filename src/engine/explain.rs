@@ -130,7 +130,7 @@ impl Engine {
                 let settle = if event.event.succeeded() {
                     kind.settle()
                 } else {
-                    kind.refusals_settle()
+                    kind.settle_max()
                 };
                 Ok(kind.judge(&case, at(event, settle), trace))
             }

@@ -1,5 +1,6 @@
 //! Stage two: what is remembered of a family, and the rules that read its ledger.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::active;
@@ -119,10 +120,6 @@ fn look(state: &State, compiled: &Compiled, key: u64, since: i64, late: bool) ->
         for settle in planned.settles.iter() {
             cuts.extend(entries.iter().map(|e| e.time.saturating_add(*settle)));
         }
-        let refused = entries.iter().filter(|e| e.answer.may_be_reuse());
-        for settle in planned.refusals_settle.iter() {
-            cuts.extend(refused.clone().map(|e| e.time.saturating_add(*settle)));
-        }
     }
     cuts.sort_unstable();
     cuts.dedup();
@@ -160,7 +157,7 @@ fn wait_or_ask_at(
     }
 }
 
-/// Asks every lineage rule about the family as it stood at `cut`.
+/// Asks every lineage rule about the family as it stood at `cut`, and once more where one awaits what may still come.
 pub(super) fn ask(
     state: &mut State,
     compiled: &Compiled,
@@ -175,8 +172,14 @@ pub(super) fn ask(
     };
     let facts = Facts::of(state, compiled, family, key);
     let case = facts.case(family);
-    let has_logged_in = |login: &Login| has_logged_in(state, family, login);
-    let mut found = Vec::new();
+    let awaited = Cell::new(None);
+    let has_logged_in = |login: &Login| {
+        let known = has_logged_in(state, family, login);
+        let until = known.is_none().then_some(*login.times.end());
+        awaited.set([awaited.get(), until].into_iter().flatten().min());
+        known
+    };
+    let (mut found, mut again) = (Vec::new(), Vec::new());
     let plan = compiled.plan(family.client_id.as_deref(), family.tenant.as_deref());
     for (planned, kind) in plan.families() {
         if !planned.applies || !kind.concerns(&case) {
@@ -196,8 +199,11 @@ pub(super) fn ask(
         let findings = kind.judge(&case, at, &mut Trace::off());
         let findings = findings.into_iter();
         found.extend(findings.map(|finding| of_family(&planned.rule, family, finding, late)));
+        let settle = millis(kind.settle()).max(limits::DISORDER_MAX_MS);
+        again.extend(awaited.take().map(|until| until.saturating_add(settle)));
     }
     release_new(state, key, found, out);
+    wait_or_ask_at(state, compiled, (key, again), late, out);
 }
 
 /// Releases what was found for the first time.
@@ -261,8 +267,9 @@ impl Facts {
     }
 }
 
-/// Whether the family's user has logged in so, in this family or another.
-pub(super) fn has_logged_in(state: &State, family: &Family, login: &Login) -> bool {
+/// Whether the family's user has logged in so. What the server issues within a session is no login: a token exchanged for another
+/// takes no more than the token.
+pub(super) fn has_logged_in(state: &State, family: &Family, login: &Login) -> Option<bool> {
     let (user, _) = lifecycle::keys_of(family);
     let members = user.and_then(|user| state.members.get(user));
     let keys = members.map_or(&[][..], |members| &members.families);
@@ -270,15 +277,20 @@ pub(super) fn has_logged_in(state: &State, family: &Family, login: &Login) -> bo
         let key = state.resolve.survivor(*key);
         state.families.get(key)
     });
+    let is_elsewhere =
+        |other: &&Family| family.session_id.is_none() || other.session_id != family.session_id;
+    let families = families.map(|family| &**family).filter(is_elsewhere);
     let mut entries = families.flat_map(|family| {
         let entries = family.ledger.entries().iter();
         entries.map(|entry| (entry, family.ledger.context(entry)))
     });
-    entries.any(|(entry, context)| {
+    let has = entries.any(|(entry, context)| {
         entry.answer == Answer::Issued
+            && entry.time <= login.known_until
             && login.times.contains(&entry.time)
             && context.device_id.as_ref() == Some(&login.device_id)
-    })
+    });
+    (has || *login.times.end() <= login.known_until).then_some(has)
 }
 
 /// Whether this was found of the family before.

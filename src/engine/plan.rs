@@ -43,8 +43,6 @@ pub(super) struct Planned {
     /// Settling times in milliseconds of the rule and all its variants: which client a family belongs to may show only
     /// while a question waits, and must not change when it is asked.
     pub(super) settles: Arc<[i64]>,
-    /// Likewise, what of a family the server refused is asked about again.
-    pub(super) refusals_settle: Arc<[i64]>,
     /// The client is not exempt from it.
     pub(super) applies: bool,
 }

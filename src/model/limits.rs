@@ -58,8 +58,8 @@ pub const NETWORKS_MAX: usize = 2_000_000;
 pub const CLIENTS_MAX: usize = 100_000;
 /// Families and users of which findings are put together; a finding is rare, and an entry some 200 bytes.
 pub const RISKS_MAX: usize = 1_000_000;
-/// Questions that wait for their settling time; some 40 bytes each. Only a partition that stands still while another goes
-/// on lets so many gather: a minute and a half of 40,000 events a second. Beyond it the oldest is answered at once.
+/// Questions that wait, two seconds each and five minutes where a login is awaited; some 40 bytes each. Only a partition that stands
+/// still while another goes on lets so many gather: a minute and a half of 40,000 events a second. Beyond it the oldest is answered at once.
 pub const QUESTIONS_MAX: usize = 4_000_000;
 /// Users and sessions whose families are listed, so that what is done to them reaches each, for each user that is
 /// remembered; some 60 bytes each.

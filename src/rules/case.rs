@@ -26,8 +26,8 @@ pub trait FamilyKind {
     /// How long a question waits in event time for facts that may still come.
     fn settle(&self) -> Duration;
 
-    /// How long one about what the server refused waits at most: it is asked again then.
-    fn refusals_settle(&self) -> Duration {
+    /// The longest that one waits, where what would decide it may still come: it is asked again then.
+    fn settle_max(&self) -> Duration {
         self.settle()
     }
 
@@ -131,16 +131,19 @@ pub struct At {
 #[derive(Clone, Copy)]
 pub struct Told<'a>(&'a dyn Fn(&[String]) -> bool);
 
-/// A login as the server saw it: on which device, and when, in milliseconds of event time.
+/// A login that would decide something: on which device, and when. Milliseconds of event time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
     pub device_id: Text,
     pub times: RangeInclusive<i64>,
+    /// What happened since is not yet known.
+    pub known_until: i64,
 }
 
-/// Whether the user of a family has logged in so, in whichever family; asked for only where it decides something.
+/// Whether the user of a family has logged in so, in another session; `None` where he still may. Asked for only where it decides
+/// something.
 #[derive(Clone, Copy)]
-pub struct Logins<'a>(&'a dyn Fn(&Login) -> bool);
+pub struct Logins<'a>(&'a dyn Fn(&Login) -> Option<bool>);
 
 /// One family.
 #[derive(Debug, Clone, Copy)]
@@ -315,13 +318,13 @@ impl<'a> Told<'a> {
 }
 
 impl<'a> Logins<'a> {
-    pub const NONE: Logins<'static> = Logins(&|_| false);
+    pub const NONE: Logins<'static> = Logins(&|_| Some(false));
 
-    pub const fn by(has: &'a dyn Fn(&Login) -> bool) -> Self {
+    pub const fn by(has: &'a dyn Fn(&Login) -> Option<bool>) -> Self {
         Self(has)
     }
 
-    pub fn has(&self, login: &Login) -> bool {
+    pub fn has(&self, login: &Login) -> Option<bool> {
         (self.0)(login)
     }
 }

@@ -232,16 +232,18 @@ pub fn standing(
     every_field_known(context, known)
 }
 
-/// Whether nothing but its device id sets a presenter apart: it is of the same kind, and in a network of the family's.
+/// Whether nothing but its device id sets a presenter apart: it is of the same kind, with a TLS fingerprint and in a network of the
+/// family's, and the family was never bound to a key.
 pub fn is_apart_by_device_alone(presenter: Seen<'_>, known: &[Seen<'_>]) -> bool {
     let context = presenter.context;
-    let has_other_device =
-        matches_any(context.device_id.as_ref(), known, |k| k.device_id.as_ref()) == Some(false);
-    let has_key = matches_any(context.key_thumbprint.as_ref(), known, |k| {
-        k.key_thumbprint.as_ref()
-    });
-    has_other_device
-        && has_key.is_none()
+    let is_another = |matches: Option<bool>| matches == Some(false);
+    let is_bound = known
+        .iter()
+        .any(|seen| seen.context.key_thumbprint.is_some());
+    is_another(matches_any(context.device_id.as_ref(), known, |k| {
+        k.device_id.as_ref()
+    })) && !is_another(matches_any(context.ja4.as_ref(), known, |k| k.ja4.as_ref()))
+        && !is_bound
         && !is_another_kind(context, known)
         && is_in_network_of(context, known)
 }

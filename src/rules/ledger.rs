@@ -7,6 +7,7 @@
 
 use std::cmp::Ordering;
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -390,7 +391,8 @@ impl Ledger {
     }
 
     /// Refusals are anybody's to cause: they are few, each costs a judgement, and they never push out what was accepted.
-    /// Garbage goes first, then the oldest of those that say the same; a refusal that stands alone stays longest.
+    /// Garbage goes first, then of those that say the same the oldest but one: while somebody goes on trying, the first is what a
+    /// judgement waits for. A refusal that stands alone stays longest.
     fn bound_refusals(&mut self) {
         let refusals: Vec<usize> = (0..self.entries.len())
             .filter(|&i| !self.entries[i].answer.accepted())
@@ -398,21 +400,29 @@ impl Ledger {
         if refusals.len() <= limits::LEDGER_REFUSALS_MAX {
             return;
         }
-        let alike = |i: usize| {
-            let (token, context) = (self.entries[i].token, self.entries[i].context);
-            let same =
-                |&&j: &&usize| self.entries[j].token == token && self.entries[j].context == context;
-            refusals.iter().filter(same).count()
+        let entries = &self.entries;
+        let alike = |to: usize| {
+            let refusals = refusals.iter().copied();
+            refusals.filter(move |i| entries[*i].is_like(&entries[to]))
         };
-        let goes = refusals
-            .iter()
-            .copied()
-            .find(|&i| self.is_garbage(&self.entries[i]))
-            .or_else(|| refusals.iter().copied().rev().max_by_key(|&i| alike(i)));
+        let garbage = |i: &usize| self.is_garbage(&entries[*i]);
+        let goes = refusals.iter().copied().find(garbage).or_else(|| {
+            let most = refusals.iter().rev().max_by_key(|i| alike(**i).count())?;
+            alike(*most).take(2).last()
+        });
         if let Some(goes) = goes {
             self.entries.remove(goes);
             self.drop_unused_contexts();
         }
+    }
+
+    /// How many refusals there were in these times, each of another token or from another context, but for garbage.
+    pub fn refusals_apart(&self, times: RangeInclusive<i64>) -> usize {
+        let refused = |e: &&Entry| !e.answer.accepted() && !self.is_garbage(e);
+        let within = self.entries.iter().filter(|e| times.contains(&e.time));
+        let refusals: Vec<&Entry> = within.filter(refused).collect();
+        let is_first = |i: usize| !refusals[..i].iter().any(|e| e.is_like(refusals[i]));
+        (0..refusals.len()).filter(|i| is_first(*i)).count()
     }
 
     /// A token that this family is not known to have held.
@@ -557,6 +567,11 @@ impl Entry {
     pub fn token_name(&self) -> Option<Text> {
         let named = self.names.as_ref().and_then(|names| names.token.clone());
         named.or_else(|| self.token.map(|hash| hash.to_string().into()))
+    }
+
+    /// Whether both are of one token and from one context.
+    fn is_like(&self, other: &Self) -> bool {
+        self.token == other.token && self.context == other.context
     }
 
     /// Whether both name a client, and not the same.

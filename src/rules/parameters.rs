@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use super::expr::{Expression, Problem};
 use super::fields::KeyField;
-use crate::model::Text;
+use crate::model::{Text, limits};
 use crate::yaml::{Fault, Faults, Map, Node};
 
 /// Goes through the parameters of a kind, each with its name in rule files and one sentence for people.
 pub trait Parameters {
     fn duration(&mut self, key: &'static str, about: &'static str, value: &mut Duration);
+    /// How long a judgement waits for facts that may still come.
+    fn wait(&mut self, key: &'static str, about: &'static str, value: &mut Duration);
     fn count(
         &mut self,
         key: &'static str,
@@ -71,7 +73,7 @@ pub trait Parameters {
     /// What every kind has that waits before it judges.
     fn settle(&mut self, value: &mut Duration) {
         let about = "How long a question waits for facts that may still come.";
-        self.duration("settle", about, value);
+        self.wait("settle", about, value);
     }
 }
 
@@ -84,6 +86,9 @@ pub enum Presence {
 
 /// Fields in one key; each makes it longer, and more than a few keep apart what belongs together.
 const KEY_FIELDS_MAX: usize = 4;
+/// Below the disorder of a source a question would not see its own event; above, nobody is told in time.
+const WAITS: RangeInclusive<Duration> =
+    Duration::from_millis(limits::DISORDER_MAX_MS.unsigned_abs())..=Duration::from_hours(1);
 /// Texts that one parameter may list.
 const TEXTS_MAX: usize = 1000;
 
@@ -109,6 +114,16 @@ impl<'n> Reader<'_, 'n, '_> {
 impl Parameters for Reader<'_, '_, '_> {
     fn duration(&mut self, key: &'static str, _: &'static str, value: &mut Duration) {
         self.set(key, value, Node::duration_above_zero);
+    }
+
+    fn wait(&mut self, key: &'static str, _: &'static str, value: &mut Duration) {
+        self.set(key, value, |node, faults| {
+            let wait = node.duration(faults)?;
+            if WAITS.contains(&wait) {
+                return Some(wait);
+            }
+            node.expected("a duration from 200ms to 1h", faults)
+        });
     }
 
     fn count(
@@ -350,6 +365,10 @@ impl Describer {
 impl Parameters for Describer {
     fn duration(&mut self, key: &'static str, about: &'static str, value: &mut Duration) {
         self.add(key, about, Form::Duration, written(*value));
+    }
+
+    fn wait(&mut self, key: &'static str, about: &'static str, value: &mut Duration) {
+        self.duration(key, about, value);
     }
 
     fn count(

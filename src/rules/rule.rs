@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::exception::{Exception, Expiry};
 use super::finding::Class;
@@ -112,6 +113,33 @@ impl RuleSet {
         Ok(self)
     }
 
+    /// The longest that a question of any of them waits, in event time.
+    pub fn settle_max(&self) -> Duration {
+        let all = self.rules.iter().map(|rule| rule.settle_max());
+        all.max().unwrap_or_default()
+    }
+
+    /// Rules that may find out only when it is too late to respond, each as a warning at its place.
+    pub fn too_slow_to_respond(&self, act_within: Duration) -> Vec<Fault> {
+        let too_slow = self
+            .rules
+            .iter()
+            .filter(|rule| !rule.response.is_empty() && rule.settle_max() >= act_within);
+        let warning = |rule: &Arc<Rule>| {
+            let message = format!(
+                "`{}` may wait {} s before it is sure, and what is older than {} s is not responded to (`response.act_within`)",
+                rule.name,
+                rule.settle_max().as_secs(),
+                act_within.as_secs()
+            );
+            let fault = rule.written.place.fault(message);
+            fault.with_hint(
+                "shorten what it waits for (`rules show` lists it) or raise `response.act_within`",
+            )
+        };
+        too_slow.map(warning).collect()
+    }
+
     /// Exceptions that have ended or soon will, each with its rule and as a warning at its place.
     pub fn expiring(&self, now: Timestamp) -> Vec<(&Rule, Fault)> {
         let exceptions = self
@@ -139,6 +167,13 @@ fn warning(rule: &Rule, exception: &Exception, now: Timestamp) -> Option<Fault> 
 }
 
 impl Rule {
+    /// The longest that a question of it or a variant waits, in event time.
+    fn settle_max(&self) -> Duration {
+        let all = std::iter::once(self).chain(self.variants.all().map(|rule| &**rule));
+        let settles = all.map(|rule| rule.detect.stage().settle_max());
+        settles.max().unwrap_or_default()
+    }
+
     fn pin(&mut self, pin: u32) {
         self.mode = self.mode.min(Mode::Alert);
         self.pinned_at = Some(pin);

@@ -149,7 +149,7 @@ impl Node {
     }
 
     /// Notes that something else was expected here.
-    pub(super) fn expected<T>(&self, what: &str, faults: &mut Faults) -> Option<T> {
+    pub fn expected<T>(&self, what: &str, faults: &mut Faults) -> Option<T> {
         faults.push(self.unexpected(what));
         None
     }

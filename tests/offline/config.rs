@@ -534,3 +534,19 @@ fn an_exemption_from_a_rule_that_is_not_there_is_a_warning() {
         "{printed}"
     );
 }
+
+#[test]
+fn a_rule_that_is_sure_only_when_it_is_too_late_to_respond_is_a_warning() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("c.yaml");
+    let printed = |act_within: &str| {
+        let text = format!("response: {{ act_within: {act_within} }}\n");
+        std::fs::write(&path, text).expect("written");
+        check(&path.display().to_string()).1
+    };
+    let warning = "warning: `token-reuse` may wait 302 s before it is sure, and what is older than 240 s is not responded to (`response.act_within`)";
+    let told = printed("4m");
+    assert!(told.contains(warning), "{told}");
+    let told = printed("6m");
+    assert!(!told.contains("before it is sure"), "{told}");
+}

@@ -74,12 +74,14 @@ pub(crate) fn judge(world: &World, family: usize) -> Sentence {
     sentence
 }
 
-/// When the family's user logged in, in whichever family, and on which device.
+/// When the family's user logged in, in another session, and on which device.
 fn logins(world: &World, all: &[Shown<'_>]) -> Vec<(i64, String)> {
     let user = all.iter().find_map(|s| s.event.event.user_id.as_deref());
+    let session = all.iter().find_map(|s| s.event.event.session_id.as_deref());
     let of_user = world.events.iter().filter(|happening| {
         let event = &happening.event.event;
         event.kind == EventType::Issue
+            && (session.is_none() || event.session_id.as_deref() != session)
             && event.succeeded()
             && user.is_some()
             && event.user_id.as_deref() == user
@@ -327,8 +329,10 @@ impl Court<'_> {
     fn is_another_device(&self, i: usize, known: &[usize]) -> bool {
         let me = self.known[i].event;
         let theirs = || known.iter().map(|&k| self.known[k].event);
-        let is_keyed =
-            me.event.key_thumbprint.is_some() && theirs().any(|e| e.event.key_thumbprint.is_some());
+        let is_keyed = theirs().any(|e| e.event.key_thumbprint.is_some());
+        let prints: Vec<&str> = theirs().filter_map(|e| e.event.ja4.as_deref()).collect();
+        let is_other_program = (me.event.ja4.as_deref())
+            .is_some_and(|mine| !prints.is_empty() && !prints.contains(&mine));
         let is_new = me.event.device_id.is_some()
             && theirs().any(|e| e.event.device_id.is_some())
             && theirs().all(|e| e.event.device_id != me.event.device_id);
@@ -341,21 +345,28 @@ impl Court<'_> {
                 .filter_map(|e| e.network.as_ref())
                 .any(|theirs| !differ(mine, theirs))
         });
-        is_new && !is_keyed && !is_other_kind && is_there
+        is_new && !is_keyed && !is_other_program && !is_other_kind && is_there
     }
 
-    /// Whoever has but a token cannot log in on its device; that may still come.
+    /// Whoever has but a token cannot log in on its device; that may still come, or has been a little before.
     fn on_another_device(&self, i: usize) -> Option<Verdict> {
-        let (time, event) = (self.known[i].time, &self.known[i].event.event);
-        let end = time + NEW_DEVICE_LOGIN_MS;
-        let is_there = |(at, device): &&(i64, String)| {
-            (time..=end.min(self.until)).contains(at)
-                && Some(device.as_str()) == event.device_id.as_deref()
+        let me = self.known[i];
+        let device = |shown: &Shown<'_>| shown.event.event.device_id.clone();
+        let logged_in_near = |time: i64| {
+            self.logins.iter().any(|(at, there)| {
+                Some(there.as_str()) == device(me).as_deref()
+                    && *at <= self.until
+                    && (at - time).abs() <= NEW_DEVICE_LOGIN_MS
+            })
         };
-        if self.logins.iter().any(|login| is_there(&login)) {
+        // Once it is known whose device it is, it stays his.
+        let tried_there = self.known[..=i]
+            .iter()
+            .filter(|s| s.may_be_reuse && s.token == me.token && device(s) == device(me));
+        if tried_there.map(|s| s.time).any(logged_in_near) {
             return Some(Verdict::Suspected);
         }
-        (self.until >= end).then_some(Verdict::Theft)
+        (self.until >= me.time + NEW_DEVICE_LOGIN_MS).then_some(Verdict::Theft)
     }
 
     /// Two successors of one token, each presented later; told of the later.

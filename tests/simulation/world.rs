@@ -446,15 +446,28 @@ impl<'a> Story<'a> {
         }
         self.now += 1_000_000;
         self.present(token, &who);
+        self.repeat(token, &who);
         if self.random.below(3) > 0 {
             self.now += *self.random.pick(&[0, 1_000, 150_000, 299_000, 301_000]);
             let mut login = self.event(EventType::Issue, Outcome::Success, &who);
             let number = self.told.len();
             login.family_id = Some(format!("family {} there {number}", self.family).into());
-            login.session_id = None;
+            // In the session it is a token exchanged for another, and no login.
+            login.session_id = login.session_id.filter(|_| self.random.below(4) == 0);
             login.new_token_id = Some(format!("n{}l{number}", self.family).into());
             login.user_id = Some(self.user.clone());
             self.told.push((false, login));
+            self.repeat(token, &who);
+        }
+    }
+
+    /// Most try once; some programs go on until they are let in.
+    fn repeat(&mut self, token: usize, who: &Who) {
+        for _ in 0..*self.random.pick(&[0, 0, 0, 3, 25]) {
+            self.now += 10_000;
+            if self.present(token, who).is_some() {
+                break;
+            }
         }
     }
 

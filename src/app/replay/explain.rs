@@ -4,7 +4,7 @@
 //! its last), the second stops when that event has settled and asks every rule again, this time with its reasons. So nothing
 //! has to be remembered of the millions of events before it.
 
-use jiff::SignedDuration;
+use std::time::Duration;
 
 use super::feed::Step;
 use super::lane::Lane;
@@ -36,8 +36,8 @@ pub struct Explanation {
 /// Told how many bytes and events have been read.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 
-/// Longer than any question waits, so that every rule has been asked.
-const SETTLED_AFTER: SignedDuration = SignedDuration::from_mins(3);
+/// Unless a rule waits longer, every question has been asked by then.
+const SETTLED_AFTER: Duration = Duration::from_mins(3);
 
 impl Replay<'_> {
     /// Explains what was asked for; `None` when the recording does not hold it.
@@ -87,6 +87,7 @@ impl Replay<'_> {
         id: &Text,
         progress: Progress<'_>,
     ) -> anyhow::Result<Option<Explanation>> {
+        let settled_after = self.rules.settle_max().max(SETTLED_AFTER);
         let mut meant: Option<Enriched> = None;
         let mut decided = Vec::new();
         let mut explanation = None;
@@ -95,7 +96,10 @@ impl Replay<'_> {
                 meant = Some(event.clone());
             }
             decided.extend(of_event(id, output));
-            let Some(meant) = meant.as_ref().filter(|meant| has_settled(meant, engine)) else {
+            let Some(meant) = meant
+                .as_ref()
+                .filter(|meant| has_settled(meant, settled_after, engine))
+            else {
                 return false;
             };
             explanation = Some(Explanation {
@@ -136,9 +140,9 @@ impl Replay<'_> {
 }
 
 /// Whether every question about the event has been asked; at the end of the recording all have.
-fn has_settled(event: &Enriched, engine: &Engine) -> bool {
-    let after = |now: Timestamp| now.duration_since(event.event.time) >= SETTLED_AFTER;
-    engine.now().is_none_or(after)
+fn has_settled(event: &Enriched, after: Duration, engine: &Engine) -> bool {
+    let has = |now: Timestamp| now >= event.event.time + after;
+    engine.now().is_none_or(has)
 }
 
 /// The detections that an event completed, with what was decided.

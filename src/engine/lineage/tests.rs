@@ -1,12 +1,16 @@
 //! What is judged at once, and what waits until nothing can come any more that excuses it.
 
 use super::*;
-use crate::config::{Client, Clients};
+use std::time::Duration;
+
+use crate::config::{Client, Clients, Tenants};
 use crate::engine::Engine;
 use crate::model::{
-    ActionKind, Enriched, Event, Input, Outcome, OwnEvent, OwnEventKind, Reason, Rotation,
-    Severity, Target, Timestamp,
+    ActionKind, Anonymity, Enriched, Event, Input, Network, Outcome, OwnEvent, OwnEventKind,
+    Prefix, Reason, Rotation, Severity, Target, Timestamp,
 };
+use crate::rules::RuleSet;
+use crate::rules::kinds::Detect;
 
 /// A presentation of token `t` by a device, in milliseconds.
 fn used(ms: i64, device: &str) -> Event {
@@ -61,20 +65,35 @@ fn thefts_of(inputs: &[Input]) -> usize {
 }
 
 fn thefts_found(inputs: &[Input]) -> Vec<Detection> {
-    let rules = crate::rules::load(&[], &[]).expect("the shipped rules");
+    let rules = shipped();
+    let mut engine = Engine::new(&rules, clients(), limits::LATENESS_DEFAULT);
+    of_theft(applied(&mut engine, inputs))
+}
+
+fn shipped() -> RuleSet {
+    crate::rules::load(&[], &[]).expect("the shipped rules")
+}
+
+fn clients() -> Clients {
     let default = Client {
         rotation: Rotation::Enforced,
         ..Client::default()
     };
-    let clients = Clients {
+    Clients {
         default,
         ..Clients::default()
-    };
-    let mut engine = Engine::new(&rules, clients, limits::LATENESS_DEFAULT);
+    }
+}
+
+fn applied(engine: &mut Engine, inputs: &[Input]) -> Vec<Found> {
     let mut found = Vec::new();
     for input in inputs {
         engine.apply(input, &mut found);
     }
+    found
+}
+
+fn of_theft(found: Vec<Found>) -> Vec<Detection> {
     let found = found.into_iter().map(|found| found.detection);
     let is_theft = |it: &Detection| &*it.rule == "token-reuse" && it.severity >= Severity::High;
     found.filter(is_theft).collect()
@@ -181,4 +200,51 @@ fn a_family_that_was_told_of_keeps_its_name_until_the_server_names_it() {
     assert_eq!(names(&[&begun, earlier, &theft, &again]), ["before t"; 2]);
     assert_eq!(names(&[&begun, &theft, earlier, &again]), ["t"; 2]);
     assert_eq!(names(&[&begun, &theft, &named]), ["t", "given"]);
+}
+
+/// At home, where the family is.
+fn at_home(event: &Event) -> Input {
+    let network = Network {
+        prefix: Prefix::V4([192, 0, 2]),
+        asn: None,
+        organisation: None,
+        class: None,
+        declared: None,
+        anonymity: Anonymity::default(),
+        internal: false,
+    };
+    let mut input = input(event);
+    if let Input::Event { event, .. } = &mut input {
+        event.network = Some(network);
+    }
+    input
+}
+
+/// What waits for a login when the rules are read again waits as long as the new ones say.
+#[test]
+fn a_longer_wait_holds_for_what_waits_already() {
+    let mut refused = used(60_000, "new phone");
+    refused.outcome = Outcome::Failure;
+    refused.reason = Some(Reason::Reuse);
+    let mut login = issued(460_000, "new phone");
+    login.new_token_id = Some("n".into());
+    let thefts = |inputs: &[Event]| {
+        let mut rules = shipped();
+        let mut engine = Engine::new(&rules, clients(), limits::LATENESS_DEFAULT);
+        let before = [issued(0, "phone"), used(10_000, "phone"), refused.clone()];
+        let before: Vec<Input> = before.iter().map(at_home).collect();
+        let mut found = applied(&mut engine, &before);
+        for rule in &mut rules.rules {
+            if let Detect::Reuse(reuse) = &mut Arc::make_mut(rule).detect {
+                reuse.new_device_login = Duration::from_mins(10);
+            }
+        }
+        engine.replace_rules(&rules, clients(), Tenants::default());
+        let after: Vec<Input> = inputs.iter().map(at_home).collect();
+        found.extend(applied(&mut engine, &after));
+        of_theft(found).len()
+    };
+    assert_eq!(thefts(&[elsewhere(600_000)]), 0, "he may still log in");
+    assert_eq!(thefts(&[elsewhere(700_000)]), 1, "nobody did");
+    assert_eq!(thefts(&[login, elsewhere(700_000)]), 0);
 }

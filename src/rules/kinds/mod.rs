@@ -14,6 +14,8 @@ pub mod storm;
 pub mod suspicious_network;
 pub mod velocity;
 
+use std::time::Duration;
+
 use super::case::{FamilyKind, KeyedKind, UserKind};
 use super::finding::Class;
 use super::needs::Need;
@@ -85,6 +87,17 @@ pub enum Stage<'a> {
     Keyed(&'a dyn KeyedKind),
     Storm(&'a storm::Storm),
     Risk(&'a composite::Composite),
+}
+
+impl Stage<'_> {
+    /// The longest that a question waits, in event time.
+    pub fn settle_max(self) -> Duration {
+        match self {
+            Self::Family(kind) => kind.settle_max(),
+            Self::User(kind) => kind.settle(),
+            Self::Rate(_) | Self::Keyed(_) | Self::Storm(_) | Self::Risk(_) => Duration::ZERO,
+        }
+    }
 }
 
 rule_kinds! {

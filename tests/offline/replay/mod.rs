@@ -1,7 +1,7 @@
 //! `tokenwarden replay` as a user runs it: files in, lines out, in this process.
 //!
 //! `recordings` is the acceptance on what a real server recorded; `reuse_table` has every row of the table that decides;
-//! `everyday` what honest people do, `hostile` what others try; `response` what is decided about a finding; `surface` the contract of the command; `backtest` what it says of other rules and of a log as a whole; `explain` why a rule fired or did not.
+//! `everyday` what honest people do, `hostile` what others try; `response` what is decided about a finding; `surface` the contract of the command; `backtest` what it says of other rules and of a log as a whole; `explain` why a rule fired or did not; `new_device` what waits for a login.
 
 #![expect(clippy::unwrap_used, reason = "a test whose set-up fails has failed")]
 
@@ -10,6 +10,7 @@ mod everyday;
 mod explain;
 mod hostile;
 mod log;
+mod new_device;
 mod recordings;
 mod response;
 mod reuse_table;

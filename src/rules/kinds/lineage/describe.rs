@@ -24,7 +24,7 @@ pub(super) fn news(
 ) -> Vec<Finding> {
     let accounts = judged.iter().map(|judged| Account { case, view, judged });
     let findings = accounts.filter_map(|account| {
-        let about = account.about();
+        let about = account.judged.about(case.id);
         let is_news = !case.told.has(&about);
         is_news.then(|| account.finding(about.into(), fault_repeats))
     });
@@ -38,28 +38,10 @@ struct Account<'a> {
 }
 
 impl Account<'_> {
-    fn may_revoke(&self) -> bool {
-        self.judged.may_revoke && self.judged.row != Row::OtherDevice
-    }
-
-    fn about(&self) -> [String; 3] {
-        let judged = self.judged;
-        let token = judged
-            .token_hash
-            .map_or_else(|| self.case.id.to_string(), |hash| hash.to_string());
-        // What may revoke is not the same finding as what may not: the weaker one can be complete first.
-        let weight = if self.may_revoke() {
-            ""
-        } else {
-            "may not revoke"
-        };
-        [judged.verdict.as_str().to_owned(), weight.to_owned(), token]
-    }
-
     fn finding(&self, about: Vec<String>, fault_repeats: usize) -> Finding {
         let judged = self.judged;
         let completed = self.entry(judged.completed);
-        let may_revoke = self.may_revoke();
+        let may_revoke = judged.revokes();
         let thief = judged.thief.map(|i| self.context(i));
         Finding {
             about,

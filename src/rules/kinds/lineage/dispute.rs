@@ -222,11 +222,12 @@ fn refused_row(view: &View<'_>, token: TokenHash, presented: usize) -> Option<Ju
     }
     if standings.iter().any(|(s, _)| *s == Standing::Foreign) {
         let mut others = standings.iter().skip(1);
+        let moved = moved(view, presented);
         let is_moved = others.all(|(s, _)| *s != Standing::Foreign)
             && view.is_another_device(presented, &known)
-            && view.logged_in_there(presented)?;
+            && (view.has_told(&moved) || view.logged_in_there(presented)?);
         if is_moved {
-            return Some(moved(view, presented));
+            return Some(moved);
         }
         let (thief, owner, basis) = blame(view, &holders, &known);
         let completed = thief
@@ -245,14 +246,17 @@ fn refused_row(view: &View<'_>, token: TokenHash, presented: usize) -> Option<Ju
 }
 
 /// A new phone that was set up from the old one and repeats a token whose answer the old one lost: all that sets it apart from the old
-/// one is its device id. A thief looks the same until the user logs in there, which no token lets him do. Nothing is lost by
-/// waiting for that: who was refused holds nothing.
+/// one is its device id. A thief looks the same until the user logs in there, which no token of this session lets him do. Nothing is
+/// lost by waiting for that: who was refused holds nothing. What was told of that device stands, also when the login is forgotten.
 fn moved(view: &View<'_>, presented: usize) -> Judgement {
-    judgement(view, Verdict::Suspected, Row::NewDevice, presented).blaming(
-        None,
-        None,
-        Basis::Device,
-    )
+    Judgement {
+        device: view.seen(presented).context.device_id.clone(),
+        ..judgement(view, Verdict::Suspected, Row::NewDevice, presented).blaming(
+            None,
+            None,
+            Basis::Device,
+        )
+    }
 }
 
 fn first_use(view: &View<'_>, token: TokenHash) -> Option<usize> {
@@ -413,6 +417,7 @@ pub(super) fn judgement(
         owner: None,
         basis: Basis::AllKnown,
         may_revoke: true,
+        device: None,
         repeats: 0,
     }
 }

@@ -13,7 +13,7 @@ use super::describe::news;
 use super::dispute;
 use super::verdict::{Judgement, keep_gravest};
 use super::view::{Bounds, HORIZON_MS, Scope, View};
-use crate::model::{Clue, Evidence, Rotation, limits};
+use crate::model::{Clue, Evidence, Rotation};
 
 /// Parameters of a reuse rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,9 +60,9 @@ impl Kind for Reuse {
             1..=1000,
             &mut self.fault_repeats,
         );
-        p.duration(
+        p.wait(
             "new_device_login",
-            "A token that is refused on another device, all else being the family's own, waits this long for its user to log in there: then it is suspected, else a theft.",
+            "A token that is refused on another device, all else being the family's own, waits this long for its user to log in there, or he did that long before: then it is suspected, else a theft. `1s` does not wait.",
             &mut self.new_device_login,
         );
         self.travel.parameters(p);
@@ -89,9 +89,8 @@ impl FamilyKind for Reuse {
         self.settle
     }
 
-    fn refusals_settle(&self) -> Duration {
-        let disorder = Duration::from_millis(limits::DISORDER_MAX_MS.unsigned_abs());
-        self.settle.max(disorder) + self.new_device_login
+    fn settle_max(&self) -> Duration {
+        self.settle + self.new_device_login
     }
 
     fn concerns(&self, case: &FamilyCase<'_>) -> bool {

@@ -46,8 +46,31 @@ pub(super) struct Judgement {
     pub(super) basis: Basis,
     /// False where rotation is not known to be enforced and the server accepted: never a revocation.
     pub(super) may_revoke: bool,
+    /// The new device that it is about.
+    pub(super) device: Option<Text>,
     /// Disputed tokens of this family with the same verdict within a day, this one included.
     pub(super) repeats: usize,
+}
+
+impl Judgement {
+    /// Whether it may end the family.
+    pub(super) fn revokes(&self) -> bool {
+        self.may_revoke && self.row != Row::OtherDevice
+    }
+
+    /// What tells it from others of the family.
+    pub(super) fn about(&self, family: &Text) -> [String; 3] {
+        let token = self
+            .token_hash
+            .map_or_else(|| family.to_string(), |hash| hash.to_string());
+        // What may revoke is not the same finding as what may not: the weaker one can be complete first.
+        let weight = match &self.device {
+            Some(device) => format!("new device {device}"),
+            None if self.revokes() => String::new(),
+            None => "may not revoke".to_owned(),
+        };
+        [self.verdict.as_str().to_owned(), weight, token]
+    }
 }
 
 /// The row of the table that decided.

@@ -2,14 +2,16 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::super::super::case::{ClientFacts, Ends, FamilyCase, Login, Logins, millis};
+use super::super::super::case::{ClientFacts, Ends, FamilyCase, Login, Logins, Told, millis};
 use super::super::super::context::{
     Basis, Seen, Standing, TravelBounds, cannot_be_one, is_apart_by_device_alone, standing,
 };
 use super::super::super::ledger::{Answer, Entry, Ledger, TokenHash};
-use crate::model::{Rotation, Text};
+use super::verdict::Judgement;
+use crate::model::{Rotation, Text, limits};
 
 /// Presentations further away than this from a disputed one say nothing about it: a suspicion that is not proved by then
 /// ends as a record.
@@ -63,6 +65,8 @@ pub(super) struct View<'a> {
     entries: &'a [Entry],
     ends: &'a Ends,
     logins: Logins<'a>,
+    told: Told<'a>,
+    family: &'a Text,
     index: OnceCell<Index>,
 }
 
@@ -123,6 +127,8 @@ impl<'a> View<'a> {
             entries,
             ends: case.ends,
             logins: case.logins,
+            told: case.told,
+            family: case.id,
             index: OnceCell::new(),
         }
     }
@@ -383,20 +389,37 @@ impl<'a> View<'a> {
         is_apart_by_device_alone(self.seen(index), known)
     }
 
-    /// Whether the user has logged in on the device of a presentation soon after it; `None` where that may still come.
+    /// Whether the user has logged in on the device of a presentation, shortly before it or after; `None` where he still may.
     pub(super) fn logged_in_there(&self, index: usize) -> Option<bool> {
-        let (entry, seen) = (self.entry(index), self.seen(index));
-        let until = entry.time + millis(self.bounds.new_device_login);
-        let known_until = match self.scope {
-            Scope::Certain(now) => now,
-            Scope::Settled(cut) => cut,
+        let Scope::Settled(known_until) = self.scope else {
+            return None;
         };
-        let device_id = seen.context.device_id.clone()?;
-        let times = entry.time..=until.min(known_until);
-        if self.logins.has(&Login { device_id, times }) {
-            return Some(true);
-        }
-        (known_until >= until).then_some(false)
+        let (time, context) = (self.entry(index).time, self.seen(index).context);
+        let wait = millis(self.bounds.new_device_login);
+        let from = time.saturating_sub(wait);
+        let until = if self.is_crowded(from..=known_until.min(time.saturating_add(wait))) {
+            known_until
+        } else {
+            time.saturating_add(wait)
+        };
+        let times = from..=until;
+        let device_id = context.device_id.clone()?;
+        self.logins.has(&Login {
+            device_id,
+            times,
+            known_until,
+        })
+    }
+
+    /// Whether so much is refused, of other tokens and from elsewhere, that the ledger could forget one refusal before its time is
+    /// over. A new phone does not do that.
+    fn is_crowded(&self, times: RangeInclusive<i64>) -> bool {
+        self.ledger.refusals_apart(times) >= limits::LEDGER_REFUSALS_MAX / 2
+    }
+
+    /// Whether this was found before, by the rule that asks.
+    pub(super) fn has_told(&self, judgement: &Judgement) -> bool {
+        self.told.has(&judgement.about(self.family))
     }
 
     /// Whether one person cannot have been at both.
