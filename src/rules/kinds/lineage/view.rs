@@ -396,13 +396,13 @@ impl<'a> View<'a> {
         };
         let (time, context) = (self.entry(index).time, self.seen(index).context);
         let wait = millis(self.bounds.new_device_login);
-        let from = time.saturating_sub(wait);
-        let until = if self.is_crowded(from..=known_until.min(time.saturating_add(wait))) {
-            known_until
+        let (from, end) = (time.saturating_sub(wait), time.saturating_add(wait));
+        let so_far = from..=end.min(known_until);
+        let times = if self.is_crowded(so_far.clone()) {
+            so_far
         } else {
-            time.saturating_add(wait)
+            from..=end
         };
-        let times = from..=until;
         let device_id = context.device_id.clone()?;
         self.logins.has(&Login {
             device_id,
